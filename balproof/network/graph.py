@@ -1,0 +1,170 @@
+"""A network as data: tensors and the operations between them. No mathematics happens here.
+
+Shapes carry the batch axis: axis 0 of every input, state and activation is the batch, of length 1.
+A recurrent network is one time step whose ``states`` say which result becomes which state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+
+from balproof.errors import ModelError
+
+Role = Literal["input", "state", "parameter", "constant", "activation"]
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A named array of the network.
+
+    ``value`` is given for parameters and constants: float64, or an object array of SymPy numbers and
+    symbols for exact and symbolic networks. ``dtype`` is the type in the file that it came from
+    (``"float32"``, ``"float64"``, ``"exact"``), to which it is rounded when written back.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    role: Role
+    value: np.ndarray | None = None
+    dtype: str = "float64"
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def element(self, flat: int) -> str:
+        """The name of one entry, ``fc1.weight[3,7]``, from its row-major position.
+
+        >>> Tensor("W", (2, 3), "parameter").element(5)
+        'W[1,2]'
+        """
+        index = ",".join(str(int(i)) for i in np.unravel_index(flat, self.shape))
+        return f"{self.name}[{index}]" if self.shape else self.name
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One operation: ``output = kind(inputs)``.
+
+    ``kind`` names a scaling rule (``balproof.network.rules.RULES``); anything else is ``"unknown"``.
+    ``name`` is what a person calls it, and what its units are called: unit 3 of ``fc1`` is ``fc1[3]``.
+    """
+
+    kind: str
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Tensors by name, operations in an order in which they can be run, inputs, outputs and states.
+
+    ``states`` pairs each state tensor with the tensor that holds it one time step later. ``format``
+    and ``source`` remember the file (``"onnx"``, ``"json"``, ``"npz"``, ...) for writing back.
+    """
+
+    tensors: Mapping[str, Tensor]
+    operations: tuple[Operation, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    states: tuple[tuple[str, str], ...] = ()
+    format: str = "json"
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
+        _validate(self)
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The parameter tensors, in the order of the file."""
+        return tuple(t for t in self.tensors.values() if t.role == "parameter")
+
+    @property
+    def biases(self) -> frozenset[str]:
+        """Names of the parameters that are added to a result."""
+        return frozenset(
+            op.inputs[1]
+            for op in self.operations
+            if op.kind == "bias" and self.tensors[op.inputs[1]].role == "parameter"
+        )
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether any parameter or constant has an entry that is not a number."""
+        return any(
+            t.value is not None
+            and t.value.dtype == object
+            and any(not entry.is_number for entry in t.value.flat)
+            for t in self.tensors.values()
+        )
+
+    def numbers(self, name: str) -> np.ndarray:
+        """The value of a parameter or constant in float64.
+
+        Raises ModelError if an entry is a symbol.
+        """
+        tensor = self.tensors[name]
+        if tensor.value is None:
+            raise ModelError(f"tensor {name!r} has no value", "only parameters and constants have one")
+        if tensor.value.dtype != object:
+            return tensor.value
+        try:
+            flat = [float(entry) for entry in tensor.value.flat]
+        except TypeError:
+            raise ModelError(
+                f"tensor {name!r} has symbols as entries", "give numbers where numbers are needed"
+            ) from None
+        return np.array(flat, dtype=np.float64).reshape(tensor.shape)
+
+    def with_parameters(self, values: Mapping[str, np.ndarray]) -> Network:
+        """The same network with other parameter values (shapes as before).
+
+        Raises ModelError for a name that is no parameter or a wrong shape.
+        """
+        tensors = dict(self.tensors)
+        for name, value in values.items():
+            old = tensors.get(name)
+            if old is None or old.role != "parameter":
+                raise ModelError(f"{name!r} is not a parameter", "name one of the network's parameters")
+            if value.shape != old.shape:
+                raise ModelError(
+                    f"{name!r} has shape {old.shape}, not {value.shape}", "keep the shape of the parameter"
+                )
+            tensors[name] = dataclasses.replace(old, value=value)
+        return dataclasses.replace(self, tensors=tensors)
+
+
+def _validate(network: Network) -> None:
+    """Every name is known and defined before its use; every parameter and constant has a value."""
+    tensors = network.tensors
+    for tensor in tensors.values():
+        if tensor.role in ("parameter", "constant") and (
+            tensor.value is None or tensor.value.shape != tensor.shape
+        ):
+            raise ModelError(f"tensor {tensor.name!r} lacks a value of shape {tensor.shape}", "give one")
+    known = {n for n, t in tensors.items() if t.role != "activation"}
+    for op in network.operations:
+        for name in op.inputs:
+            if name not in known:
+                raise ModelError(
+                    f"operation {op.name!r} reads {name!r}, which nothing before it defines",
+                    "list operations in the order in which they run, and check the names",
+                )
+        if op.output not in tensors or tensors[op.output].role != "activation" or op.output in known:
+            raise ModelError(
+                f"operation {op.name!r} writes {op.output!r}, which is not a fresh result",
+                "give each operation a result of its own",
+            )
+        known.add(op.output)
+    for name in (*network.outputs, *(after for _, after in network.states)):
+        if name not in known:
+            raise ModelError(f"output {name!r} is not computed", "name a result of an operation")

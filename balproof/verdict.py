@@ -1,0 +1,88 @@
+"""What was shown, and how: verdicts, in order of strength, with their evidence."""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Method = Literal["sympy", "z3", "exact", "interval", "convex", "sampled", "coq"]
+METHODS: tuple[Method, ...] = ("sympy", "z3", "exact", "interval", "convex", "sampled", "coq")
+
+
+class Verdict(enum.IntEnum):
+    """How far a statement was shown; the order is the strength.
+
+    ``refuted`` a counterexample was checked · ``undecided`` nothing was shown · ``sampled`` tried on
+    instances in floating point · ``certified`` rigorous on an instance (exact rationals, intervals or
+    bounded rounding) · ``proved`` for all instances, by checked symbolic or SMT steps · ``formal`` by
+    the kernel of a proof assistant.
+
+    >>> Verdict.certified < Verdict.proved, str(Verdict.sampled), Verdict["refuted"] < Verdict.undecided
+    (True, 'sampled', True)
+    """
+
+    refuted = 0
+    undecided = 1
+    sampled = 2
+    certified = 3
+    proved = 4
+    formal = 5
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One check that was run: by which method, on what, with what outcome, in how many seconds."""
+
+    method: Method
+    what: str
+    verdict: Verdict
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "method": self.method,
+            "what": self.what,
+            "verdict": str(self.verdict),
+            "seconds": round(self.seconds, 4),
+        }
+
+
+@dataclass(frozen=True)
+class Check:
+    """A decided property: whether it holds (None: not decided), how that was decided, and a witness.
+
+    >>> Check(True, "sympy", Verdict.proved, "structural: sum of even powers").holds
+    True
+    """
+
+    holds: bool | None
+    method: Method
+    verdict: Verdict
+    why: str
+    witness: str | None = None
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "holds": self.holds,
+            "method": self.method,
+            "verdict": str(self.verdict),
+            "why": self.why,
+            "witness": self.witness,
+        }
+
+
+def timed(method: Method, what: str, shown: Verdict, check: Callable[[], bool]) -> Evidence:
+    """Run ``check`` and record it: ``shown`` when it returns True, ``refuted`` when it returns False.
+
+    >>> timed("exact", "1 + 1 = 2", Verdict.certified, lambda: 1 + 1 == 2).verdict.name
+    'certified'
+    """
+    start = time.perf_counter()
+    outcome = check()
+    return Evidence(method, what, shown if outcome else Verdict.refuted, time.perf_counter() - start)
