@@ -1,0 +1,260 @@
+"""The convex problem: F(h) = Σ_e φ_e(log|w_e| + (A h)_e) over the weights that are regularised and not 0.
+
+φ_e(t) = g_e(e^t). Balance is ∇F = Aᵀm = 0 with m_e = w_e g_e′(w_e), the marginal cost of weight e, and
+the Hessian is Aᵀ diag(κ) A with κ_e = φ_e″. Source: [B] Theorem 5.1.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+
+from balproof.errors import ModelError, RegularizerError, RequestError
+from balproof.network.graph import Network
+from balproof.network.manifold import Manifold, infer
+from balproof.symbolic.regularizer import Regularizer
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Which regularizer each parameter tensor has.
+
+    ``rules`` are (pattern, regularizer) pairs of which the last match wins; tensors without a match have
+    l2. ``bias_cost=False`` leaves the biases out of the cost (never out of the symmetry).
+    """
+
+    rules: tuple[tuple[str, Regularizer], ...] = ()
+    bias_cost: bool = True
+
+    @staticmethod
+    def parse(specs: str | Sequence[str] = "l2", *, bias_cost: bool = True) -> Costs:
+        """Read ``l2``, ``lp:1.5``, a formula in w, or ``'fc1.*=l1'`` for the tensors of that name.
+
+        Raises ExpressionError for a formula that cannot be read, RegularizerError if it is no regularizer.
+
+        >>> Costs.parse(["l1", "fc2.*=l2"]).regularizer("fc2.weight").name
+        'l2'
+        """
+        rules: list[tuple[str, Regularizer]] = []
+        for spec in [specs] if isinstance(specs, str) else specs:
+            match = re.fullmatch(r"\s*([\w.*?\[\]/:\-!]+)\s*=(?!=)(.+)", spec, re.DOTALL)
+            pattern, text = (match.group(1), match.group(2)) if match else ("*", spec)
+            regularizer = Regularizer.parse(text.strip())
+            _require_usable(regularizer)
+            rules.append((pattern, regularizer))
+        return Costs(tuple(rules), bias_cost)
+
+    def regularizer(self, tensor: str) -> Regularizer:
+        """The regularizer of a tensor."""
+        found = [r for pattern, r in self.rules if fnmatch.fnmatchcase(tensor, pattern)]
+        return found[-1] if found else Regularizer.parse("l2")
+
+    def unused(self, network: Network) -> list[str]:
+        """Patterns that match no parameter."""
+        names = [t.name for t in network.parameters]
+        return [p for p, _ in self.rules if not any(fnmatch.fnmatchcase(n, p) for n in names)]
+
+    @property
+    def name(self) -> str:
+        """As the user wrote it: ``l1, fc2.*=l2``."""
+        return ", ".join(r.name if p == "*" else f"{p}={r.name}" for p, r in self.rules) or "l2"
+
+
+def _require_usable(regularizer: Regularizer) -> None:
+    if not regularizer.numeric:
+        raise RegularizerError(f"{regularizer.name} has symbols", "give numbers for them")
+    if not regularizer.even.holds:
+        raise RegularizerError(f"{regularizer.name} is not even in w", "write it in abs(w) or even powers")
+    if not regularizer.log_convex.holds:
+        witness = f" ({regularizer.log_convex.witness})" if regularizer.log_convex.witness else ""
+        raise RegularizerError(
+            f"g(e^t) is not known to be strictly convex for {regularizer.name}{witness}",
+            "balance then need not be optimal; choose a regularizer whose w·g'(w) strictly increases",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class BalanceProblem:
+    """F over the log-scales of a network that balancing may move.
+
+    ``weights`` are the absolute values of the m weights that are regularised and not 0, ``entries`` says
+    which (parameter, row-major position), ``A`` is their m×n matrix over the n scales of the manifold.
+    ``active`` marks the scales that move. ``dead`` are units without incoming or without outgoing cost,
+    ``left_out`` scales of degree ≤ 0: neither has a finite optimum, and both keep h = 0.
+    """
+
+    manifold: Manifold
+    costs: Costs
+    weights: Array
+    entries: tuple[tuple[str, Array], ...]
+    groups: tuple[tuple[Regularizer, slice], ...]
+    A: sparse.csr_array
+    active: Array
+    dead: tuple[int, ...]
+    left_out: tuple[int, ...]
+
+    @staticmethod
+    def build(network: Network | Manifold, costs: Costs | str | Sequence[str] = "l2") -> BalanceProblem:
+        """State the problem for a network (or its manifold) with numeric weights.
+
+        Raises ModelError for symbols, NaN or infinity among the weights, RequestError for a pattern
+        that matches no parameter or for weights too far apart for double precision.
+
+        >>> from balproof.importers import load
+        >>> problem = BalanceProblem.build(load("tests/data/chain.json"))
+        >>> float(problem.cost(np.zeros(2)))
+        18.25
+        """
+        manifold = network if isinstance(network, Manifold) else infer(network)
+        if not isinstance(costs, Costs):
+            costs = Costs.parse(costs)
+        net = manifold.network
+        if missing := costs.unused(net):
+            raise RequestError(
+                f"no parameter is called {missing[0]!r}",
+                "parameters are " + ", ".join(t.name for t in net.parameters),
+            )
+        entries: list[tuple[str, Array]] = []
+        groups: list[tuple[Regularizer, slice]] = []
+        weights: list[Array] = []
+        rows: list[sparse.csr_array] = []
+        biases = frozenset[str]() if costs.bias_cost else net.biases
+        start = 0
+        for tensor in net.parameters:
+            values = net.numbers(tensor.name).ravel()
+            if not np.isfinite(values).all():
+                bad = tensor.element(int(np.flatnonzero(~np.isfinite(values))[0]))
+                raise ModelError(f"weight {bad} is not finite", "repair the model")
+            if tensor.name in biases:
+                continue
+            kept = np.flatnonzero(values)
+            entries.append((tensor.name, kept))
+            weights.append(np.abs(values[kept]))
+            rows.append(manifold.matrix([tensor.name])[kept])
+            groups.append((costs.regularizer(tensor.name), slice(start, start + len(kept))))
+            start += len(kept)
+        a = sparse.csr_array(sparse.vstack(rows, format="csr")) if rows else sparse.csr_array((0, manifold.count))
+        active, dead, left_out = _classify(manifold, a)
+        flat = np.concatenate(weights) if weights else np.zeros(0)
+        problem = BalanceProblem(
+            manifold, costs, flat, tuple(entries), tuple(groups), a, active, dead, left_out
+        )
+        problem._require_range()
+        return problem
+
+    def _require_range(self) -> None:
+        m = self.marginal(np.zeros(self.manifold.count))
+        # In the sums of a unit, costs below 1e-290 or above 1e290 would be lost or overflow.
+        if m.size and not (m.min() > 1e-290 and m.max() < 1e290):
+            raise RequestError(
+                f"costs of single weights range from {m.min():.1e} to {m.max():.1e}",
+                "multiply the weights by a power of two that brings them near 1, or use a smaller exponent",
+            )
+
+    # --- values -------------------------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """The number of scales, moved or not: the length of h."""
+        return self.manifold.count
+
+    def scaled(self, h: Array) -> Array:
+        """|w|·exp(A h) for the weights of the problem."""
+        return self.weights * np.exp(self.A @ h)
+
+    def cost(self, h: Array) -> float:
+        """F(h)."""
+        w = self.scaled(h)
+        return float(sum(np.sum(r.cost(w[part])) for r, part in self.groups))
+
+    def marginal(self, h: Array) -> Array:
+        """m_e = w g′(w), one per weight."""
+        return self.marginal_of(self.scaled(h))
+
+    def marginal_of(self, w: Array) -> Array:
+        """m for absolute weights w."""
+        return self._by_group("marginal", w)
+
+    def curvature_of(self, w: Array) -> Array:
+        """κ = φ″ for absolute weights w."""
+        return self._by_group("curvature", w)
+
+    def _by_group(self, method: str, w: Array) -> Array:
+        if not self.groups:
+            return np.zeros(0)
+        return np.concatenate([np.asarray(getattr(r, method)(w[part]), float) for r, part in self.groups])
+
+    def gradient(self, h: Array) -> Array:
+        """∇F(h) = Aᵀ m, over all scales."""
+        return self.A.T @ self.marginal(h)
+
+    def hessian(self, h: Array) -> sparse.csr_array:
+        """Aᵀ diag(κ) A, over all scales."""
+        curvature = self.curvature_of(self.scaled(h))
+        return sparse.csr_array(self.A.T @ sparse.diags_array(curvature) @ self.A)
+
+    @cached_property
+    def absolute(self) -> sparse.csr_array:
+        """|A|, for the denominators of the imbalance."""
+        return sparse.csr_array(abs(self.A))
+
+    def imbalances(self, h: Array) -> Array:
+        """|Σ_e A_ek m_e| / Σ_e |A_ek| m_e for every scale k; 0 for the scales that do not move.
+
+        For a unit of degree c this is |in − c·out|/(in + c·out).
+        """
+        m = self.marginal(h)
+        total = self.absolute.T @ m
+        ratio = np.abs(self.A.T @ m) / np.where(total > 0, total, 1.0)
+        return np.where(self.active, ratio, 0.0)
+
+    def imbalance(self, h: Array) -> float:
+        """The largest imbalance; 0 if nothing can move."""
+        return float(np.max(self.imbalances(h), initial=0.0))
+
+    @cached_property
+    def exponents(self) -> tuple[tuple[slice, tuple[tuple[float, float], ...]], ...] | None:
+        """Where every cost is a sum of powers Σ a·|w|^p: its (a, p) per group of weights; otherwise None."""
+        found: list[tuple[slice, tuple[tuple[float, float], ...]]] = []
+        for regularizer, part in self.groups:
+            if regularizer.terms is None:
+                return None
+            found.append((part, tuple((float(a), float(p)) for a, p in regularizer.terms)))
+        return tuple(found)
+
+    def names(self, columns: Sequence[int]) -> list[str]:
+        """The names of the scales in these columns."""
+        return [self.manifold.names[k] for k in columns]
+
+
+def _classify(manifold: Manifold, a: sparse.csr_array) -> tuple[Array, tuple[int, ...], tuple[int, ...]]:
+    """Which scales have costs that rise in both directions; the others are dead, or of degree ≤ 0."""
+    up, down = _signs(a)
+    architecture_up, architecture_down = _architecture_signs(manifold)
+    one_sided = ~(architecture_up & architecture_down)
+    active = up & down & ~one_sided
+    dead = tuple(int(k) for k in np.flatnonzero(~active & ~one_sided))
+    return active, dead, tuple(int(k) for k in np.flatnonzero(one_sided))
+
+
+def _signs(a: sparse.csr_array) -> tuple[Array, Array]:
+    """Per column: has it a positive, has it a negative entry."""
+    coo = a.tocoo()
+    up, down = np.zeros(a.shape[1], bool), np.zeros(a.shape[1], bool)
+    up[coo.coords[1][coo.data > 0]] = True
+    down[coo.coords[1][coo.data < 0]] = True
+    return up, down
+
+
+def _architecture_signs(manifold: Manifold) -> tuple[Array, Array]:
+    return _signs(manifold.matrix())
+
+

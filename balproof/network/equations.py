@@ -1,0 +1,167 @@
+"""Linear equations between log-scales, and their exact solution.
+
+Variables are integers. An equation is a sum Σ c·s = 0 with rational c and a reason: one term pins a
+scale, two terms tie two scales (``s_a = ratio·s_b``), more terms are products. Nearly all equations of
+a network have at most two terms, so a union-find with rational ratios takes those, and exact row
+reduction only what is left over the roots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from flint import fmpq, fmpq_mat
+
+Form = tuple[tuple[int, Fraction], ...]
+"""A linear form in the free scales: pairs (free scale, coefficient), sorted, without zeros."""
+
+ZERO: Form = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """Σ coefficient·s[variable] = 0, and why it must hold."""
+
+    terms: tuple[tuple[int, Fraction], ...]
+    reason: str
+    visible: bool = False
+
+
+@dataclass(frozen=True)
+class ExactSolution:
+    """All solutions of a system: each variable as a form in the free variables.
+
+    ``free`` lists the variables that were left free, in ascending order; ``forms[v]`` writes variable v
+    in positions of ``free``; ``reasons[v]`` says why v is pinned, where it is, and ``visible`` holds
+    the variables that are pinned because they can be seen from outside.
+    """
+
+    free: tuple[int, ...]
+    forms: tuple[Form, ...]
+    reasons: Mapping[int, str]
+    visible: frozenset[int]
+
+
+class _Roots:
+    """Union-find in which each variable is a rational multiple of its root; the least id is the root."""
+
+    def __init__(self, count: int) -> None:
+        self.parent = list(range(count))
+        self.ratio = [Fraction(1)] * count
+        self.pinned: dict[int, Equation] = {}
+
+    def find(self, variable: int) -> tuple[int, Fraction]:
+        path: list[int] = []
+        while self.parent[variable] != variable:
+            path.append(variable)
+            variable = self.parent[variable]
+        factor = Fraction(1)
+        for node in reversed(path):
+            factor = self.ratio[node] * factor
+            self.parent[node], self.ratio[node] = variable, factor
+        return variable, factor
+
+    def pin(self, variable: int, why: Equation) -> None:
+        self.pinned.setdefault(self.find(variable)[0], why)
+
+    def add(self, equation: Equation) -> tuple[tuple[int, Fraction], ...]:
+        """Take an equation in; return its terms over roots if more than two are left."""
+        terms = self.over_roots(equation.terms)
+        if len(terms) == 1:
+            self.pin(terms[0][0], equation)
+        elif len(terms) == 2:
+            (a, ca), (b, cb) = terms  # both unpinned, a < b: b hangs below a, s_b = −(ca/cb)·s_a
+            self.parent[b], self.ratio[b] = a, -ca / cb
+        return terms if len(terms) > 2 else ()
+
+    def over_roots(self, terms: Iterable[tuple[int, Fraction]]) -> tuple[tuple[int, Fraction], ...]:
+        total: dict[int, Fraction] = {}
+        for variable, coefficient in terms:
+            root, factor = self.find(variable)
+            if root not in self.pinned:
+                total[root] = total.get(root, Fraction(0)) + coefficient * factor
+        return tuple(sorted((r, c) for r, c in total.items() if c))
+
+
+def solve_equations(count: int, equations: Sequence[Equation]) -> ExactSolution:
+    """Solve a homogeneous rational system in ``count`` variables exactly.
+
+    >>> tie = Equation(((0, Fraction(2)), (1, Fraction(-1))), "s1 = 2·s0")
+    >>> solve_equations(3, [tie, Equation(((2, Fraction(1)),), "visible")]).forms
+    (((0, Fraction(1, 1)),), ((0, Fraction(2, 1)),), ())
+    """
+    roots = _Roots(count)
+    waiting = list(equations)
+    # Pins and ties shorten other equations to pins and ties, so repeat until nothing moves.
+    while True:
+        left: list[Equation] = []
+        for equation in waiting:
+            if roots.add(equation):
+                left.append(equation)
+        if len(left) == len(waiting):
+            break
+        waiting = left
+    rows = [(roots.over_roots(e.terms), e) for e in waiting]
+    dependent = _row_reduce([terms for terms, _ in rows])
+    for root, form in dependent.items():
+        if not form:
+            why = next(e for terms, e in rows if any(r == root for r, _ in terms))
+            roots.pinned.setdefault(root, why)
+    found = [roots.find(v) for v in range(count)]
+    free = tuple(r for r in range(count) if found[r][0] == r and r not in roots.pinned and r not in dependent)
+    position = {root: k for k, root in enumerate(free)}
+    forms: list[Form] = []
+    for root, factor in found:
+        if root in roots.pinned:
+            forms.append(ZERO)
+        elif root in dependent:
+            forms.append(tuple((position[r], c * factor) for r, c in dependent[root]))
+        else:
+            forms.append(((position[root], factor),) if factor else ZERO)
+    pinned = {v: roots.pinned[found[v][0]] for v in range(count) if found[v][0] in roots.pinned}
+    return ExactSolution(
+        free,
+        tuple(forms),
+        {v: e.reason for v, e in pinned.items()},
+        frozenset(v for v, e in pinned.items() if e.visible),
+    )
+
+
+def _row_reduce(
+    rows: Sequence[tuple[tuple[int, Fraction], ...]],
+) -> dict[int, tuple[tuple[int, Fraction], ...]]:
+    """Solve Σ c·s = 0 for as many variables as possible, preferring to keep early variables free."""
+    variables = sorted({v for terms in rows for v, _ in terms}, reverse=True)
+    if not variables:
+        return {}
+    column = {v: j for j, v in enumerate(variables)}
+    matrix = fmpq_mat(len(rows), len(variables))
+    for i, terms in enumerate(rows):
+        for v, c in terms:
+            matrix[i, column[v]] = fmpq(c.numerator, c.denominator)
+    reduced, rank = matrix.rref()
+    solved: dict[int, tuple[tuple[int, Fraction], ...]] = {}
+    for i in range(rank):
+        entries = [
+            (variables[j], Fraction(int(x.p), int(x.q)))
+            for j in range(len(variables))
+            if (x := reduced[i, j]) != 0
+        ]
+        (pivot, _), *rest = entries
+        solved[pivot] = tuple(sorted((v, -c) for v, c in rest))
+    return solved
+
+
+def combine(forms: Iterable[tuple[Form, Fraction]]) -> Form:
+    """The linear combination Σ factor·form.
+
+    >>> combine([(((0, Fraction(1)),), Fraction(1)), (((0, Fraction(1)),), Fraction(-1))])
+    ()
+    """
+    total: dict[int, Fraction] = {}
+    for form, factor in forms:
+        for k, c in form:
+            total[k] = total.get(k, Fraction(0)) + factor * c
+    return tuple(sorted((k, c) for k, c in total.items() if c))
