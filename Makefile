@@ -1,0 +1,72 @@
+# make verify   all claims, then the digits network, with a report in build/report/index.html
+# make test     the checks of every day: style, types, floors, fast tests
+# make test-slow, make bench, make derivations, make clean
+# Everything runs in an environment of its own, .venv, which is made when it is needed.
+
+PYTHON ?= python3
+VENV   ?= .venv
+JOBS   ?= 2
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+CORE   := $(VENV)/.core
+DEV    := $(VENV)/.dev
+TORCH  := $(VENV)/.torch
+PYTEST := $(BIN)/python -m pytest
+
+.DELETE_ON_ERROR:
+.PHONY: help verify test test-fast test-slow lint bench derivations torch clean
+
+help:
+	@sed -n '1,/^$$/s/^# //p' Makefile
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "balproof needs Python 3.11 or newer: say make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(CORE): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[onnx,digits]'
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(CORE)
+
+# PyTorch is big, and few tests need it: they run where it is installed, and always in CI.
+$(TORCH): $(DEV)
+	$(PIP) 'torch==2.13.0'
+	$(PIP) --editable '.[dev,torch]'
+	@touch $@
+
+torch: $(TORCH)
+
+verify: $(CORE)
+	@mkdir -p build/report
+	$(BIN)/balproof verify --html build/report/index.html --json build/report/verify.json
+	$(BIN)/python tools/verify_digits.py
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+test-fast: $(DEV)
+	$(PYTEST) -n $(JOBS) --benchmark-disable -m 'not slow'
+
+test: lint test-fast
+
+test-slow: $(DEV)
+	$(PYTEST) -n $(JOBS) --benchmark-disable --doctest-modules --doctest-glob='*.md' \
+	  balproof README.md CONTRIBUTING.md
+	$(PYTEST) --nbmake -n $(JOBS) --benchmark-disable notebooks
+	$(PYTEST) -n $(JOBS) --benchmark-disable -m slow
+
+bench: $(DEV)
+	$(PYTEST) --benchmark-only --benchmark-sort=name benchmarks
+
+derivations: $(DEV)
+	$(BIN)/python derivations/generate.py --check
+
+clean:
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks $(VENV)
