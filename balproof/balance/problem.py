@@ -230,6 +230,29 @@ class BalanceProblem:
             found.append((part, tuple((float(a), float(p)) for a, p in regularizer.terms)))
         return tuple(found)
 
+    @cached_property
+    def single_power(self) -> float | None:
+        """The exponent p where every cost is a multiple of the same |w|^p; otherwise None."""
+        powers = {p for _, terms in self.exponents or () for _, p in terms}
+        return powers.pop() if self.exponents is not None and len(powers) == 1 else None
+
+    @cached_property
+    def one_regularizer(self) -> bool:
+        """Whether all groups have the same regularizer."""
+        return len({r.expression for r, _ in self.groups}) <= 1
+
+    @cached_property
+    def straight(self) -> bool:
+        """Whether the balance of a unit is a two-term equation: one power, and one degree a column."""
+        if self.single_power is None:
+            return False
+        columns = sparse.csc_array(self.A)
+        for k in np.flatnonzero(self.active):
+            values = columns.data[columns.indptr[k] : columns.indptr[k + 1]]
+            if len(np.unique(values)) > 2:
+                return False
+        return True
+
     def names(self, columns: Sequence[int]) -> list[str]:
         """The names of the scales in these columns."""
         return [self.manifold.names[k] for k in columns]

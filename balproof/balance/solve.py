@@ -1,0 +1,207 @@
+"""Solve for the balanced state, and say what was reached and what is certain about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
+from balproof.balance.convex import solve_convex
+from balproof.balance.descent import Schedule, stochastic
+from balproof.balance.existence import Existence, existence
+from balproof.balance.multilevel import colours, multilevel
+from balproof.balance.newton import newton
+from balproof.balance.problem import BalanceProblem, Costs
+from balproof.balance.state import Iterate
+from balproof.errors import RequestError
+from balproof.network.graph import Network
+
+Method = Literal["auto", "multilevel", "newton", "stochastic", "cvxpy"]
+METHODS: tuple[Method, ...] = ("auto", "multilevel", "newton", "stochastic", "cvxpy")
+Status = Literal["balanced", "unattained", "unconverged"]
+
+BALANCED = 1e-12
+"""The relative imbalance up to which a state counts as balanced."""
+
+_EXACT_CERTIFICATE = 20_000
+"""Up to this many weights the gap is certified in exact rationals as well, in a second or so."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The outcome of a solve.
+
+    ``network`` holds the rescaled weights in float64 and ``h`` the log-scales; costs and imbalances were
+    computed from those weights. ``status`` is ``balanced``, ``unattained`` (then ``witness`` is a
+    direction in h along which the cost falls for ever) or ``unconverged``. ``dead_units`` and
+    ``left_out`` (scales of degree ≤ 0) were not moved.
+    """
+
+    status: Status
+    regularizer: str
+    network: Network
+    h: np.ndarray
+    scales: tuple[str, ...]
+    cost_before: float
+    cost_after: float
+    imbalance_before: float
+    imbalance: float
+    passes: float
+    seconds: float
+    method: str
+    history: tuple[float, ...]
+    dead_units: tuple[str, ...]
+    left_out: tuple[str, ...]
+    existence: Existence
+    certificate: GapCertificate | None
+    no_certificate: str | None
+    witness: Mapping[str, str] | None
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "status": self.status,
+            "regularizer": self.regularizer,
+            "cost_before": self.cost_before,
+            "cost_after": self.cost_after,
+            "imbalance_before": self.imbalance_before,
+            "imbalance": self.imbalance,
+            "passes": round(self.passes, 2),
+            "seconds": round(self.seconds, 4),
+            "method": self.method,
+            "dead_units": list(self.dead_units),
+            "left_out": list(self.left_out),
+            "attained": {"verdict": str(self.existence.verdict), "method": self.existence.method},
+            "certificate": self.certificate.as_json() if self.certificate else None,
+            "no_certificate": self.no_certificate,
+            "witness": dict(self.witness) if self.witness else None,
+        }
+
+
+def solve(
+    network: Network,
+    costs: Costs | str | Sequence[str] = "l2",
+    *,
+    method: Method = "auto",
+    schedule: Schedule = "random",
+    seed: int = 0,
+    certify: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Solution:
+    """Balance a network.
+
+    Raises RequestError for an unknown method and what `BalanceProblem.build` raises.
+
+    Source: [B] Theorem 5.1.
+
+    >>> from balproof.importers import load
+    >>> found = solve(load("tests/data/chain.json"), "l2", certify=True)
+    >>> found.status, found.certificate.gap < 1e-12
+    ('balanced', True)
+    """
+    if method not in METHODS:
+        raise RequestError(f"unknown method {method!r}", "take one of " + ", ".join(METHODS))
+    start = time.perf_counter()
+    problem = BalanceProblem.build(network, costs)
+    answer = existence(problem)
+    state = _minimise(problem, method, schedule, seed, answer.attained is not False, progress)
+    after = problem.manifold.rescale(state.h)
+    final = BalanceProblem.build(dataclasses.replace(problem.manifold, network=after), problem.costs)
+    zero = np.zeros(problem.count)
+    imbalance = final.imbalance(zero)
+    witness = _witness(problem, answer)
+    status: Status = "balanced" if imbalance <= BALANCED else "unconverged"
+    if witness is not None:
+        status = "unattained"
+    found = certify_best(final) if certify else NoCertificate("not requested")
+    if certify and answer.attained is False:
+        found = NoCertificate("the infimum is not attained")
+    return Solution(
+        status=status,
+        regularizer=problem.costs.name,
+        network=after,
+        h=state.h,
+        scales=problem.manifold.names,
+        cost_before=problem.cost(zero),
+        cost_after=final.cost(zero),
+        imbalance_before=problem.imbalance(zero),
+        imbalance=imbalance,
+        passes=state.passes,
+        seconds=time.perf_counter() - start,
+        method=state.method,
+        history=state.history,
+        dead_units=tuple(problem.names(problem.dead)),
+        left_out=tuple(problem.names(problem.left_out)),
+        existence=answer,
+        certificate=found if isinstance(found, GapCertificate) else None,
+        no_certificate=found.reason if isinstance(found, NoCertificate) else None,
+        witness=witness,
+    )
+
+
+def _minimise(
+    problem: BalanceProblem,
+    method: Method,
+    schedule: Schedule,
+    seed: int,
+    attained: bool,
+    progress: Callable[[str], None] | None,
+) -> Iterate:
+    if not attained:
+        # The scales run away: a bounded number of sweeps shows how far the cost falls.
+        return multilevel(problem, sweeps=200, coarse=False, progress=progress)
+    if method == "stochastic":
+        return stochastic(problem, schedule, seed=seed, progress=progress)
+    if method == "newton":
+        return newton(problem, progress=progress)
+    if method == "cvxpy":
+        optimum = solve_convex(problem)
+        polished = newton(problem, optimum.h, progress=progress)
+        return dataclasses.replace(polished, method=f"cvxpy ({optimum.form}), Newton polish")
+    if method == "multilevel":
+        return multilevel(problem, progress=progress)
+    # Sweeps pay where few colours cover all units; a dense recurrent matrix needs one for each unit.
+    if problem.single_power is not None and len(colours(problem)) <= 16:
+        state = multilevel(problem, sweeps=60, progress=progress)
+        if state.imbalance <= BALANCED / 4:
+            return state
+        polished = newton(problem, state.h, progress=progress)
+        return dataclasses.replace(
+            polished,
+            method="multilevel, newton",
+            passes=state.passes + polished.passes,
+            history=state.history + polished.history[1:],
+        )
+    state = newton(problem, progress=progress)
+    if state.imbalance <= BALANCED:
+        return state
+    return stochastic(problem, "cyclic", sweeps=2_000, progress=progress)
+
+
+def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
+    """The strongest certificate of the weights that ``problem`` holds.
+
+    Exact rationals where the exponents are integers and the network is not large, otherwise bounded
+    doubles.
+    """
+    if len(problem.weights) <= _EXACT_CERTIFICATE:
+        found = certify_gap(problem, "rational")
+        if isinstance(found, GapCertificate):
+            return found
+    return certify_gap(problem, "double")
+
+
+def _witness(problem: BalanceProblem, answer: Existence) -> dict[str, str] | None:
+    """A direction in h along which the cost falls for ever, by name of scale; None if there is none."""
+    if answer.direction is not None:
+        named = zip(problem.manifold.names, answer.direction, strict=True)
+        return {name: str(value) for name, value in named if value}
+    falling = problem.A.T @ np.ones(len(problem.weights))
+    for k in problem.dead:
+        if falling[k]:  # only incoming costs, or only outgoing ones: scale them down
+            return {problem.manifold.names[k]: "-1" if falling[k] > 0 else "1"}
+    return None

@@ -1,0 +1,22 @@
+"""What an iterative method returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Iterate:
+    """A state h, how it was reached, and what that cost.
+
+    ``passes`` counts reads of all the weights (a unit's step reads its own), ``history`` the value of F
+    after each sweep, the first entry before any. ``imbalance`` was measured at ``h``.
+    """
+
+    h: np.ndarray
+    method: str
+    imbalance: float
+    passes: float
+    history: tuple[float, ...]
