@@ -1,0 +1,96 @@
+"""Model files to networks and back: ``load`` and ``save``.
+
+A form is a suffix and two functions in a module of its own; `FORMS` is the list. To add one, write the
+module and add its line.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from balproof.errors import ModelError
+from balproof.network.graph import Network
+
+FORMS: Mapping[str, str] = MappingProxyType(
+    {
+        ".onnx": "balproof.importers.onnx_file",
+        ".json": "balproof.importers.json_file",
+        ".npz": "balproof.importers.matrix_file",
+        ".npy": "balproof.importers.matrix_file",
+        ".mtx": "balproof.importers.matrix_file",
+    }
+)
+"""The module that reads and writes each suffix; it is imported when it is needed."""
+
+_KNOWN = ", ".join(FORMS)
+_EXPORT = "export the model with torch.onnx.export and give the .onnx file"
+
+
+def load(model: object) -> Network:
+    """Read a network from a file, or from an object in memory.
+
+    ``model`` is a path (its suffix tells the form), a ``Network`` (returned as it is), a mapping (a JSON
+    document of our own form, or the arrays of a recurrent network), a square array J, or an
+    ``onnx.ModelProto``. Pickled files are never opened.
+
+    >>> load(np.array([[0.0, 2.0], [0.5, 0.0]])).parameters[0].name
+    'J'
+
+    Raises ModelError for a form that is not known, and for every fault of the file, in one line;
+    MissingToolError if the library that reads the form is not installed.
+    """
+    if isinstance(model, str | Path):
+        path = Path(model)
+        return _module(path.suffix, str(path)).load(path)
+    if isinstance(model, Network):
+        return model
+    if isinstance(model, np.ndarray):
+        return _module(".npz").from_arrays({"J": model})
+    if isinstance(model, Mapping):
+        document: Mapping[str, Any] = model
+        if "J" in document:
+            return _module(".npz").from_arrays(document)
+        return _module(".json").from_document(document)
+    if type(model).__name__ == "ModelProto":
+        return _module(".onnx").from_proto(model)
+    kind = f"{type(model).__module__}.{type(model).__qualname__}"
+    raise ModelError(f"a network cannot be made of a {kind}", f"{_EXPORT}, or one of {_KNOWN}")
+
+
+def save(network: Network, path: str | Path) -> None:
+    """Write a network in the form and structure of its source, with the weights that it has now.
+
+    Each weight is rounded to the type that it had in the file. The file is replaced whole or not at all.
+
+    Raises ModelError if the suffix is not that of the network's form, a weight does not fit its type, the
+    source has changed its structure meanwhile, or the file cannot be written.
+    """
+    target = Path(path)
+    if target.suffix.lower() != f".{network.format}":
+        suffix = target.suffix or "(none)"
+        raise ModelError(
+            f"{target} has the suffix {suffix}, but the network is of the form .{network.format}",
+            f"write it to a file that ends in .{network.format}",
+        )
+    _module(target.suffix, str(target)).save(network, target)
+
+
+def _module(suffix: str, what: str = "") -> Any:
+    known = FORMS.get(suffix.lower())
+    if known is None:
+        reason = {
+            ".pt": f"{what} is a pickled PyTorch file, which is never opened",
+            ".pth": f"{what} is a pickled PyTorch file, which is never opened",
+            ".pkl": f"{what} is a pickled file, which is never opened",
+            ".pickle": f"{what} is a pickled file, which is never opened",
+            ".pt2": f"{what} is an exported PyTorch program, which is not read yet",
+        }.get(suffix.lower(), f"{what} has the unknown suffix {suffix or '(none)'}")
+        remedy = _EXPORT if suffix.lower() in (".pt", ".pth", ".pt2") else f"give a file in one of {_KNOWN}"
+        raise ModelError(reason, remedy)
+    return importlib.import_module(known)

@@ -1,0 +1,233 @@
+"""Recurrent networks from matrices: ``.npz`` with J and more, ``.npy`` and ``.mtx`` with J alone.
+
+One time step of N units with states s and a homogeneous activation φ:
+
+    s' = J φ(s) + W_in u + b,        y = W_out s
+
+``J`` is N×N (row i holds what unit i receives); ``W_in`` N×inputs, ``W_out`` outputs×N and ``b`` of length
+N may be left out, and so may ``activation``, a name or a formula in x (default ``relu``). With J alone
+there is no input and no output: nothing is visible, every unit may scale, and balancing the network is
+balancing the matrix. A zero of J is an absent synapse.
+
+Real floating-point and integer arrays are read (integers as float64). Pickled objects are never loaded.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import scipy.io
+import scipy.sparse
+
+from balproof.errors import ModelError
+from balproof.importers.files import first_line, read_bytes, write_atomically
+from balproof.importers.rounding import require_finite, require_size, rounded
+from balproof.network.graph import Network, Operation, Tensor
+from balproof.symbolic.activation import Activation
+
+MAX_BYTES = 2**32
+MATRICES = ("J", "W_in", "b", "W_out")
+_REPAIR = "write the file anew with numpy.savez(path, J=...)"
+
+
+def load(path: Path) -> Network:
+    """Read a recurrent network; see the module's text for the form.
+
+    Raises ModelError for damaged files, pickles, unknown names, wrong shapes and types, NaN and infinity.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    read = {"npz": _read_npz, "npy": _read_npy, "mtx": _read_mtx}[kind]
+    return from_arrays(read(path), kind, str(path.resolve()))
+
+
+def from_arrays(arrays: Mapping[str, Any], kind: str = "npz", source: str | None = None) -> Network:
+    """A recurrent network from arrays named as in the file.
+
+    >>> net = from_arrays({"J": np.array([[0.0, 2.0], [0.5, 0.0]])})
+    >>> net.inputs, net.outputs, net.states
+    ((), (), (('s', "s'"),))
+
+    Raises ModelError as `load`.
+    """
+    unknown = sorted(set(arrays) - {*MATRICES, "activation"})
+    if unknown or "J" not in arrays:
+        what = f"unknown array {unknown[0]!r}" if unknown else "no array 'J'"
+        raise ModelError(
+            f"a recurrent network has {what}", f"name the arrays {', '.join(MATRICES)}, activation"
+        )
+    parts = {n: _parameter(n, arrays[n]) for n in MATRICES if n in arrays}
+    j = parts["J"]
+    if len(j.shape) != 2 or j.shape[0] != j.shape[1]:
+        raise ModelError(f"J has shape {j.shape}", "give a square matrix of connections")
+    n = j.shape[0]
+    fits = {"W_in": lambda s: len(s) == 2 and s[0] == n, "W_out": lambda s: len(s) == 2 and s[1] == n}
+    fits["b"] = lambda s: s == (n,)
+    form = {"W_in": f"({n}, inputs)", "W_out": f"(outputs, {n})", "b": f"({n},)"}
+    for name, part in parts.items():
+        if name in fits and not fits[name](part.shape):
+            raise ModelError(
+                f"{name} has shape {part.shape}, J has {n} units", f"give {name} shape {form[name]}"
+            )
+    return _build(parts, _activation(arrays.get("activation")), kind, source)
+
+
+def _build(parts: dict[str, Tensor], function: Activation, kind: str, source: str | None) -> Network:
+    n = parts["J"].shape[0]
+    tensors = dict(parts)
+    operations: list[Operation] = []
+
+    def apply(op: str, name: str, inputs: tuple[str, ...], size: int, output: str, **attributes: Any) -> str:
+        tensors[output] = Tensor(output, (1, size), "activation")
+        operations.append(Operation(op, name, inputs, output, MappingProxyType(attributes)))
+        return output
+
+    tensors["s"] = Tensor("s", (1, n), "state")
+    rates = apply("activation", "phi", ("s",), n, "phi(s)", function=function)
+    steps = [name for name in ("W_in", "b") if name in parts]
+    after = apply("linear", "J", (rates, "J"), n, "s'" if not steps else "J·phi(s)", transpose=True)
+    if "W_in" in parts:
+        width = parts["W_in"].shape[1]
+        tensors["u"] = Tensor("u", (1, width), "input")
+        driven = apply("linear", "W_in", ("u", "W_in"), n, "W_in·u", transpose=True)
+        after = apply("add", "sum", (after, driven), n, "J·phi(s) + W_in·u" if "b" in parts else "s'")
+    if "b" in parts:
+        after = apply("bias", "b", (after, "b"), n, "s'")
+    outputs: tuple[str, ...] = ()
+    if "W_out" in parts:
+        outputs = (apply("linear", "W_out", ("s", "W_out"), parts["W_out"].shape[0], "y", transpose=True),)
+    inputs = ("u",) if "W_in" in parts else ()
+    return Network(tensors, tuple(operations), inputs, outputs, (("s", after),), kind, source)
+
+
+def _parameter(name: str, given: Any) -> Tensor:
+    array = np.asarray(given)
+    require_size(name, array.shape)
+    if array.dtype.kind in "iu":
+        array = array.astype(np.float64)
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+        raise ModelError(
+            f"{name} holds {array.dtype.name}", "give real numbers in float64 or a narrower type"
+        )
+    value = np.ascontiguousarray(array, dtype=np.float64)
+    return require_finite(Tensor(name, array.shape, "parameter", value, array.dtype.name))
+
+
+def _activation(given: Any) -> Activation:
+    if given is None:
+        return Activation.parse("relu")
+    array = np.asarray(given)
+    if array.dtype.kind != "U" or array.size != 1:
+        raise ModelError("activation is not one text", "give a name such as relu, or a formula in x")
+    return Activation.parse(str(array.reshape(-1)[0]))
+
+
+# --- reading ------------------------------------------------------------------------------------------
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    content = io.BytesIO(read_bytes(path, MAX_BYTES))
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with zipfile.ZipFile(content) as archive:
+            members = archive.infolist()
+            if sum(m.file_size for m in members) > MAX_BYTES:
+                raise ModelError(f"{path} unpacks to more than {MAX_BYTES} bytes", "give a smaller model")
+            for member in members:
+                name = member.filename.removesuffix(".npy")
+                if name in arrays:
+                    raise ModelError(f"{path} holds {name!r} twice", _REPAIR)
+                if name not in {*MATRICES, "activation"}:
+                    raise ModelError(
+                        f"{path} holds an unknown array {name!r}",
+                        f"name the arrays {', '.join(MATRICES)}, activation",
+                    )
+                arrays[name] = _array(archive.read(member), f"{path}: {name}")
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
+        raise ModelError(f"{path} is no intact .npz file ({first_line(error)})", _REPAIR) from None
+    return arrays
+
+
+def _read_npy(path: Path) -> dict[str, np.ndarray]:
+    return {"J": _array(read_bytes(path, MAX_BYTES), str(path))}
+
+
+def _array(content: bytes, where: str) -> np.ndarray:
+    """One .npy array; its header is compared with the bytes that are there before anything is allocated."""
+    stream = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(stream)
+        reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in reader:
+            raise ModelError(f"{where} has .npy version {version}", _REPAIR)
+        shape, _, dtype = reader[version](stream)
+        if dtype.hasobject:
+            raise ModelError(f"{where} holds pickled objects, which are never loaded", _REPAIR)
+        if require_size(where, shape) * dtype.itemsize != len(content) - stream.tell():
+            raise ModelError(f"{where} is truncated or has bytes left over", _REPAIR)
+        return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError, SyntaxError, TypeError) as error:
+        raise ModelError(f"{where} is no intact .npy array ({first_line(error)})", _REPAIR) from None
+
+
+def _read_mtx(path: Path) -> dict[str, np.ndarray]:
+    repair = "write the file anew with scipy.io.mmwrite(path, J)"
+    content = read_bytes(path, MAX_BYTES)
+    try:
+        rows, columns, _, _, field, _ = scipy.io.mminfo(io.BytesIO(content))
+        require_size(str(path), (rows, columns), MAX_BYTES // 8)
+        if field not in ("real", "integer", "double"):
+            raise ModelError(f"{path} holds {field} entries", "give real weights")
+        matrix = scipy.io.mmread(io.BytesIO(content))
+    except (ValueError, OverflowError, EOFError) as error:
+        raise ModelError(f"{path} is no intact Matrix Market file ({first_line(error)})", repair) from None
+    dense = matrix.toarray() if scipy.sparse.issparse(matrix) else matrix
+    return {"J": np.asarray(dense, dtype=np.float64)}
+
+
+# --- writing ------------------------------------------------------------------------------------------
+
+
+def save(network: Network, path: Path) -> None:
+    """Write the arrays back, in their types and in the form that the network was read from.
+
+    A ``.mtx`` file keeps being a list of entries or a full array; a symmetric one becomes general, since
+    a rescaling is seldom symmetric.
+
+    Raises ModelError if a weight does not fit its type, or the file cannot be written.
+    """
+    arrays: dict[str, Any] = {t.name: rounded(network, t.name, np.dtype(t.dtype)) for t in network.parameters}
+    stream = io.BytesIO()
+    if network.format == "npz":
+        functions = [op.attributes["function"] for op in network.operations if op.kind == "activation"]
+        if _names_activation(network):
+            arrays["activation"] = np.array(functions[0].text)
+        np.savez(stream, **arrays)
+    elif network.format == "npy":
+        np.save(stream, arrays["J"], allow_pickle=False)
+    else:
+        listed = network.source is None or _is_listed(Path(network.source))
+        matrix = scipy.sparse.coo_array(arrays["J"]) if listed else arrays["J"]
+        scipy.io.mmwrite(stream, matrix, precision=17, symmetry="general")
+    write_atomically(path, stream.getvalue())
+
+
+def _names_activation(network: Network) -> bool:
+    """Whether the file says which activation it has (a default that was left out stays left out)."""
+    if network.source is not None and Path(network.source).is_file():
+        with zipfile.ZipFile(network.source) as archive:
+            return "activation.npy" in archive.namelist()
+    return True
+
+
+def _is_listed(source: Path) -> bool:
+    try:
+        return scipy.io.mminfo(str(source))[3] == "coordinate"
+    except (OSError, ValueError):
+        return True

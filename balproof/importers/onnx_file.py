@@ -1,0 +1,228 @@
+"""ONNX files: read, checked, and written back with other weights.
+
+Read are multilayer perceptrons of opset 13 to 21: Gemm, MatMul, Add, Sub, Sum, Neg, Mul and Div by a
+constant, Relu, LeakyRelu, PRelu, Abs, Pow with a constant exponent, Max and Min with 0, Flatten, Reshape,
+Identity, Dropout (as in inference), and activations such as Tanh. Any other operator becomes an
+``unknown`` operation, which pins what it touches: nothing false is claimed about it.
+
+Roles. A floating-point initializer is a parameter, with one exception: where it is used as a factor only
+(Mul, Div) or as an exponent (Pow) it is a constant, since normalisation constants look exactly like that.
+A Constant node and an initializer of integers are constants. An initializer that is listed among the
+graph's inputs as well is a parameter, not an input. The batch axis is fixed to 1.
+
+Written back is the same model: nodes, names, metadata and types are kept, and the data of the parameters
+alone is replaced. Weights that lay in files of their own (external data, read only from the folder of the
+model or below) are then within the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+from math import prod
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from balproof.errors import MissingToolError, ModelError
+from balproof.importers.files import first_line, read_bytes, write_atomically
+from balproof.importers.rounding import require_finite, require_size, rounded
+from balproof.network.graph import Network, Tensor
+
+MAX_BYTES = 2**31 - 1  # of any protobuf message
+OPSETS = range(13, 22)
+_EXPORT = "export the model anew"
+
+# data type of TensorProto → name, bytes of an entry, field that holds the data if raw_data does not
+FLOATS = MappingProxyType(
+    {
+        1: ("float32", 4, "float_data"),
+        10: ("float16", 2, "int32_data"),
+        11: ("float64", 8, "double_data"),
+        16: ("bfloat16", 2, "int32_data"),
+    }
+)
+_OTHERS = MappingProxyType({2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 12: 4, 13: 8})  # integers and bool
+
+
+def load(path: Path) -> Network:
+    """Read a model file.
+
+    Raises ModelError for damaged files, opsets outside 13 to 21, external data outside the folder of the
+    model, control flow, models without parameters, weights that are NaN or infinite, and shapes that
+    cannot be told; MissingToolError if onnx is not installed.
+    """
+    return from_proto(_read(path), str(path.resolve()))
+
+
+def from_proto(model: Any, source: str | None = None) -> Network:
+    """A network from an ``onnx.ModelProto`` whose weights lie within it.
+
+    Raises ModelError as `load`.
+    """
+    from balproof.importers.onnx_graph import translate
+
+    onnx = _onnx()
+    _check(onnx, model)
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    values = {t.name: tensor(t) for t in model.graph.initializer}
+    network = translate(onnx, model, values)
+    if not network.parameters:
+        raise ModelError("the model has no parameters", "give a model whose weights are initializers")
+    return dataclasses.replace(network, source=source)
+
+
+def save(network: Network, path: Path) -> None:
+    """Write the model that the network was read from, with the parameters that it has now.
+
+    Raises ModelError if that file is gone or has other tensors now, or a weight does not fit its type.
+    """
+    onnx = _onnx()
+    if network.source is None:
+        raise ModelError(
+            "the network was made from a model in memory", "save that model to a file and load it"
+        )
+    model = _read(Path(network.source))
+    stored = {t.name: t for t in model.graph.initializer}
+    for parameter in network.parameters:
+        proto = stored.get(parameter.name)
+        if proto is None or tuple(proto.dims) != parameter.shape or _type(proto) != parameter.dtype:
+            raise ModelError(
+                f"{network.source} no longer has {parameter.name!r} of shape {parameter.shape}",
+                "load the model again",
+            )
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(proto.data_type))
+        _replace(proto, rounded(network, parameter.name, dtype))
+    if model.ByteSize() > MAX_BYTES:
+        raise ModelError(f"{path} would be larger than {MAX_BYTES} bytes", "give a model below 2 GiB")
+    write_atomically(path, model.SerializeToString())
+
+
+def tensor(proto: Any) -> Tensor:
+    """An initializer or the value of a Constant node: a parameter if of floating point, else a constant.
+
+    Raises ModelError for other types, for data that is not as long as the shape says, and for NaN.
+    """
+    shape = tuple(int(n) for n in proto.dims)
+    name = proto.name or "(unnamed tensor)"
+    count = require_size(name, shape) if all(shape) else 0  # an empty one is what Reshape([]) has
+    kind = proto.data_type
+    if kind in FLOATS:
+        dtype, size, field = FLOATS[kind]
+    elif kind in _OTHERS:
+        dtype, size = "float64", _OTHERS[kind]
+        field = {7: "int64_data", 12: "uint64_data", 13: "uint64_data"}.get(kind, "int32_data")
+    else:
+        raise ModelError(f"tensor {name} has an element type (number {kind}) that is not read", _EXPORT)
+    length = len(proto.raw_data) / size if proto.HasField("raw_data") else len(getattr(proto, field))
+    if length != count:
+        raise ModelError(f"tensor {name} of shape {shape} holds {length:g} entries", _EXPORT)
+    value = _onnx().numpy_helper.to_array(proto).astype(np.float64)
+    role = "parameter" if kind in FLOATS else "constant"
+    return require_finite(Tensor(name, shape, role, value.reshape(shape), dtype))
+
+
+def _type(proto: Any) -> str | None:
+    return FLOATS[proto.data_type][0] if proto.data_type in FLOATS else None
+
+
+def _replace(proto: Any, value: np.ndarray) -> None:
+    """Put other data into a tensor, in the field in which it had its data."""
+    if proto.HasField("raw_data"):
+        proto.raw_data = value.astype(value.dtype.newbyteorder("<")).tobytes()
+        return
+    field = FLOATS[proto.data_type][2]
+    data = value.view(np.uint16) if field == "int32_data" else value
+    proto.ClearField(field)
+    getattr(proto, field).extend(data.ravel().tolist())
+
+
+# --- reading and checking -----------------------------------------------------------------------------
+
+
+def _onnx() -> Any:
+    try:
+        for part in ("inliner", "numpy_helper", "shape_inference"):
+            importlib.import_module(f"onnx.{part}")
+        return importlib.import_module("onnx")
+    except ImportError:
+        raise MissingToolError("onnx is not installed", "say pip install 'balproof[onnx]'") from None
+
+
+def _read(path: Path) -> Any:
+    """The model with its external data taken in."""
+    onnx = _onnx()
+    from google.protobuf.message import DecodeError
+
+    content = read_bytes(path, MAX_BYTES)
+    try:
+        model = onnx.load_model_from_string(content)
+    except DecodeError as error:
+        raise ModelError(f"{path} is no intact ONNX file ({first_line(error)})", _EXPORT) from None
+    for proto in model.graph.initializer:
+        if proto.data_location == onnx.TensorProto.EXTERNAL:
+            _take_in(onnx, proto, path)
+    return model
+
+
+def _take_in(onnx: Any, proto: Any, path: Path) -> None:
+    """Read a tensor's external data, from a file in the model's folder or below."""
+    notes = {entry.key: entry.value for entry in proto.external_data}
+    location = notes.get("location", "")
+    folder = os.path.realpath(path.parent)
+    target = os.path.realpath(Path(folder) / location)
+    if not location or Path(location).is_absolute() or os.path.commonpath([folder, target]) != folder:
+        raise ModelError(
+            f"the data of tensor {proto.name} is said to be in {location!r}, outside the model's folder",
+            "put the data beside the model",
+        )
+    data = Path(target)
+    try:
+        size = data.stat().st_size
+        offset = int(notes.get("offset", "0"))
+        length = int(notes.get("length", str(size - offset)))
+        width = FLOATS[proto.data_type][1] if proto.data_type in FLOATS else _OTHERS.get(proto.data_type, 0)
+        if offset < 0 or offset + length > size or length != width * prod(proto.dims):
+            raise ModelError(f"the data of tensor {proto.name} is not all in {location!r}", _EXPORT)
+        with data.open("rb") as stream:
+            stream.seek(offset)
+            proto.raw_data = stream.read(length)
+    except OSError as error:
+        raise ModelError(
+            f"{location!r} cannot be read ({error.strerror})", "put the data beside the model"
+        ) from None
+    except ValueError as error:
+        raise ModelError(f"tensor {proto.name} has no proper offset ({first_line(error)})", _EXPORT) from None
+    proto.ClearField("external_data")
+    proto.data_location = onnx.TensorProto.DEFAULT
+
+
+def _check(onnx: Any, model: Any) -> None:
+    """What must hold before a graph is looked at."""
+    for proto in model.graph.initializer:
+        if proto.data_location == onnx.TensorProto.EXTERNAL:
+            raise ModelError(
+                f"the data of tensor {proto.name} is in another file", "give the path of the model"
+            )
+    if model.graph.sparse_initializer:
+        raise ModelError("the model has sparse initializers", "export the weights densely")
+    opsets = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    if model.ir_version and model.graph.node and (not opsets or opsets[0] not in OPSETS):
+        raise ModelError(
+            f"the model has ONNX opset {opsets[0] if opsets else '(none)'}",
+            f"export it with an opset from {OPSETS[0]} to {OPSETS[-1]}",
+        )
+    for node in model.graph.node:
+        if any(a.HasField("g") or a.graphs for a in node.attribute):
+            raise ModelError(
+                f"the model has control flow ({node.op_type}, node {node.name or node.output[0]})",
+                "export it without loops and branches",
+            )
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"the model breaks a rule of ONNX ({first_line(error)})", _EXPORT) from None

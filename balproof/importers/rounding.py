@@ -1,0 +1,66 @@
+"""Weights on their way in and out: finite in, and rounded to the type of the file on the way out."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from balproof.errors import ModelError
+from balproof.network.graph import Network, Tensor
+
+MAX_ELEMENTS = 2**31
+MAX_ACTIVATION = 2**24
+
+
+def require_finite(tensor: Tensor) -> Tensor:
+    """The tensor itself.
+
+    Raises ModelError naming the first entry that is NaN or infinite.
+
+    >>> require_finite(Tensor("W", (2,), "parameter", np.array([1.0, np.nan])))
+    Traceback (most recent call last):
+        ...
+    balproof.errors.ModelError: W[1] is nan: retrain or repair the model
+    """
+    if tensor.value is not None and tensor.value.dtype != object:
+        bad = np.flatnonzero(~np.isfinite(tensor.value))
+        if bad.size:
+            where = tensor.element(int(bad[0]))
+            more = f" (and {bad.size - 1} more)" if bad.size > 1 else ""
+            raise ModelError(f"{where} is {tensor.value.flat[bad[0]]}{more}", "retrain or repair the model")
+    return tensor
+
+
+def require_size(name: str, shape: tuple[int, ...], limit: int = MAX_ELEMENTS) -> int:
+    """The number of entries, as long as it is sensible; asked before anything is allocated.
+
+    Raises ModelError for a negative length, no entry at all, or more entries than ``limit``.
+    """
+    count = prod(shape)
+    if any(n < 0 for n in shape) or count == 0:
+        raise ModelError(
+            f"{name} has shape {shape}, which holds nothing", "give every axis a positive length"
+        )
+    if count > limit:
+        raise ModelError(f"{name} has shape {shape}, more than {limit} entries", "give a smaller model")
+    return count
+
+
+def rounded(network: Network, name: str, dtype: np.dtype | type) -> np.ndarray:
+    """The value of a parameter in the type of its file.
+
+    Raises ModelError if an entry is not finite, or no longer is when rounded.
+    """
+    tensor = network.tensors[name]
+    exact = network.numbers(name)
+    with np.errstate(over="ignore", under="ignore"):
+        value = exact.astype(dtype)
+    bad = np.flatnonzero(~np.isfinite(value.astype(np.float64)))
+    if bad.size:
+        where = tensor.element(int(bad[0]))
+        raise ModelError(
+            f"{where} = {float(exact.flat[bad[0]]):g} does not fit {np.dtype(dtype).name}",
+            "convert the model to a wider type first",
+        )
+    return value
