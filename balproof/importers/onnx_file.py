@@ -224,5 +224,5 @@ def _check(onnx: Any, model: Any) -> None:
             )
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, ValueError) as error:  # ValueError: text that is not UTF-8
         raise ModelError(f"the model breaks a rule of ONNX ({first_line(error)})", _EXPORT) from None

@@ -148,7 +148,16 @@ def _shapes(onnx: Any, model: Any, free: set[str]) -> dict[str, tuple[int, ...]]
     for given in copy.graph.input:
         if given.name in free:
             _fix_batch(given)
+    # Declared shapes hold the old batch axis: forget them, but where inference has nothing to say.
+    foreign = {n for node in copy.graph.node if node.domain not in ("", "ai.onnx") for n in node.output}
+    kept = [v for v in model.graph.value_info if v.name in foreign and _declared(v)]
     del copy.graph.value_info[:]
+    for info in kept:
+        new = copy.graph.value_info.add()
+        new.CopyFrom(info)
+        if new.type.tensor_type.shape.dim[0].WhichOneof("value") != "dim_value":
+            new.type.tensor_type.shape.dim[0].Clear()
+            new.type.tensor_type.shape.dim[0].dim_value = 1
     for result in copy.graph.output:
         result.type.tensor_type.ClearField("shape")
     try:
