@@ -78,7 +78,7 @@ def solve_convex(
 
     >>> from balproof.importers import load
     >>> round(solve_convex(BalanceProblem.build(load("tests/data/chain.json"))).value, 6)
-    9.524406
+    8.177043
     """
     b, rows = power_terms(problem)
     if len(b) > limit:

@@ -104,7 +104,7 @@ def check(before: Network, after: Network, costs: Costs | str | Sequence[str] = 
     """
     faults = _structure(before, after)
     if faults:
-        error = _function_error(before, after, seed) if before.inputs == after.inputs else None
+        error = function_error(before, after, seed) if before.inputs == after.inputs else None
         return Audit(False, error, False, None, None, tuple(faults), Verdict.refuted, False, {})
     old = {t.name: before.numbers(t.name) for t in before.parameters}
     new = {t.name: after.numbers(t.name) for t in after.parameters}
@@ -122,7 +122,7 @@ def check(before: Network, after: Network, costs: Costs | str | Sequence[str] = 
     found = recover_scales(manifold, old, new, tolerance)
     faults = _orbit_faults(manifold, old, new, found.h, found.residual, tolerance)
     same_orbit = not faults
-    error = _function_error(before, after, seed)
+    error = function_error(before, after, seed)
 
     if not isinstance(costs, Costs):
         costs = Costs.parse(costs)
@@ -141,7 +141,7 @@ def check(before: Network, after: Network, costs: Costs | str | Sequence[str] = 
         notes.append("dead units, left out of the balance: " + ", ".join(problem.names(problem.dead)))
     if problem.left_out:
         notes.append("scales of degree ≤ 0, left out: " + ", ".join(problem.names(problem.left_out)))
-    agrees = error is None or error <= _function_limit(eps)
+    agrees = error is None or error <= _output_limit(eps)
     ok = same_orbit and balanced and agrees and not faults and (gap is None or gap <= OPTIMALITY_TOLERANCE)
     if same_orbit and not agrees:
         notes.append("the weights are a rescaling, but the outputs differ by more than rounding explains")
@@ -150,7 +150,7 @@ def check(before: Network, after: Network, costs: Costs | str | Sequence[str] = 
     return Audit(same_orbit, error, balanced, imbalance, gap, tuple(faults), verdict, ok, scales, tuple(notes))
 
 
-def _function_limit(eps: float) -> float:
+def _output_limit(eps: float) -> float:
     """Outputs of a rescaled network may differ by the roundings that its weights may have."""
     return 8 * ORBIT_ROUNDINGS * eps
 
@@ -281,7 +281,7 @@ def _optimality(after: Network, costs: Costs) -> tuple[float | None, list[str]]:
 # --- function ------------------------------------------------------------------------------------------
 
 
-def _function_error(before: Network, after: Network, seed: int, batch: int = 64, steps: int = 8) -> float | None:
+def function_error(before: Network, after: Network, seed: int, batch: int = 64, steps: int = 8) -> float | None:
     """The largest output difference on random inputs, relative to the largest output."""
     if not (can_run(before) and can_run(after)) or not (before.outputs or before.states):
         return None

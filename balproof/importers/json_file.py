@@ -16,6 +16,7 @@ own parser. A tensor with a text in it is exact as a whole (its decimals are the
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -351,8 +352,9 @@ def _operation(entry: Mapping[str, Any], shape: tuple[int, ...], taken: set[str]
         attributes["signs"] = tuple(float(s) for s in entry["signs"])
     name = entry.get("name")
     if name is None:
-        name = inputs[1] if kind in ("linear", "bias") else output
-        name = next(n for n in (name, output, *(f"{output}_{i}" for i in range(2, 10**9))) if n not in taken)
+        first = inputs[1].removesuffix(".weight") if kind in ("linear", "bias") else output
+        names = itertools.chain((first, output), (f"{output}_{i}" for i in itertools.count(2)))
+        name = next(n for n in names if n not in taken)
     elif name in taken:
         raise ModelError(f"two operations are called {name!r}", "name them differently")
     return Operation(kind, name, inputs, output, MappingProxyType(attributes))
