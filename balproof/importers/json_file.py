@@ -214,8 +214,13 @@ def _validate(document: Mapping[str, Any]) -> None:
     if error is not None:
         place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path)
         raise ModelError(
-            f"{place.lstrip('.') or 'the file'}: {first_line(error, 160)}", "follow the schema of networks"
+            f"{place.lstrip('.') or 'the file'}: {_said(error)}", "follow the schema of networks"
         )
+
+
+def _said(error: Any) -> str:
+    """The fault in a line; ``not`` marks the keys that this kind of operation does not have."""
+    return "does not belong here" if error.validator == "not" else first_line(error, 160)
 
 
 def _shape(entries: Any) -> tuple[int, ...]:

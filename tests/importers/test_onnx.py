@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from tests.importers.models import model, run, weights, write
 from onnx import TensorProto, helper, numpy_helper
 
 from balproof.errors import ModelError
 from balproof.importers import load, save
 from balproof.importers.onnx_graph import OPERATORS
 from balproof.network.evaluate import evaluate
+from tests.importers.models import model, run, weights, write
 
 node = helper.make_node
 W, V, B = weights(3, 4), weights(4, 2, seed=1), weights(4, seed=2)
@@ -111,7 +111,11 @@ CASES = {
         {"W": W, "O": np.float32([0])},
         ["linear", "activation"],
     ),
-    "Tanh": ([node("MatMul", ["x", "W"], ["z"]), node("Tanh", ["z"], ["y"])], {"W": W}, ["linear", "activation"]),
+    "Tanh": (
+        [node("MatMul", ["x", "W"], ["z"]), node("Tanh", ["z"], ["y"])],
+        {"W": W},
+        ["linear", "activation"],
+    ),
     "Sigmoid": (
         [node("MatMul", ["x", "W"], ["z"]), node("Sigmoid", ["z"], ["y"])],
         {"W": W},
@@ -161,7 +165,9 @@ def test_every_operator_has_a_case() -> None:
 
 def test_the_digits_network(digits: Path) -> None:
     network = load(digits)
-    assert [t.name for t in network.parameters] == [f"fc{i}.{p}" for i in (1, 2, 3) for p in ("weight", "bias")]
+    assert [t.name for t in network.parameters] == [
+        f"fc{i}.{p}" for i in (1, 2, 3) for p in ("weight", "bias")
+    ]
     assert {t.dtype for t in network.parameters} == {"float32"}
     assert [op.name for op in network.operations if op.kind == "linear"] == ["fc1", "fc2", "fc3"]
     assert (network.inputs, network.outputs, network.format) == (("x",), ("logits",), "onnx")
@@ -240,7 +246,9 @@ def _square(nodes: list[onnx.NodeProto], held: dict[str, np.ndarray]) -> onnx.Mo
 
 def test_an_operator_of_another_domain_is_unknown() -> None:
     proto = model(
-        [node("Relu", ["x"], ["r"], domain="mine"), node("MatMul", ["r", "W"], ["y"])], {"W": W}, domains=("mine",)
+        [node("Relu", ["x"], ["r"], domain="mine"), node("MatMul", ["r", "W"], ["y"])],
+        {"W": W},
+        domains=("mine",),
     )
     proto.graph.value_info.append(helper.make_tensor_value_info("r", TensorProto.FLOAT, ["batch", 3]))
     network = load(proto)
@@ -249,7 +257,12 @@ def test_an_operator_of_another_domain_is_unknown() -> None:
 
 def test_functions_are_inlined() -> None:
     body = helper.make_function(
-        "local", "Layer", ["a", "w"], ["b"], [node("MatMul", ["a", "w"], ["b"])], [helper.make_opsetid("", 18)]
+        "local",
+        "Layer",
+        ["a", "w"],
+        ["b"],
+        [node("MatMul", ["a", "w"], ["b"])],
+        [helper.make_opsetid("", 18)],
     )
     proto = model([node("Layer", ["x", "W"], ["y"], domain="local")], {"W": W}, domains=("local",))
     proto.functions.append(body)
@@ -367,7 +380,9 @@ def _external(path: Path, location: str, **notes: str) -> Path:
     return write(path, proto)
 
 
-def test_a_weight_that_does_not_fit_its_type_is_refused_and_nothing_written(digits: Path, tmp_path: Path) -> None:
+def test_a_weight_that_does_not_fit_its_type_is_refused_and_nothing_written(
+    digits: Path, tmp_path: Path
+) -> None:
     network = load(digits)
     value = network.tensors["fc1.weight"].value.copy()
     value[3, 7] = 1e39
@@ -444,7 +459,9 @@ def test_the_opsets_at_the_ends_are_read(opset: int) -> None:
 
 
 def test_control_flow_is_refused() -> None:
-    branch = helper.make_graph([node("Relu", ["x"], ["r"])], "b", [], [helper.make_tensor_value_info("r", 1, None)])
+    branch = helper.make_graph(
+        [node("Relu", ["x"], ["r"])], "b", [], [helper.make_tensor_value_info("r", 1, None)]
+    )
     nodes = [node("If", ["c"], ["y"], then_branch=branch, else_branch=branch, name="choice")]
     with pytest.raises(ModelError, match=r"control flow \(If, node choice\)"):
         load(model(nodes, {"c": np.bool_(True), "W": W}))
@@ -456,7 +473,10 @@ def test_control_flow_is_refused() -> None:
             helper.make_tensor_value_info("c_in", TensorProto.BOOL, []),
             helper.make_tensor_value_info("v", 1, None),
         ],
-        [helper.make_tensor_value_info("c_out", TensorProto.BOOL, []), helper.make_tensor_value_info("w", 1, None)],
+        [
+            helper.make_tensor_value_info("c_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("w", 1, None),
+        ],
     )
     with pytest.raises(ModelError, match="control flow"):
         load(model([node("Loop", ["n", "", "x"], ["y"], body=body)], {"n": np.int64(3), "W": W}))
@@ -469,7 +489,11 @@ def test_a_model_without_parameters_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("x", "match"),
-    [((3,), "export it with a batch axis"), (("batch", "free"), "axis of free length"), (("batch", 5), "do not fit")],
+    [
+        ((3,), "export it with a batch axis"),
+        (("batch", "free"), "axis of free length"),
+        (("batch", 5), "do not fit"),
+    ],
 )
 def test_shapes_that_cannot_be_told_are_refused(x: tuple[object, ...], match: str) -> None:
     with pytest.raises(ModelError, match=match):
