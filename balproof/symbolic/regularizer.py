@@ -1,0 +1,457 @@
+"""A regularizer g and what balancing needs of it: even, increasing, coercive, and φ(t) = g(e^t) convex.
+
+[B] Thm 3.1 asks for an even g that rises from 0 to ∞; that the optimal scale is the only one needs
+φ strictly convex besides.  Lemma: g continuous at 0 with g(0) = 0 and φ strictly convex ⇒ g is
+increasing and coercive (φ has the finite limit 0 at −∞, so a convex φ cannot fall, a strictly convex one
+rises, and a convex function that rises is unbounded).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import sympy
+from numpy.typing import NDArray
+
+from balproof.errors import ExpressionError, RegularizerError
+from balproof.symbolic import ball, numeric
+from balproof.symbolic.assumptions import Domain
+from balproof.symbolic.convexity import W, shape
+from balproof.symbolic.halfline import T, monomial, relation, restrict
+from balproof.symbolic.parser import Formula, parse_formula
+from balproof.symbolic.positivity import positive
+from balproof.verdict import Check, Verdict
+
+Array = NDArray[np.float64]
+Terms = tuple[tuple[sympy.Expr, sympy.Expr], ...]
+
+_GRID = tuple(Fraction(n, d) for n, d in ((1, 1), (2, 1), (1, 2), (3, 1), (1, 3), (5, 1), (1, 5), (10, 1), (1, 10)))
+_FAR = tuple(Fraction(10) ** k for k in (2, 3, 4, 6, -2, -3, -4, -6))
+_STRETCH = (Fraction(2), Fraction(5, 4), Fraction(21, 20), Fraction(101, 100), Fraction(10))
+
+
+@dataclass(frozen=True)
+class Regularizer:
+    """g(w), the cost of one weight.
+
+    ``half`` is g on w > 0 in the positive symbol w.  ``terms`` are the (a, p) of g = Σ a|w|^p with all a, p
+    positive, or None.
+
+    >>> r = Regularizer.parse("abs(w) + w**2/10")
+    >>> r.terms, r.log_convex.holds
+    (((1, 1), (1/10, 2)), True)
+    """
+
+    name: str
+    expression: sympy.Expr
+    variable: sympy.Symbol
+    half: sympy.Expr
+    even: Check
+    increasing: Check
+    coercive: Check
+    log_convex: Check
+    terms: Terms | None
+    domains: tuple[Domain, ...] = ()
+    assumptions: tuple[str, ...] = ()
+
+    @staticmethod
+    def parse(text: str, assumptions: Sequence[str] = ()) -> Regularizer:
+        """Read ``l1``, ``l2``, ``lp:3/2`` or a formula in w; free parameters are positive unless assumed otherwise.
+
+        Raises ExpressionError for text outside the language, RegularizerError for ``lp:P`` with P ≤ 0.
+        """
+        return _parse(text, tuple(assumptions))
+
+    @property
+    def numeric(self) -> bool:
+        """Whether there are no symbols left but w."""
+        return self.half.free_symbols <= {W}
+
+    @property
+    def parameters(self) -> tuple[sympy.Symbol, ...]:
+        """The free symbolic parameters."""
+        return tuple(sorted(self.half.free_symbols - {W}, key=lambda s: s.name))
+
+    @property
+    def marginal_expression(self) -> sympy.Expr:
+        """φ'(t) = w·g'(w) for w > 0."""
+        return _marginal(self.half)
+
+    @property
+    def curvature_expression(self) -> sympy.Expr:
+        """φ''(t) = w·g'(w) + w²·g''(w) for w > 0."""
+        return _marginal(_marginal(self.half))
+
+    def cost(self, w: Array) -> Array:
+        """g(w) elementwise.
+
+        >>> Regularizer.parse("l1").cost(np.array([-2.0, 0.0])).tolist()
+        [2.0, 0.0]
+        """
+        return self._power_sum(w, 0) if self.terms is not None else self._numbers(self.half, w, at_zero=self._at_zero())
+
+    def marginal(self, w: Array) -> Array:
+        """w·g'(w) elementwise, 0 at w = 0.
+
+        >>> Regularizer.parse("l2").marginal(np.array([-3.0, 0.0])).tolist()
+        [18.0, 0.0]
+        """
+        return self._power_sum(w, 1) if self.terms is not None else self._numbers(self.marginal_expression, w)
+
+    def curvature(self, w: Array) -> Array:
+        """w·g'(w) + w²·g''(w) elementwise, 0 at w = 0.
+
+        >>> Regularizer.parse("lp:3").curvature(np.array([2.0])).tolist()
+        [72.0]
+        """
+        return self._power_sum(w, 2) if self.terms is not None else self._numbers(self.curvature_expression, w)
+
+    def as_json(self) -> dict[str, object]:
+        """The fields of ``derive``'s answer: booleans, null where undecided, and how each was decided."""
+        checks = {
+            "even": self.even,
+            "increasing": self.increasing,
+            "log_convex": self.log_convex,
+            "coercive": self.coercive,
+        }
+        return {
+            "text": self.name,
+            "expression": str(self.expression),
+            **{key: check.holds for key, check in checks.items()},
+            "terms": None if self.terms is None else [[str(a), str(p)] for a, p in self.terms],
+            "parameters": [s.name for s in self.parameters],
+            "assumptions": list(self.assumptions),
+            "details": {key: check.as_json() for key, check in checks.items()},
+        }
+
+    def _require_numeric(self) -> None:
+        if not self.numeric:
+            free = ", ".join(s.name for s in self.parameters)
+            raise RegularizerError(f"{self.name} has free parameters {free}", "give numbers for them")
+
+    def _power_sum(self, w: Array, order: int) -> Array:
+        self._require_numeric()
+        size = np.abs(np.asarray(w, dtype=np.float64))
+        total = np.zeros_like(size)
+        for a, p in self.terms or ():
+            power = size * size if p == 2 else size if p == 1 else size ** float(p)
+            total += float(a * p**order) * power
+        return total
+
+    def _at_zero(self) -> float:
+        with np.errstate(all="ignore"):
+            value = numeric.evaluate(self.expression, {self.variable: np.zeros(())})
+        return float(value) if np.isfinite(value) else 0.0
+
+    def _numbers(self, expr: sympy.Expr, w: Array, at_zero: float = 0.0) -> Array:
+        self._require_numeric()
+        size = np.abs(np.asarray(w, dtype=np.float64))
+        values = numeric.evaluate(expr, {W: np.where(size == 0, 1.0, size)})
+        return np.where(size == 0, at_zero, values)
+
+
+@functools.lru_cache(maxsize=512)
+def _marginal(expr: sympy.Expr) -> sympy.Expr:
+    """w times the derivative; kinks first made pieces, since SymPy derives Max to a Heaviside."""
+    if expr.has(sympy.Max, sympy.Min, sympy.Abs):
+        expr = sympy.piecewise_fold(expr.rewrite(sympy.Piecewise))
+    if isinstance(expr, sympy.Piecewise):
+        return sympy.Piecewise(*((_marginal(e), c) for e, c in expr.args))
+    derivative = sympy.expand(W * expr.diff(W)) if expr.is_polynomial(W) else W * expr.diff(W)
+    return derivative
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(text: str, assumptions: tuple[str, ...]) -> Regularizer:
+    formula = parse_formula(_expand(text.strip()), "w", assumptions, positive_parameters=True)
+    return _decide(Formula(text.strip(), formula.expression, formula.variable, formula.domains, formula.assumptions))
+
+
+def _expand(text: str) -> str:
+    if text == "l1":
+        return "abs(w)"
+    if text == "l2":
+        return "w**2"
+    if not text.startswith("lp:"):
+        return text
+    exponent = parse_formula(text[3:], "w", (), positive_parameters=True).expression
+    if exponent.free_symbols or not exponent.is_positive:
+        raise RegularizerError(f"{text[:40]!r} needs an exponent P > 0", "write for example lp:1.5 or lp:3/2")
+    return f"abs(w)**({text[3:]})"
+
+
+def _decide(formula: Formula) -> Regularizer:
+    for side in (Fraction(1), Fraction(-1)):
+        try:
+            ball.enclose(formula.expression, {**_values(formula, 0), formula.variable: side})
+        except ball.NotReal:
+            raise ExpressionError(
+                f"{formula.text} has no real value at w = {side}", "use abs(w) under roots and logarithms"
+            ) from None
+    if not formula.expression.has(formula.variable):
+        raise ExpressionError(f"{formula.text} does not contain w", "write a formula in w, or l1, l2, lp:1.5")
+    half = fold(restrict(formula.expression, formula.variable, 1)).subs(T, W)
+    other = fold(restrict(formula.expression, formula.variable, -1)).subs(T, W)
+    known = _sharpened(formula, half)
+    even = _even(formula, half, other)
+    convex = _log_convex(formula, half, known)
+    start = _continuous_start(formula, half)
+    increasing = _increasing(formula, half, known, convex, start)
+    coercive = _coercive(half, known, convex, start)
+    return Regularizer(
+        formula.text,
+        formula.expression,
+        formula.variable,
+        half,
+        even,
+        increasing,
+        coercive,
+        convex,
+        _terms(half) if even.holds else None,
+        formula.domains,
+        formula.assumptions,
+    )
+
+
+def fold(expr: sympy.Expr) -> sympy.Expr:
+    """On t > 0: decide the conditions that do not depend on t, and open |·| of what has a known sign."""
+
+    def decided(piecewise: sympy.Piecewise) -> sympy.Expr:
+        pieces: list[tuple[sympy.Expr, sympy.Basic]] = []
+        for value, condition in piecewise.args:
+            free = relation(condition)
+            if free == sympy.false:
+                continue
+            pieces.append((value, condition if free is None else free))
+            if free == sympy.true:
+                break
+        return sympy.Piecewise(*pieces)
+
+    opened = expr.replace(lambda e: isinstance(e, sympy.Piecewise), decided)
+    simple = monomial(opened)
+    return simple[0] * T ** simple[1] if simple is not None else opened
+
+
+def _sharpened(formula: Formula, half: sympy.Expr) -> sympy.Expr:
+    """Parameters with bounds other than 0 written as bound + positive."""
+    by_name = {d.name: d.shifted() for d in formula.domains}
+    found = {s: by_name.get(s.name) for s in half.free_symbols - {W}}
+    return half.subs({s: value for s, value in found.items() if value is not None})
+
+
+def _values(formula: Formula, seed: int) -> dict[sympy.Symbol, Fraction]:
+    by_name = {d.name: d for d in formula.domains}
+    return {s: by_name[s.name].samples(seed + 3 * i) for i, s in enumerate(formula.parameters)}
+
+
+def _fixed(expr: sympy.Expr, values: dict[sympy.Symbol, Fraction]) -> sympy.Expr:
+    return expr.subs({s: sympy.Rational(v.numerator, v.denominator) for s, v in values.items()})
+
+
+def _points(expr: sympy.Expr) -> tuple[Fraction, ...]:
+    constants = sorted({abs(Fraction(int(r.p), int(r.q))) for r in expr.atoms(sympy.Rational) if r != 0})
+    around = [c * f for c in constants[:12] for f in (Fraction(1, 2), Fraction(2), Fraction(9, 10), Fraction(11, 10))]
+    return tuple(dict.fromkeys((*_GRID, *around, *_candidates(expr), *_FAR)))
+
+
+def _candidates(expr: sympy.Expr) -> tuple[Fraction, ...]:
+    """Where the curvature, in floating point, is lowest against its size: a hint for the refuter."""
+    if expr.has(sympy.floor, sympy.sign, sympy.Heaviside):
+        return ()
+    size = np.logspace(-4, 4, 1601)
+    curvature = numeric.evaluate(_marginal(_marginal(expr)), {W: size})
+    scale = np.abs(numeric.evaluate(_marginal(expr), {W: size})) + np.abs(numeric.evaluate(expr, {W: size}))
+    with np.errstate(all="ignore"):
+        ratio = np.where(np.isfinite(curvature) & (scale > 0), curvature / scale, np.inf)
+    lowest = np.argsort(ratio)[:2]
+    return tuple(Fraction(float(size[i])).limit_denominator(1000) for i in lowest if ratio[i] < 1e-3)
+
+
+def _instances(formula: Formula, half: sympy.Expr) -> Iterator[tuple[sympy.Expr, str]]:
+    for seed in range(3 if half.free_symbols - {W} else 1):
+        values = _values(formula, seed)
+        at = ", ".join(f"{s.name}={v}" for s, v in values.items() if s in half.free_symbols)
+        yield _fixed(half, values), f" (shown at {at} only)" if at else ""
+
+
+def _sign(expr: sympy.Expr, points: Sequence[tuple[Fraction, int]]) -> int | None:
+    """Certain sign of Σ factor·g(point)."""
+    combined = sympy.Add(
+        *(k * expr.subs(W, sympy.Rational(w.numerator, w.denominator)) for w, k in points), evaluate=False
+    )
+    try:
+        quick = ball.enclose(combined, {}, 128)
+        if quick > 0 or quick < 0:
+            return 1 if quick > 0 else -1
+        return 0 if quick.is_zero() or sympy.simplify(combined) == 0 else ball.sign_at(combined, {})
+    except ball.NotReal:
+        return None
+
+
+def _even(formula: Formula, half: sympy.Expr, other: sympy.Expr) -> Check:
+    if half == other or sympy.simplify(half - other) == 0:
+        return Check(True, "sympy", Verdict.proved, "g(-w) − g(w) simplifies to 0 on w > 0")
+    for fixed, at in _instances(formula, half - other):
+        for w in _GRID:
+            if _sign(fixed, [(w, 1)]):
+                witness = f"g({w}) ≠ g(-{w}){at}"
+                return Check(False, "interval", Verdict.certified, "refuted by ball arithmetic", witness)
+    return Check(None, "sympy", Verdict.undecided, "g(-w) − g(w) neither simplifies to 0 nor is refuted")
+
+
+def _midpoint(formula: Formula, half: sympy.Expr) -> str | None:
+    """Rationals w, s with g(w/s) + g(ws) ≤ 2g(w): φ is not strictly convex."""
+    for fixed, at in _instances(formula, half):
+        for w in _points(fixed):
+            for s in _STRETCH:
+                sign = _sign(fixed, [(w / s, 1), (w * s, 1), (w, -2)])
+                if sign is not None and sign <= 0:
+                    relation_sign = "=" if sign == 0 else "<"
+                    return f"g({w / s}) + g({w * s}) {relation_sign} 2·g({w}){at}"
+    return None
+
+
+def _log_convex(formula: Formula, half: sympy.Expr, known: sympy.Expr) -> Check:
+    """The order: rules first where they apply at once, refuter, then positivity of φ''."""
+    by_rules = shape(known)
+    if by_rules.strict:
+        return Check(True, "sympy", Verdict.proved, "structural: rules for strictly convex functions of log w")
+    witness = _midpoint(formula, half)
+    if witness is not None:
+        return Check(
+            False, "interval", Verdict.certified, "midpoint of three rationals, in ball arithmetic", witness
+        )
+    if isinstance(known, sympy.Piecewise):
+        return _pieces_convex(known)
+    if known.has(sympy.Piecewise, sympy.Max, sympy.Min, sympy.Abs, sympy.floor, sympy.sign, sympy.Heaviside):
+        return Check(None, "sympy", Verdict.undecided, "the kinks are not in a form that is decided")
+    found = positive(sympy.expand(_marginal(_marginal(known))))
+    what = f"φ''(t) = w·g' + w²·g'': {found.why}"
+    holds = True if found.holds and found.verdict == Verdict.proved else None
+    return Check(holds, found.method, found.verdict, what)
+
+
+def _breaks(known: sympy.Piecewise) -> list[sympy.Expr] | None:
+    """The end of each piece, where the conditions are w < c1, w < c2, ..., True with rising c."""
+    ends: list[sympy.Expr] = []
+    for _, condition in known.args[:-1]:
+        if not isinstance(condition, sympy.Lt | sympy.Le | sympy.Gt | sympy.Ge):
+            return None
+        low, high = condition.lts, condition.gts
+        if low != W or high.has(W):
+            return None
+        ends.append(high)
+    rising = all((b - a).is_positive for a, b in zip(ends, ends[1:], strict=False))
+    return ends if rising and known.args[-1][1] == sympy.true and all(e.is_positive for e in ends) else None
+
+
+def _pieces_convex(known: sympy.Piecewise) -> Check:
+    """Strictly convex on each piece, continuous, and each kink turns up."""
+    known = _ordered(known)
+    ends = _breaks(known)
+    if ends is None:
+        return Check(None, "sympy", Verdict.undecided, "the pieces are not intervals w < c in rising order")
+    methods: list[str] = []
+    for value, _ in known.args:
+        if shape(value).strict:
+            methods.append("rules")
+            continue
+        found = positive(sympy.expand(_marginal(_marginal(value))))
+        if not (found.holds and found.verdict == Verdict.proved):
+            return Check(None, "sympy", Verdict.undecided, f"φ'' on the piece {value}: {found.why}")
+        methods.append(found.why)
+    for i, end in enumerate(ends):
+        left, right = known.args[i][0], known.args[i + 1][0]
+        if sympy.simplify((left - right).subs(W, end)) != 0:
+            return Check(None, "sympy", Verdict.undecided, f"not shown to be continuous at w = {end}")
+        turn = sympy.simplify((_marginal(right) - _marginal(left)).subs(W, end))
+        if not turn.is_nonnegative:
+            return Check(None, "sympy", Verdict.undecided, f"the kink at w = {end} is not shown to turn up")
+    why = f"{len(known.args)} pieces, each strictly convex in log w, continuous, kinks turn up"
+    return Check(True, "sympy", Verdict.proved, why)
+
+
+def _ordered(known: sympy.Piecewise) -> sympy.Piecewise:
+    """Two pieces given as w > c first, turned round to w <= c first."""
+    if len(known.args) == 2:
+        (first, condition), (second, _) = known.args
+        if isinstance(condition, sympy.Gt | sympy.Ge | sympy.Lt | sympy.Le) and condition.gts == W:
+            return sympy.Piecewise((second, condition.negated), (first, True))
+    return known
+
+
+def _continuous_start(formula: Formula, half: sympy.Expr) -> sympy.Expr | None:
+    """g(0), where g is continuous at 0: the same from the formula and from its form on w > 0."""
+    if half.has(sympy.floor, sympy.sign, sympy.Heaviside):
+        return None
+    first = _ordered(half).args[0][0] if isinstance(half, sympy.Piecewise) and _breaks(_ordered(half)) else half
+    from_half = first.subs(W, 0)
+    direct = formula.expression.subs(formula.variable, 0)
+    finite = from_half.is_finite and not from_half.has(sympy.nan, sympy.zoo)
+    return direct if finite and sympy.simplify(from_half - direct) == 0 else None
+
+
+_LEMMA = "lemma: g continuous at 0 and g(e^t) strictly convex"
+
+
+def _increasing(
+    formula: Formula, half: sympy.Expr, known: sympy.Expr, convex: Check, start: sympy.Expr | None
+) -> Check:
+    if convex.holds and start is not None:
+        return Check(True, convex.method, convex.verdict, _LEMMA)
+    if shape(known).rising:
+        return Check(True, "sympy", Verdict.proved, "structural: rules for increasing functions")
+    for fixed, at in _instances(formula, half):
+        points = sorted(_points(fixed))
+        for low, high in zip(points, points[1:], strict=False):
+            if (_sign(fixed, [(high, 1), (low, -1)]) or 0) < 0 or _sign(fixed, [(high, 1), (low, -1)]) == 0:
+                witness = f"g({high}) ≤ g({low}){at}"
+                return Check(False, "interval", Verdict.certified, "two rationals, in ball arithmetic", witness)
+    if not known.has(sympy.Piecewise, sympy.Max, sympy.Min, sympy.Abs, sympy.floor):
+        found = positive(_marginal(known))
+        holds = True if found.holds and found.verdict == Verdict.proved else None
+        return Check(holds, found.method, found.verdict, f"w·g'(w): {found.why}")
+    return Check(None, "sympy", Verdict.undecided, "no method decided it")
+
+
+def _coercive(half: sympy.Expr, known: sympy.Expr, convex: Check, start: sympy.Expr | None) -> Check:
+    if convex.holds and start is not None:
+        return Check(True, convex.method, convex.verdict, _LEMMA)
+    by_rules = shape(known)
+    if by_rules.strict and by_rules.rising:
+        return Check(True, "sympy", Verdict.proved, "structural: convex and increasing in log w")
+    tail = half
+    if half.has(sympy.Max, sympy.Min):
+        tail = sympy.piecewise_fold(half.rewrite(sympy.Piecewise))
+    if isinstance(tail, sympy.Piecewise):
+        ordered = _ordered(tail)
+        if _breaks(ordered) is None:
+            return Check(None, "sympy", Verdict.undecided, "the limit at infinity is not decided")
+        tail = ordered.args[-1][0]
+    if tail.free_symbols - {W} or tail.has(sympy.Abs, sympy.Max, sympy.Min, sympy.Piecewise, sympy.floor, sympy.sign) or tail.count_ops() > 40:
+        return Check(None, "sympy", Verdict.undecided, "the limit at infinity is not decided")
+    try:
+        limit = sympy.limit(tail, W, sympy.oo)
+    except (NotImplementedError, ValueError):
+        return Check(None, "sympy", Verdict.undecided, "the limit at infinity is not decided")
+    if limit == sympy.oo:
+        return Check(True, "sympy", Verdict.proved, "limit at infinity")
+    if limit.is_finite or limit == -sympy.oo:
+        return Check(False, "sympy", Verdict.proved, "limit at infinity", f"g(w) → {limit}")
+    return Check(None, "sympy", Verdict.undecided, "the limit at infinity is not decided")
+
+
+def _terms(half: sympy.Expr) -> Terms | None:
+    """(a, p) of a sum of powers with positive a and p, by rising p where that is known."""
+    found: list[tuple[sympy.Expr, sympy.Expr]] = []
+    for term in sympy.Add.make_args(sympy.expand(half)):
+        factor, power = term.as_independent(W)
+        base, exponent = power.as_base_exp()
+        if base != W or exponent.has(W) or not factor.is_positive or not exponent.is_positive:
+            return None
+        found.append((factor, exponent))
+    return tuple(sorted(found, key=lambda ap: (not ap[1].is_Rational, ap[1] if ap[1].is_Rational else 0, str(ap))))
