@@ -15,6 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 import sympy
+from flint import arb, ctx
 from numpy.typing import NDArray
 
 from balproof.errors import ExpressionError, RegularizerError
@@ -268,7 +269,8 @@ def _candidates(expr: sympy.Expr) -> tuple[Fraction, ...]:
     with np.errstate(all="ignore"):
         ratio = np.where(np.isfinite(curvature) & (scale > 0), curvature / scale, np.inf)
     lowest = np.argsort(ratio)[:2]
-    return tuple(Fraction(float(size[i])).limit_denominator(1000) for i in lowest if ratio[i] < 1e-3)
+    close = [Fraction(float(size[i])).limit_denominator(100_000) for i in lowest if ratio[i] < 1e-3]
+    return tuple(w for w in close if w > 0)
 
 
 def _instances(formula: Formula, half: sympy.Expr) -> Iterator[tuple[sympy.Expr, str]]:
@@ -279,17 +281,20 @@ def _instances(formula: Formula, half: sympy.Expr) -> Iterator[tuple[sympy.Expr,
 
 
 def _sign(expr: sympy.Expr, points: Sequence[tuple[Fraction, int]]) -> int | None:
-    """Certain sign of Σ factor·g(point)."""
-    combined = sympy.Add(
-        *(k * expr.subs(W, sympy.Rational(w.numerator, w.denominator)) for w, k in points), evaluate=False
-    )
+    """Certain sign of Σ factor·g(point): exact where g is rational there, else in ball arithmetic."""
     try:
-        quick = ball.enclose(combined, {}, 128)
-        if quick > 0 or quick < 0:
-            return 1 if quick > 0 else -1
-        return 0 if quick.is_zero() or sympy.simplify(combined) == 0 else ball.sign_at(combined, {})
+        exact = [ball.exactly(expr, {W: w}) for w, _ in points]
+        if all(value is not None for value in exact):
+            total = sum((value * k for value, (_, k) in zip(exact, points, strict=True) if value), Fraction(0))
+            return (total > 0) - (total < 0)
+        for precision in (128, 512, 2048):
+            with ctx.workprec(precision):
+                balls = sum((ball.enclose(expr, {W: w}, precision) * k for w, k in points), arb(0))
+            if balls > 0 or balls < 0:
+                return 1 if balls > 0 else -1
     except ball.NotReal:
         return None
+    return None
 
 
 def _even(formula: Formula, half: sympy.Expr, other: sympy.Expr) -> Check:
@@ -408,7 +413,8 @@ def _increasing(
     for fixed, at in _instances(formula, half):
         points = sorted(_points(fixed))
         for low, high in zip(points, points[1:], strict=False):
-            if (_sign(fixed, [(high, 1), (low, -1)]) or 0) < 0 or _sign(fixed, [(high, 1), (low, -1)]) == 0:
+            sign = _sign(fixed, [(high, 1), (low, -1)])
+            if sign is not None and sign <= 0:
                 witness = f"g({high}) ≤ g({low}){at}"
                 return Check(False, "interval", Verdict.certified, "two rationals, in ball arithmetic", witness)
     if not known.has(sympy.Piecewise, sympy.Max, sympy.Min, sympy.Abs, sympy.floor):
