@@ -15,6 +15,8 @@ Real floating-point and integer arrays are read (integers as float64). Pickled o
 from __future__ import annotations
 
 import io
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -34,6 +36,21 @@ from balproof.symbolic.activation import Activation
 
 MAX_BYTES = 2**32
 MATRICES = ("J", "W_in", "b", "W_out")
+# What zipfile and NumPy raise on damaged archives and headers (which NumPy reads as Python literals).
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    tokenize.TokenError,
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 _REPAIR = "write the file anew with numpy.savez(path, J=...)"
 
 
@@ -149,7 +166,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
                         f"name the arrays {', '.join(MATRICES)}, activation",
                     )
                 arrays[name] = _array(archive.read(member), f"{path}: {name}")
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
+    except _DAMAGED as error:
         raise ModelError(f"{path} is no intact .npz file ({first_line(error)})", _REPAIR) from None
     return arrays
 
@@ -172,7 +189,7 @@ def _array(content: bytes, where: str) -> np.ndarray:
         if require_size(where, shape) * dtype.itemsize != len(content) - stream.tell():
             raise ModelError(f"{where} is truncated or has bytes left over", _REPAIR)
         return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, SyntaxError, TypeError) as error:
+    except _DAMAGED as error:
         raise ModelError(f"{where} is no intact .npy array ({first_line(error)})", _REPAIR) from None
 
 

@@ -162,6 +162,28 @@ def test_truncated_files_are_refused(kind: str, tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["npz", "npy", "mtx"])
+def test_damaged_files_are_refused_or_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"r.{kind}"
+    save_as = {"npz": lambda: np.savez(path, J=J, b=B), "npy": lambda: np.save(path, J)}
+    save_as.get(kind, lambda: scipy.io.mmwrite(path, scipy.sparse.coo_array(J)))()
+    content = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    rng = np.random.default_rng(1)
+    signs = np.frombuffer(b"0123456789(){}[]',: \n%-+.eEx", dtype=np.uint8)
+    refused = 0
+    for trial in range(400):
+        damaged = content.copy()
+        spots = rng.integers(0, len(content) if trial % 2 else 120, 2)
+        damaged[spots] = rng.choice(signs, 2) if trial % 3 else rng.integers(0, 256, 2)
+        path.write_bytes(damaged.tobytes())
+        try:
+            load(path)
+        except ModelError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 100
+
+
 def test_a_header_that_promises_too_much_is_refused(tmp_path: Path) -> None:
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(
