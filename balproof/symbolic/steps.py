@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import sympy
+
 from balproof.verdict import Verdict
 
 
@@ -11,7 +13,8 @@ from balproof.verdict import Verdict
 class Step:
     r"""A claim with what checked it, its verdict and the hypotheses it needs.
 
-    ``formula`` is LaTeX without dollar signs, or None.
+    ``formula`` is LaTeX without dollar signs, or None; ``expression`` is the same for SymPy's printers,
+    where there is one.
 
     >>> Step("one is one", "1 = 1", "exact arithmetic", Verdict.certified).as_json()["verdict"]
     'certified'
@@ -22,6 +25,7 @@ class Step:
     checked_by: str
     verdict: Verdict
     hypotheses: tuple[str, ...] = ()
+    expression: sympy.Basic | None = None
 
     def as_json(self) -> dict[str, object]:
         return {
