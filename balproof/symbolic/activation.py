@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from balproof.errors import ExpressionError
 from balproof.symbolic import ball, numeric
 from balproof.symbolic.assumptions import Domain
-from balproof.symbolic.halfline import T, Monomial, equal, half_line, restrict
+from balproof.symbolic.halfline import Monomial, T, equal, half_line, restrict
 from balproof.symbolic.parser import Formula, parse_formula
 from balproof.symbolic.refute import Witness, find_witness
 from balproof.symbolic.steps import Step
@@ -100,7 +100,8 @@ def _named(text: str) -> tuple[str, Mapping[str, str]] | None:
         return None
     if len(given) > len(parameters):
         raise ExpressionError(
-            f"{name} has {len(given)} parameters, it takes {len(parameters)}", f"write {name} or a formula in x"
+            f"{name} has {len(given)} parameters, it takes {len(parameters)}",
+            f"write {name} or a formula in x",
         )
     values = {key: (given[i] if i < len(given) else default) for i, (key, default) in enumerate(parameters)}
     return formula, {key: value for key, value in values.items() if value is not None}
@@ -225,7 +226,9 @@ def _domain_of(symbol: sympy.Symbol) -> Domain:
 @functools.lru_cache(maxsize=256)
 def _parse(text: str, assumptions: tuple[str, ...]) -> Activation:
     formula = parse_formula(_expand(text), "x", assumptions)
-    return _decide(Formula(text.strip(), formula.expression, formula.variable, formula.domains, formula.assumptions))
+    return _decide(
+        Formula(text.strip(), formula.expression, formula.variable, formula.domains, formula.assumptions)
+    )
 
 
 def _values(formula: Formula, seed: int) -> dict[sympy.Symbol, Fraction]:
@@ -317,7 +320,8 @@ def _require_real(formula: Formula) -> None:
             ball.enclose(formula.expression, {**_values(formula, 0), formula.variable: side})
         except ball.NotReal:
             raise ExpressionError(
-                f"{formula.text} has no real value at x = {side}", "use abs(x), cbrt(x) or a Piecewise for x < 0"
+                f"{formula.text} has no real value at x = {side}",
+                "use abs(x), cbrt(x) or a Piecewise for x < 0",
             ) from None
 
 
@@ -334,7 +338,9 @@ def _refused(formula: Formula, witness: Witness) -> Activation:
 
 
 def _undecided(formula: Formula, why: str) -> Activation:
-    step = Step(f"the degree is undecided: {why}", None, "half-line rules and ball arithmetic", Verdict.undecided)
+    step = Step(
+        f"the degree is undecided: {why}", None, "half-line rules and ball arithmetic", Verdict.undecided
+    )
     return _made(formula, "undecided", None, None, None, (step,))
 
 
@@ -376,7 +382,9 @@ def _kind(degree: sympy.Expr, c: sympy.Expr, d: sympy.Expr) -> Kind:
     return "leaky" if c == 1 and (-d).is_positive else "bilu"
 
 
-def _confirmed(formula: Formula, halves: tuple[tuple[Monomial, str], tuple[Monomial, str]], zero: str) -> Activation:
+def _confirmed(
+    formula: Formula, halves: tuple[tuple[Monomial, str], tuple[Monomial, str]], zero: str
+) -> Activation:
     found = _degree(halves)
     spike = found is None and "degree 0 only" in zero
     degree = (sympy.S.Zero if spike else sympy.S.One) if found is None else found
@@ -401,8 +409,9 @@ def _confirmed(formula: Formula, halves: tuple[tuple[Monomial, str], tuple[Monom
         return _undecided(formula, "the two ways of deciding the degree disagree; please report this formula")
     steps.append(
         Step(
-            "scaling: " + ("every degree fits the zero function" if kind == "zero" else f"degree c = {degree}"),
-            rf"f(\lambda x) = \lambda^{{{sympy.latex(degree)}}} f(x)\quad (\lambda > 0)",
+            "scaling: "
+            + ("every degree fits the zero function" if kind == "zero" else f"degree c = {degree}"),
+            scaling_latex(degree),
             "sympy: f(λx) − λ^c f(x) = 0 on each half-line"
             if _scales(formula, degree, c, d)
             else "from the two half-lines",
@@ -431,11 +440,18 @@ def _confirmed(formula: Formula, halves: tuple[tuple[Monomial, str], tuple[Monom
     return _made(formula, kind, degree, (c, d), None, tuple(steps))
 
 
+def scaling_latex(degree: sympy.Expr) -> str:
+    """f(λx) = λ^c f(x) in LaTeX."""
+    power = "" if degree == 1 else f"^{{{sympy.latex(degree)}}}"
+    return rf"f(\lambda x) = \lambda{power} f(x)\quad (\lambda > 0)"
+
+
 def _scales(formula: Formula, degree: sympy.Expr, c: sympy.Expr, d: sympy.Expr) -> bool:
     """f(λx) − λ^c f(x) simplifies to 0 on both half-lines, from the power form."""
     scale = sympy.Symbol("lambda", positive=True)
     return all(
-        sympy.simplify(sympy.expand_power_base(a * (scale * T) ** degree - scale**degree * a * T**degree)) == 0
+        sympy.simplify(sympy.expand_power_base(a * (scale * T) ** degree - scale**degree * a * T**degree))
+        == 0
         for a in (c, d)
     )
 

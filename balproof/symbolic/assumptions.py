@@ -128,7 +128,11 @@ class Domain:
             rest = rest or sympy.Dummy(self.name, nonnegative=True)
             return sympy.Rational(self.lower.numerator, self.lower.denominator) + rest
         if self.upper is not None and self.upper != 0 and self.lower is None:
-            rest = sympy.Dummy(self.name, positive=True) if self.upper_open else sympy.Dummy(self.name, nonnegative=True)
+            rest = (
+                sympy.Dummy(self.name, positive=True)
+                if self.upper_open
+                else sympy.Dummy(self.name, nonnegative=True)
+            )
             return sympy.Rational(self.upper.numerator, self.upper.denominator) - rest
         return None
 

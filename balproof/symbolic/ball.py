@@ -153,7 +153,20 @@ _RULES: Mapping[type, Callable[[Value], Value]] = {
     sympy.log: _log,
     **{
         getattr(sympy, name): _smooth(name)
-        for name in ("exp", "tanh", "sinh", "cosh", "sin", "cos", "tan", "atan", "erf", "erfc", "coth", "asinh")
+        for name in (
+            "exp",
+            "tanh",
+            "sinh",
+            "cosh",
+            "sin",
+            "cos",
+            "tan",
+            "atan",
+            "erf",
+            "erfc",
+            "coth",
+            "asinh",
+        )
     },
 }
 
@@ -274,7 +287,9 @@ def _value(expr: sympy.Basic, point: Mapping[sympy.Symbol, Value]) -> Value:
         return _extreme(values, isinstance(expr, sympy.Max))
     if isinstance(expr, sympy.Heaviside) and len(values) == 2:
         sign = _sign(values[0])
-        return _union((fmpq(0), fmpq(1), values[1])) if sign is None else (fmpq(0), values[1], fmpq(1))[sign + 1]
+        return (
+            _union((fmpq(0), fmpq(1), values[1])) if sign is None else (fmpq(0), values[1], fmpq(1))[sign + 1]
+        )
     rule = _RULES.get(type(expr))
     if rule is None:
         raise Unknown(f"no enclosure for {type(expr).__name__}")
@@ -347,7 +362,9 @@ def over(lower: Fraction, upper: Fraction, precision: int = 64) -> arb:
     True
     """
     with ctx.workprec(precision):
-        return arb(fmpq(lower.numerator, lower.denominator)).union(arb(fmpq(upper.numerator, upper.denominator)))
+        return arb(fmpq(lower.numerator, lower.denominator)).union(
+            arb(fmpq(upper.numerator, upper.denominator))
+        )
 
 
 def bounds(ball: arb) -> tuple[Fraction, Fraction]:
@@ -367,4 +384,4 @@ def show(ball: arb, digits: int = 6) -> str:
     '0.3333'
     """
     text = ball.str(digits, radius=False)
-    return text[:-1] if text.endswith(".") else text
+    return text.removesuffix(".")

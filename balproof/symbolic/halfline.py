@@ -97,7 +97,9 @@ def relation(condition: sympy.Basic) -> sympy.Basic | None:
         return type(condition)(*known) if len(known) == len(parts) else None
     if not isinstance(condition, _ORDERED):
         return None
-    difference = monomial(condition.lhs - condition.rhs) or monomial(sympy.factor(condition.lhs - condition.rhs))
+    difference = monomial(condition.lhs - condition.rhs) or monomial(
+        sympy.factor(condition.lhs - condition.rhs)
+    )
     if difference is not None:
         return type(condition)(sympy.factor(difference[0]), 0)
     sign = sympy.factor(condition.lhs - condition.rhs)
@@ -178,7 +180,9 @@ def monomial(expr: sympy.Basic) -> Monomial | None:
 
 
 def _kinked(expr: sympy.Expr) -> bool:
-    return expr.has(sympy.Piecewise, sympy.Max, sympy.Min, sympy.Abs, sympy.sign, sympy.floor, sympy.Heaviside)
+    return expr.has(
+        sympy.Piecewise, sympy.Max, sympy.Min, sympy.Abs, sympy.sign, sympy.floor, sympy.Heaviside
+    )
 
 
 def logarithmic_derivative(expr: sympy.Expr) -> Monomial | None:

@@ -74,7 +74,10 @@ def tokenize(text: str) -> tuple[Token, ...]:
         match = _TOKEN.match(text, at)
         if match is None or match.lastgroup is None:
             raise _fault(
-                text, at, f"unexpected character {text[at]!r}", "use numbers, names, + - * / ** ( ) , and < <= > >="
+                text,
+                at,
+                f"unexpected character {text[at]!r}",
+                "use numbers, names, + - * / ** ( ) , and < <= > >=",
             )
         piece = match.group(match.lastgroup)
         if not piece.isascii():
@@ -111,7 +114,9 @@ class _Reader:
     def expect(self, op: str) -> None:
         if self.accept(op) is None:
             found = f"{self.next.text!r}" if self.next.text else "the end"
-            raise _fault(self.text, self.next.at, f"expected {op!r}, found {found}", "check the parentheses and commas")
+            raise _fault(
+                self.text, self.next.at, f"expected {op!r}, found {found}", "check the parentheses and commas"
+            )
 
     def node(self, kind: str, at: int, value: str = "", children: tuple[Node, ...] = ()) -> Node:
         self.nodes += 1
@@ -143,10 +148,17 @@ class _Reader:
         if token is None:
             if left.kind == "name" and left.value in ("True", "False"):
                 return left
-            raise _fault(self.text, left.at, "expected a condition", "write for example x < 0, or True for the rest")
+            raise _fault(
+                self.text, left.at, "expected a condition", "write for example x < 0, or True for the rest"
+            )
         right = self.sum()
         if self.next.text in _COMPARISONS:
-            raise _fault(self.text, self.next.at, "chained comparison", "order the pieces instead: the first that holds counts")
+            raise _fault(
+                self.text,
+                self.next.at,
+                "chained comparison",
+                "order the pieces instead: the first that holds counts",
+            )
         return self.node("compare", token.at, token.text, (left, right))
 
     def sum(self) -> Node:
@@ -200,7 +212,10 @@ class _Reader:
         self.deeper()
         if name.text not in FUNCTIONS and name.text != "Piecewise":
             raise _fault(
-                self.text, name.at, f"unknown function {name.text[:40]!r}", f"use one of {', '.join(sorted(FUNCTIONS))}, Piecewise"
+                self.text,
+                name.at,
+                f"unknown function {name.text[:40]!r}",
+                f"use one of {', '.join(sorted(FUNCTIONS))}, Piecewise",
             )
         arguments: list[Node] = []
         while self.accept(")") is None:
@@ -343,7 +358,9 @@ class _Builder:
         if not bool(abs(size) <= limit):
             raise _fault(self.text, node.at, f"exponent larger than {limit}", "use a smaller exponent")
         if base.is_Rational and exponent.is_Rational:
-            top = max(abs(int(base.p)), int(base.q)).bit_length() * (abs(int(exponent.p)) // int(exponent.q) + 1)
+            top = max(abs(int(base.p)), int(base.q)).bit_length() * (
+                abs(int(exponent.p)) // int(exponent.q) + 1
+            )
             if top > MAX_BITS or int(exponent.q) > 10**6:
                 raise _fault(self.text, node.at, "the power has too many digits", "use smaller numbers")
 
@@ -353,14 +370,18 @@ class _Builder:
         if node.value in self.symbols:
             return self.symbols[node.value]
         if node.value in _RESERVED:
-            raise _fault(self.text, node.at, f"{node.value!r} is not a value", "give the function its arguments")
+            raise _fault(
+                self.text, node.at, f"{node.value!r} is not a value", "give the function its arguments"
+            )
         known = ", ".join(sorted(self.symbols)) or "none"
         raise _fault(self.text, node.at, f"unknown name {node.value[:40]!r}", f"the names here are: {known}")
 
     def piecewise(self, node: Node) -> sympy.Expr:
         last = node.children[-1].children[1]
         if not (last.kind == "name" and last.value == "True"):
-            raise _fault(self.text, last.at, "Piecewise has no last piece for the rest", "end with (..., True)")
+            raise _fault(
+                self.text, last.at, "Piecewise has no last piece for the rest", "end with (..., True)"
+            )
         pieces = [(self.build(p.children[0]), self.condition(p.children[1])) for p in node.children]
         return sympy.Piecewise(*pieces)
 
@@ -379,12 +400,17 @@ class _Builder:
             raise _fault(self.text, node.at, "division by zero or an infinite value", "use finite numbers")
         if made.has(sympy.I) or made.is_real is False:
             raise _fault(
-                self.text, node.at, "a value that is not real", "use abs(...) under roots and logarithms, or cbrt(...)"
+                self.text,
+                node.at,
+                "a value that is not real",
+                "use abs(...) under roots and logarithms, or cbrt(...)",
             )
         if not made.free_symbols and not made.is_Rational:
             size = abs(ball.enclose(made, {}, 64))
             if not size.is_finite() or bool(size > ball.power_of_ten(1000)):
-                raise _fault(self.text, node.at, "a constant too large to compute with", "use smaller numbers")
+                raise _fault(
+                    self.text, node.at, "a constant too large to compute with", "use smaller numbers"
+                )
         elif made.is_Rational and max(abs(int(made.p)), int(made.q)).bit_length() > MAX_BITS:
             raise _fault(self.text, node.at, "a constant with too many digits", "use smaller numbers")
         return made

@@ -73,7 +73,9 @@ def _by_roots(expr: sympy.Expr) -> Sign | None:
     for factor, multiplicity in product.sqf_list()[1]:
         if multiplicity % 2 and _positive_roots(factor):
             return None
-    return Sign(True, "sympy", Verdict.proved, "polynomial without sign change on w > 0 (real roots counted exactly)")
+    return Sign(
+        True, "sympy", Verdict.proved, "polynomial without sign change on w > 0 (real roots counted exactly)"
+    )
 
 
 def _positive_roots(poly: sympy.Poly) -> int:

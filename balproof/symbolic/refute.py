@@ -78,7 +78,9 @@ def sample_points(expr: sympy.Expr, variable: sympy.Symbol) -> tuple[Fraction, .
 
 def _roots(node: sympy.Basic, variable: sympy.Symbol) -> Iterable[Fraction]:
     """Rational points near which a kink may lie: zeros of linear differences of the arguments."""
-    args = [a for a in node.args if isinstance(a, sympy.Expr)] + ([sympy.S.Zero] if len(node.args) == 1 else [])
+    args = [a for a in node.args if isinstance(a, sympy.Expr)] + (
+        [sympy.S.Zero] if len(node.args) == 1 else []
+    )
     for i, left in enumerate(args):
         for right in args[i + 1 :]:
             difference = sympy.expand(left - right)

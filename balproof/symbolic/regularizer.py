@@ -30,7 +30,9 @@ from balproof.verdict import Check, Verdict
 Array = NDArray[np.float64]
 Terms = tuple[tuple[sympy.Expr, sympy.Expr], ...]
 
-_GRID = tuple(Fraction(n, d) for n, d in ((1, 1), (2, 1), (1, 2), (3, 1), (1, 3), (5, 1), (1, 5), (10, 1), (1, 10)))
+_GRID = tuple(
+    Fraction(n, d) for n, d in ((1, 1), (2, 1), (1, 2), (3, 1), (1, 3), (5, 1), (1, 5), (10, 1), (1, 10))
+)
 _FAR = tuple(Fraction(10) ** k for k in (2, 3, 4, 6, -2, -3, -4, -6))
 _STRETCH = (Fraction(2), Fraction(5, 4), Fraction(21, 20), Fraction(101, 100), Fraction(10))
 
@@ -93,7 +95,11 @@ class Regularizer:
         >>> Regularizer.parse("l1").cost(np.array([-2.0, 0.0])).tolist()
         [2.0, 0.0]
         """
-        return self._power_sum(w, 0) if self.terms is not None else self._numbers(self.half, w, at_zero=self._at_zero())
+        return (
+            self._power_sum(w, 0)
+            if self.terms is not None
+            else self._numbers(self.half, w, at_zero=self._at_zero())
+        )
 
     def marginal(self, w: Array) -> Array:
         """w·g'(w) elementwise, 0 at w = 0.
@@ -109,7 +115,9 @@ class Regularizer:
         >>> Regularizer.parse("lp:3").curvature(np.array([2.0])).tolist()
         [72.0]
         """
-        return self._power_sum(w, 2) if self.terms is not None else self._numbers(self.curvature_expression, w)
+        return (
+            self._power_sum(w, 2) if self.terms is not None else self._numbers(self.curvature_expression, w)
+        )
 
     def as_json(self) -> dict[str, object]:
         """The fields of ``derive``'s answer: booleans, null where undecided, and how each was decided."""
@@ -169,7 +177,9 @@ def _marginal(expr: sympy.Expr) -> sympy.Expr:
 @functools.lru_cache(maxsize=256)
 def _parse(text: str, assumptions: tuple[str, ...]) -> Regularizer:
     formula = parse_formula(_expand(text.strip()), "w", assumptions, positive_parameters=True)
-    return _decide(Formula(text.strip(), formula.expression, formula.variable, formula.domains, formula.assumptions))
+    return _decide(
+        Formula(text.strip(), formula.expression, formula.variable, formula.domains, formula.assumptions)
+    )
 
 
 def _expand(text: str) -> str:
@@ -255,7 +265,11 @@ def _fixed(expr: sympy.Expr, values: dict[sympy.Symbol, Fraction]) -> sympy.Expr
 
 def _points(expr: sympy.Expr) -> tuple[Fraction, ...]:
     constants = sorted({abs(Fraction(int(r.p), int(r.q))) for r in expr.atoms(sympy.Rational) if r != 0})
-    around = [c * f for c in constants[:12] for f in (Fraction(1, 2), Fraction(2), Fraction(9, 10), Fraction(11, 10))]
+    around = [
+        c * f
+        for c in constants[:12]
+        for f in (Fraction(1, 2), Fraction(2), Fraction(9, 10), Fraction(11, 10))
+    ]
     return tuple(dict.fromkeys((*_GRID, *around, *_candidates(expr), *_FAR)))
 
 
@@ -285,7 +299,9 @@ def _sign(expr: sympy.Expr, points: Sequence[tuple[Fraction, int]]) -> int | Non
     try:
         exact = [ball.exactly(expr, {W: w}) for w, _ in points]
         if all(value is not None for value in exact):
-            total = sum((value * k for value, (_, k) in zip(exact, points, strict=True) if value), Fraction(0))
+            total = sum(
+                (value * k for value, (_, k) in zip(exact, points, strict=True) if value), Fraction(0)
+            )
             return (total > 0) - (total < 0)
         for precision in (128, 512, 2048):
             with ctx.workprec(precision):
@@ -324,7 +340,9 @@ def _log_convex(formula: Formula, half: sympy.Expr, known: sympy.Expr) -> Check:
     """The order: rules first where they apply at once, refuter, then positivity of φ''."""
     by_rules = shape(known)
     if by_rules.strict:
-        return Check(True, "sympy", Verdict.proved, "structural: rules for strictly convex functions of log w")
+        return Check(
+            True, "sympy", Verdict.proved, "structural: rules for strictly convex functions of log w"
+        )
     witness = _midpoint(formula, half)
     if witness is not None:
         return Check(
@@ -393,7 +411,9 @@ def _continuous_start(formula: Formula, half: sympy.Expr) -> sympy.Expr | None:
     """g(0), where g is continuous at 0: the same from the formula and from its form on w > 0."""
     if half.has(sympy.floor, sympy.sign, sympy.Heaviside):
         return None
-    first = _ordered(half).args[0][0] if isinstance(half, sympy.Piecewise) and _breaks(_ordered(half)) else half
+    first = (
+        _ordered(half).args[0][0] if isinstance(half, sympy.Piecewise) and _breaks(_ordered(half)) else half
+    )
     from_half = first.subs(W, 0)
     direct = formula.expression.subs(formula.variable, 0)
     finite = from_half.is_finite and not from_half.has(sympy.nan, sympy.zoo)
@@ -416,7 +436,9 @@ def _increasing(
             sign = _sign(fixed, [(high, 1), (low, -1)])
             if sign is not None and sign <= 0:
                 witness = f"g({high}) ≤ g({low}){at}"
-                return Check(False, "interval", Verdict.certified, "two rationals, in ball arithmetic", witness)
+                return Check(
+                    False, "interval", Verdict.certified, "two rationals, in ball arithmetic", witness
+                )
     if not known.has(sympy.Piecewise, sympy.Max, sympy.Min, sympy.Abs, sympy.floor):
         found = positive(_marginal(known))
         holds = True if found.holds and found.verdict == Verdict.proved else None
@@ -438,7 +460,11 @@ def _coercive(half: sympy.Expr, known: sympy.Expr, convex: Check, start: sympy.E
         if _breaks(ordered) is None:
             return Check(None, "sympy", Verdict.undecided, "the limit at infinity is not decided")
         tail = ordered.args[-1][0]
-    if tail.free_symbols - {W} or tail.has(sympy.Abs, sympy.Max, sympy.Min, sympy.Piecewise, sympy.floor, sympy.sign) or tail.count_ops() > 40:
+    if (
+        tail.free_symbols - {W}
+        or tail.has(sympy.Abs, sympy.Max, sympy.Min, sympy.Piecewise, sympy.floor, sympy.sign)
+        or tail.count_ops() > 40
+    ):
         return Check(None, "sympy", Verdict.undecided, "the limit at infinity is not decided")
     try:
         limit = sympy.limit(tail, W, sympy.oo)
@@ -460,4 +486,6 @@ def _terms(half: sympy.Expr) -> Terms | None:
         if base != W or exponent.has(W) or not factor.is_positive or not exponent.is_positive:
             return None
         found.append((factor, exponent))
-    return tuple(sorted(found, key=lambda ap: (not ap[1].is_Rational, ap[1] if ap[1].is_Rational else 0, str(ap))))
+    return tuple(
+        sorted(found, key=lambda ap: (not ap[1].is_Rational, ap[1] if ap[1].is_Rational else 0, str(ap)))
+    )

@@ -50,7 +50,9 @@ def exact_sizes(weights: Sequence[Number]) -> tuple[Fraction, ...]:
         try:
             value = abs(Fraction(w))
         except (ValueError, OverflowError, ZeroDivisionError, TypeError):
-            raise RequestError(f"weight {w!r} is not a finite number", "give numbers or rationals '3/4'") from None
+            raise RequestError(
+                f"weight {w!r} is not a finite number", "give numbers or rationals '3/4'"
+            ) from None
         if value:
             found.append(value)
     return tuple(found)

@@ -89,7 +89,9 @@ class OptimalScale:
         right = side(self.regularizer_out.terms, self.regularizer_out.marginal_expression, outside)
         c = self.degree
         return log_root(
-            lambda u: left(u.exp()) - ball.enclose(c, {}, 2048) * right((-ball.enclose(c, {}, 2048) * u).exp()),
+            lambda u: (
+                left(u.exp()) - ball.enclose(c, {}, 2048) * right((-ball.enclose(c, {}, 2048) * u).exp())
+            ),
             digits,
         )
 
@@ -157,8 +159,11 @@ def _refusal(activation: Activation, *regularizers: Regularizer) -> tuple[bool |
 def _negative(
     activation: Activation, regularizer: Regularizer, out: Regularizer, exists: bool | None, reason: str
 ) -> OptimalScale:
-    verdict = Verdict.undecided if exists is None else Verdict.certified
-    step = Step(f"there is no optimal scale: {reason}" if exists is False else reason, None, "see above", verdict)
+    shown = Verdict.certified if activation.witness else Verdict.proved
+    verdict = Verdict.undecided if exists is None else shown
+    step = Step(
+        f"there is no optimal scale: {reason}" if exists is False else reason, None, "see above", verdict
+    )
     return OptimalScale(
         activation, regularizer, out, exists, reason, activation.degree, None, None, None, None, None, None, None,
         None, None, Check(None, "sympy", Verdict.undecided, reason), (), (), _assumptions(activation, regularizer, out),
@@ -172,10 +177,8 @@ def _assumptions(activation: Activation, *regularizers: Regularizer) -> tuple[st
 
 
 def _tex(expr: sympy.Basic, names: dict[sympy.Basic, str] | None = None) -> str:
-    moments = {
-        s: rf"{s.name[0]}_{{{s.name[2:]}}}" for s in expr.free_symbols if s.name[:2] in ("A_", "B_")
-    }
-    return sympy.latex(expr, symbol_names={**moments, **(names or {})}, root_notation=False)
+    moments = {s: rf"{s.name[0]}_{{{s.name[2:]}}}" for s in expr.free_symbols if s.name[:2] in ("A_", "B_")}
+    return sympy.latex(expr, symbol_names={**moments, **(names or {})})
 
 
 def _power_tex(exponent: sympy.Expr) -> str:
@@ -233,7 +236,9 @@ def _powers(
     a_moments = [_moment("A", p, len(inside) == 1) for _, p in inside]
     b_moments = [_moment("B", q, len(outside) == 1) for _, q in outside]
     left = sum((a * p * A * LAMBDA**p for (a, p), A in zip(inside, a_moments, strict=True)), sympy.S.Zero)
-    right = sum((b * q * B * LAMBDA ** (-c * q) for (b, q), B in zip(outside, b_moments, strict=True)), sympy.S.Zero)
+    right = sum(
+        (b * q * B * LAMBDA ** (-c * q) for (b, q), B in zip(outside, b_moments, strict=True)), sympy.S.Zero
+    )
     common = inside[0][0] * inside[0][1] if lone and inside == outside else sympy.S.One
     equation = sympy.Eq(left / common, c * right / common, evaluate=False)
     closed, closed_tex, gain, steps = None, None, None, []
@@ -241,7 +246,9 @@ def _powers(
         closed, closed_tex, gain, steps = _closed(c, inside[0], outside[0], a_moments[0], b_moments[0])
     polynomial = None if lone else _polynomial(left - c * right, c, outside)
     cost = sum((a * A * LAMBDA**p for (a, p), A in zip(inside, a_moments, strict=True)), sympy.S.Zero)
-    cost += sum((b * B * LAMBDA ** (-c * q) for (b, q), B in zip(outside, b_moments, strict=True)), sympy.S.Zero)
+    cost += sum(
+        (b * B * LAMBDA ** (-c * q) for (b, q), B in zip(outside, b_moments, strict=True)), sympy.S.Zero
+    )
     derived = sympy.simplify(sympy.expand(LAMBDA * cost.diff(LAMBDA) - (left - c * right))) == 0
     steps = [_stationary_step(equation, derived), *steps]
     unique = _unique(g, out)
@@ -254,7 +261,9 @@ def _powers(
         for (_, p), moment in zip(terms, moments, strict=True)
     )
     text = f"{_sum_text(_over(inside, common), sympy.S.One, 'IN')} = {_sum_text(_over(outside, common), c, 'OUT')}"
-    tex = f"{_sum_tex(_over(inside, common), sympy.S.One, 'IN')} = {_sum_tex(_over(outside, common), c, 'OUT')}"
+    tex = (
+        f"{_sum_tex(_over(inside, common), sympy.S.One, 'IN')} = {_sum_tex(_over(outside, common), c, 'OUT')}"
+    )
     return OptimalScale(
         activation, g, out, True, "", c, equation, f"{_tex(equation.lhs)} = {_tex(equation.rhs)}", polynomial,
         closed, closed_tex, gain, _one_one(c, g, out, unique), text, tex, unique, _limits(c), definitions,
@@ -325,7 +334,11 @@ def _stationarity(
 
 def _minimum(c: sympy.Expr, p: sympy.Expr, q: sympy.Expr) -> Step:
     """R(λ*e^u) − R(λ*) = α(e^{pu}−1−pu) + β(e^{−cqu}−1+cqu) where pα = cqβ, and e^v > 1 + v for v ≠ 0."""
-    alpha, u, v = sympy.Dummy("alpha", positive=True), sympy.Dummy("u", real=True), sympy.Dummy("v", real=True)
+    alpha, u, v = (
+        sympy.Dummy("alpha", positive=True),
+        sympy.Dummy("u", real=True),
+        sympy.Dummy("v", real=True),
+    )
     beta = p * alpha / (c * q)
     difference = alpha * (sympy.exp(p * u) - 1) + beta * (sympy.exp(-c * q * u) - 1)
     positive = alpha * (sympy.exp(p * u) - 1 - p * u) + beta * (sympy.exp(-c * q * u) - 1 + c * q * u)
@@ -389,7 +402,8 @@ def _instance(
     hit = ball.enclose(formula, {}, 256).overlaps(ball.enclose(sympy.Integer(2), {}))
     near = ball.enclose(cost, {LAMBDA: Fraction(2)}, 256)
     lower = all(
-        ball.enclose(cost, {LAMBDA: x}, 256) > near for x in (Fraction(1), Fraction(199, 100), Fraction(201, 100), Fraction(5))
+        ball.enclose(cost, {LAMBDA: x}, 256) > near
+        for x in (Fraction(1), Fraction(199, 100), Fraction(201, 100), Fraction(5))
     )
     return Step(
         "instance: A = 3 and B chosen so that λ* = 2",
@@ -409,13 +423,13 @@ def _cross_check(
     A, B, x, y = sympy.symbols("A B x y", positive=True)
     k = degree * q
     stationary = sympy.Eq(p * A * x ** (p + k), k * B, evaluate=False)
-    no_worse = sympy.Le(A * y ** (p + k) * x**k + B * x**k, A * x ** (p + k) * y**k + B * y**k, evaluate=False)
+    no_worse = sympy.Le(
+        A * y ** (p + k) * x**k + B * x**k, A * x ** (p + k) * y**k + B * y**k, evaluate=False
+    )
     answer = smt.satisfiable([stationary, sympy.Ne(x, y), no_worse])
     verdict = {"unsat": Verdict.proved, "sat": Verdict.refuted, "undecided": Verdict.undecided}[answer.status]
     said = "no other λ is as good" if answer.status == "unsat" else answer.why
-    return [
-        Step(f"cross-check at p={p}, q={q}, c={degree} for all A, B > 0", None, f"z3: {said}", verdict)
-    ]
+    return [Step(f"cross-check at p={p}, q={q}, c={degree} for all A, B > 0", None, f"z3: {said}", verdict)]
 
 
 def _polynomial(difference: sympy.Expr, c: sympy.Expr, outside: Terms) -> sympy.Eq | None:
@@ -439,7 +453,9 @@ def _descartes(polynomial: sympy.Eq, n_in: int, n_out: int) -> list[Step]:
     shown = 0 not in signs and changes == 1 and len(signs) == n_in + n_out
     formula = " ".join(
         (("+ " if i else "") if s > 0 else "- ") + _monomial_tex(abs_k, e)
-        for i, (s, (abs_k, e)) in enumerate(zip(signs, ((k * s, e) for s, (k, e) in zip(signs, ordered, strict=True)), strict=True))
+        for i, (s, (abs_k, e)) in enumerate(
+            zip(signs, ((k * s, e) for s, (k, e) in zip(signs, ordered, strict=True)), strict=True)
+        )
     )
     return [
         Step(
@@ -471,10 +487,10 @@ def _general(activation: Activation, g: Regularizer, out: Regularizer, c: sympy.
     w = sympy.Symbol("w", positive=True)
     lead = "" if c == 1 else _tex(c)
     after = w / LAMBDA**c
-    tex = (
-        rf"\sum_{{\mathrm{{IN}}}} {_tex(_at(g, LAMBDA * w))} = {lead}\sum_{{\mathrm{{OUT}}}} {_tex(_at(out, after))}"
+    tex = rf"\sum_{{\mathrm{{IN}}}} {_tex(_at(g, LAMBDA * w))} = {lead}\sum_{{\mathrm{{OUT}}}} {_tex(_at(out, after))}"
+    balanced_tex = (
+        rf"\sum_{{\mathrm{{IN}}}} {_tex(_at(g, w))} = {lead}\sum_{{\mathrm{{OUT}}}} {_tex(_at(out, w))}"
     )
-    balanced_tex = rf"\sum_{{\mathrm{{IN}}}} {_tex(_at(g, w))} = {lead}\sum_{{\mathrm{{OUT}}}} {_tex(_at(out, w))}"
     unique = _unique(g, out)
     steps = [
         Step(
@@ -489,7 +505,9 @@ def _general(activation: Activation, g: Regularizer, out: Regularizer, c: sympy.
     ]
     one = _one_one(c, g, out, unique)
     if one is not None:
-        rest = sympy.simplify(_at(g, LAMBDA * u[1]) - _at(out, v[1] / LAMBDA)).subs(LAMBDA, sympy.sqrt(v[1] / u[1]))
+        rest = sympy.simplify(_at(g, LAMBDA * u[1]) - _at(out, v[1] / LAMBDA)).subs(
+            LAMBDA, sympy.sqrt(v[1] / u[1])
+        )
         steps.append(
             Step(
                 "one weight a in and one b out: the sizes λa and b/λ become equal",
@@ -499,7 +517,7 @@ def _general(activation: Activation, g: Regularizer, out: Regularizer, c: sympy.
             )
         )
     return OptimalScale(
-        activation, g, out, True, "", c, equation, tex, None, None, None, one,
+        activation, g, out, True, "", c, equation, tex, None, None, None, None, one,
         f"Σ_IN {_at(g, w)} = {_factor_text(c)}Σ_OUT {_at(out, w)}   (w for |w|)", balanced_tex, unique, _limits(c),
         ("u_i = |w| of the weights in, i = 1..m", "v_j = |w| of the weights out, j = 1..n"),
         (*_assumptions(activation, g, out), "both sides have a nonzero weight"), tuple(steps),

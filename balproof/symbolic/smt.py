@@ -109,4 +109,6 @@ def satisfiable(conditions: Sequence[sympy.Basic], seconds: float = 4.0) -> Answ
     first, _, rest = done.stdout.partition("\n")
     if first in ("sat", "unsat"):
         return Answer("sat" if first == "sat" else "unsat", rest.strip())
-    return Answer("undecided", "z3 is not installed" if "ModuleNotFoundError" in done.stderr else "z3 gave up")
+    return Answer(
+        "undecided", "z3 is not installed" if "ModuleNotFoundError" in done.stderr else "z3 gave up"
+    )
