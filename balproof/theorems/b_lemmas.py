@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
 
 import numpy as np
 import sympy
 from flint import arb
 from scipy import optimize
 
-from balproof.symbolic import smt
+from balproof.symbolic import ball, smt
 from balproof.theorems.registry import Printed, Twin
 from balproof.verdict import Evidence, Verdict
 
@@ -106,3 +107,18 @@ def minimiser(cost: Callable[[float], float], span: float = 60.0) -> float:
 def excludes_zero(ball: arb) -> bool:
     """Whether an enclosure does not contain 0."""
     return not ball.contains(0)
+
+
+def stays(expression: sympy.Expr, x: sympy.Symbol, low: Fraction, high: Fraction, depth: int = 14) -> bool:
+    """Whether ``expression`` > 0 on all of [low, high], by interval arithmetic on halves of halves.
+
+    >>> t = sympy.Symbol("t", real=True)
+    >>> stays(sympy.exp(t) - 1 - t, t, Fraction(1, 10), Fraction(2)), stays(t, t, Fraction(-1), Fraction(1))
+    (True, False)
+    """
+    if ball.enclose(expression, {x: ball.over(low, high)}) > 0:
+        return True
+    if depth == 0:
+        return False
+    middle = (low + high) / 2
+    return stays(expression, x, low, middle, depth - 1) and stays(expression, x, middle, high, depth - 1)

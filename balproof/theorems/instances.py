@@ -1,0 +1,165 @@
+"""Small networks on which claims are checked, and exact arithmetic on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from flint import arb, arb_mat, ctx, fmpq, fmpq_mat
+
+from balproof.balance.existence import exact_rows
+from balproof.balance.problem import BalanceProblem
+from balproof.importers.json_file import from_document
+from balproof.importers.matrix_file import from_arrays
+from balproof.network.equations import Form
+from balproof.network.graph import Network
+
+Weights = Sequence[Sequence[Any]]
+
+
+def layered(
+    matrices: Sequence[Weights], activation: str = "relu", biases: Mapping[int, Sequence[Any]] | None = None
+) -> Network:
+    """A feed-forward network: one weight matrix a layer (a row for each unit), ``activation`` between them.
+
+    ``biases`` maps a layer (from 0) to its biases. Weights are numbers, or texts for exact numbers.
+
+    >>> sorted(layered([[[1]], [[4]]]).tensors)[:2]
+    ['W0', 'W1']
+    """
+    biases = biases or {}
+    parameters: dict[str, Any] = {f"W{k}": [list(row) for row in m] for k, m in enumerate(matrices)}
+    operations: list[dict[str, Any]] = []
+    here = "x"
+    for k in range(len(matrices)):
+        operations.append({"kind": "linear", "inputs": [here, f"W{k}"], "output": f"z{k}"})
+        here = f"z{k}"
+        if k in biases:
+            parameters[f"b{k}"] = list(biases[k])
+            operations.append({"kind": "bias", "inputs": [here, f"b{k}"], "output": f"a{k}"})
+            here = f"a{k}"
+        if k < len(matrices) - 1:
+            operations.append(
+                {"kind": "activation", "function": activation, "inputs": [here], "output": f"h{k}"}
+            )
+            here = f"h{k}"
+    return from_document(
+        {
+            "inputs": {"x": [len(matrices[0][0])]},
+            "parameters": parameters,
+            "operations": operations,
+            "outputs": [here],
+        }
+    )
+
+
+def chain(weights: Sequence[Any], activation: str = "relu") -> Network:
+    """x → unit → … → unit → y with these weights along it."""
+    return layered([[[w]] for w in weights], activation)
+
+
+def recurrent(J: Sequence[Sequence[float]], **others: Any) -> Network:
+    """A recurrent network; J alone has no visible unit. ``J[i][j]`` is the weight from unit j to unit i."""
+    arrays = {name: np.array(value, dtype=float) for name, value in {"J": J, **others}.items()}
+    return from_arrays(arrays)
+
+
+def bridge() -> Network:
+    """1⇄2→3⇄4: every unit has incoming and outgoing weights, and one weight lies on no cycle."""
+    return recurrent([[0, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 1, 0]])
+
+
+def random_layered(sizes: Sequence[int], seed: int, *, biased: bool = True) -> Network:
+    """Standard normal weights in layers of these sizes; hidden layers with biases."""
+    rng = np.random.default_rng(seed)
+    matrices = [
+        rng.standard_normal((m, n)).tolist() for n, m in zip(sizes[:-1], sizes[1:], strict=True)
+    ]
+    biases = {k: rng.standard_normal(m).tolist() for k, m in enumerate(sizes[1:-1])} if biased else {}
+    return layered(matrices, "relu", biases)
+
+
+def random_recurrent(units: int, seed: int) -> Network:
+    """A recurrent network with inputs, biases and outputs; about half of the recurrent weights are there."""
+    rng = np.random.default_rng(seed)
+    J = rng.standard_normal((units, units)) * (rng.random((units, units)) < 0.5)
+    return recurrent(
+        J.tolist(),
+        W_in=rng.standard_normal((units, 2)),
+        b=rng.standard_normal(units),
+        W_out=rng.standard_normal((2, units)),
+    )
+
+
+# --- exact linear algebra -----------------------------------------------------------------------------
+
+
+def rank(rows: Sequence[Sequence[int | Fraction]]) -> int:
+    """The exact rank of a rational matrix.
+
+    >>> rank([[1, 2], [2, 4]])
+    1
+    """
+    if not rows or not rows[0]:
+        return 0
+    entries = [[fmpq(Fraction(x).numerator, Fraction(x).denominator) for x in row] for row in rows]
+    return int(fmpq_mat(entries).rank())
+
+
+def dense(rows: Sequence[Form], count: int) -> list[list[Fraction]]:
+    """Rows of A written out."""
+    matrix = [[Fraction(0)] * count for _ in rows]
+    for i, row in enumerate(rows):
+        for k, c in row:
+            matrix[i][k] = c
+    return matrix
+
+
+# --- the balanced state, enclosed ---------------------------------------------------------------------
+
+
+def enclose_balanced(problem: BalanceProblem, h: np.ndarray, radius: float = 1e-11, bits: int = 160) -> bool:
+    """Whether F has exactly one balanced state with all log-scales within ``radius`` of h: Krawczyk's test.
+
+    For costs |w|^p with one rational p, all scales moving, and A injective there. K = h − Y∇F(h) +
+    (1 − Y·H(box))(box − h) inside the box gives existence and uniqueness in the box; F is strictly convex,
+    so there is no other anywhere.
+
+    >>> enclose_balanced(BalanceProblem.build(chain([1, 4])), np.array([np.log(2)]))
+    True
+    """
+    p = problem.single_power
+    assert p is not None and bool(problem.active.all()), "one power, no dead units"
+    rows, n = exact_rows(problem), problem.count
+    with ctx.workprec(bits):
+        centre = [arb(float(x)) for x in h]
+        box = [arb(float(x), radius) for x in h]
+        weights = [arb(float(w)) ** arb(p) for w in problem.weights]
+
+        def terms(at: Sequence[arb]) -> list[arb]:
+            values: list[arb] = []
+            for w, row in zip(weights, rows, strict=True):
+                log = arb(0)
+                for k, c in row:
+                    log += arb(fmpq(c.numerator, c.denominator)) * at[k]
+                values.append(w * (arb(p) * log).exp())
+            return values
+
+        gradient = [arb(0)] * n
+        for value, row in zip(terms(centre), rows, strict=True):
+            for k, c in row:
+                gradient[k] += arb(p) * arb(fmpq(c.numerator, c.denominator)) * value
+        hessian = [[arb(0)] * n for _ in range(n)]
+        for value, row in zip(terms(box), rows, strict=True):
+            for k, c in row:
+                for j, d in row:
+                    product = c * d
+                    hessian[k][j] += arb(p) ** 2 * arb(fmpq(product.numerator, product.denominator)) * value
+        midpoint = np.array([[float(hessian[i][j].mid()) for j in range(n)] for i in range(n)])
+        inverse = arb_mat([[arb(float(x)) for x in row] for row in np.linalg.inv(midpoint)])
+        one = arb_mat([[arb(1) if i == j else arb(0) for j in range(n)] for i in range(n)])
+        spread = arb_mat([[b - c] for b, c in zip(box, centre, strict=True)])
+        moved = (one - inverse * arb_mat(hessian)) * spread - inverse * arb_mat([[g] for g in gradient])
+        return all(bool(abs(moved[i, 0]) < arb(radius)) for i in range(n))
