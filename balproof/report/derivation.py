@@ -121,8 +121,7 @@ def render(derivation: Derivation, format: str) -> str:  # noqa: A002 the option
     """The derivation as text in one of the formats md, tex, html, ipynb, json.
 
     >>> from balproof.symbolic.activation import Activation
-    >>> from balproof.symbolic.activation import scaling_latex
-from balproof.symbolic.derivation import derive
+    >>> from balproof.symbolic.derivation import derive
     >>> from balproof.symbolic.regularizer import Regularizer
     >>> render(derive(Activation.parse("relu"), Regularizer.parse("l2")), "md").splitlines()[0]
     '# Balance of relu with cost l2'
@@ -167,7 +166,8 @@ def _md_block(block: Block) -> str:
 def _md_step(number: int, step: Step) -> str:
     formula = f"\n\n   $$\n   {step.formula}\n   $$\n" if step.formula else ""
     where = f" Assumed: {', '.join(step.hypotheses)}." if step.hypotheses else ""
-    return f"{number}. **{step.verdict}**: {_md_text(step.claim)}.{formula}\n   *Checked by* {_md_text(step.checked_by)}.{_md_text(where)}"
+    checked = f"*Checked by* {_md_text(step.checked_by)}.{_md_text(where)}"
+    return f"{number}. **{step.verdict}**: {_md_text(step.claim)}.{formula}\n   {checked}"
 
 
 def _markdown(d: Derivation) -> str:
@@ -280,8 +280,7 @@ def _notebook(d: Derivation) -> str:
     cells = [nbformat.v4.new_markdown_cell(text, id=f"part-{i}") for i, text in enumerate(texts, 1)]
     again = (
         "from balproof.symbolic.activation import Activation\n"
-        "from balproof.symbolic.activation import scaling_latex
-from balproof.symbolic.derivation import derive\n"
+        "from balproof.symbolic.derivation import derive\n"
         "from balproof.symbolic.regularizer import Regularizer\n\n"
         f"derivation = derive(\n    Activation.parse({d.activation.text!r}, {d.activation.assumptions!r}),\n"
         f"    Regularizer.parse({d.regularizer.name!r}, {d.regularizer.assumptions!r}),\n)\n"

@@ -6,7 +6,7 @@ this fails refute every G at once.  ([B] Prop. 2.2, 2.3)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -105,20 +105,20 @@ def _number(q: Fraction) -> str:
     return f"({q})" if q < 0 or q.denominator != 1 else str(q)
 
 
-def _sentence(name: str, l: Fraction, x1: Fraction, x2: Fraction, values: tuple[arb, arb, arb, arb]) -> str:
+def _sentence(name: str, scale: Fraction, x1: Fraction, x2: Fraction, values: tuple[arb, arb, arb, arb]) -> str:
     """Two quotients for one factor, where they exist; otherwise the two products."""
     f1, f2, g1, g2 = values
-    a, b, c = _number(l), _number(x1), _number(x2)
+    a, b, c = _number(scale), _number(x1), _number(x2)
     if f1.is_zero() or f2.is_zero():
         return (
             f"with f = {name}: f({a}·{b})·f({x2}) = {ball.show(g1)}·{ball.show(f2)} but "
-            f"f({a}·{c})·f({x1}) = {ball.show(g2)}·{ball.show(f1)}: no single factor G({l})"
+            f"f({a}·{c})·f({x1}) = {ball.show(g2)}·{ball.show(f1)}: no single factor G({scale})"
         )
     q1, q2 = g1 / f1, g2 / f2
     digits = next((n for n in range(6, 40, 4) if ball.show(q1, n) != ball.show(q2, n)), 40)
     return (
         f"with f = {name}: f({a}·{b})/f({x1}) = {ball.show(q1, digits)} but "
-        f"f({a}·{c})/f({x2}) = {ball.show(q2, digits)}: no single factor G({l})"
+        f"f({a}·{c})/f({x2}) = {ball.show(q2, digits)}: no single factor G({scale})"
     )
 
 
@@ -163,9 +163,8 @@ def find_witness(
     return None
 
 
-def _references(points: Iterable[Fraction], f: object) -> tuple[Fraction, ...]:
+def _references(points: Iterable[Fraction], f: Callable[[Fraction], arb | None]) -> tuple[Fraction, ...]:
     """Up to two points per sign at which the function is certainly not 0."""
-    assert callable(f)
     found: dict[int, list[Fraction]] = {1: [], -1: []}
     for x in points:
         value = f(x)
