@@ -1,7 +1,84 @@
-"""The claims of the papers and of related results, one function each."""
+"""The claims of the papers and of related results, one function each.
+
+`CLAIMS` is the registry, in the order of the papers: [B], [S], then related results. To add a claim, write
+its function in a module here, name the module in ``_MODULES`` and the id in ``ORDER``.
+"""
 
 from __future__ import annotations
 
+from balproof.theorems import (
+    b_activations,
+    b_general_cost,
+    b_optimal_scale,
+    pending,
+    s_flow,
+    s_osborne,
+)
 from balproof.theorems.registry import ClaimFunction
 
-CLAIMS: tuple[ClaimFunction, ...] = ()
+ORDER: tuple[str, ...] = (
+    "B.homogeneous-iff-bilu",
+    "B.power-iff-bipu",
+    "B.scaling-preserves",
+    "B.balancings-do-not-commute",
+    "B.optimal-scale-lp",
+    "B.cost-reduction",
+    "B.optimal-scale-general",
+    "B.balance-equation",
+    "B.architectures",
+    "B.gradient-identity",
+    "B.gd-does-not-balance",
+    "B.gd-regularized-balances",
+    "B.progress",
+    "B.strictly-convex",
+    "B.existence",
+    "B.stochastic-balancing",
+    "B.self-consistency",
+    "B.path-cover",
+    "B.schedules",
+    "B.favorable",
+    "B.simultaneous",
+    "B.tied-layers",
+    "B.universality",
+    "B.locality",
+    "B.learning",
+    "S.trajectories",
+    "S.gradient-flow",
+    "S.conserved",
+    "S.laplacian",
+    "S.convergence",
+    "S.bounds",
+    "S.noise",
+    "S.rank-one",
+    "S.euler",
+    "S.osborne",
+    "S.heterosynaptic",
+    "R.du-hu-lee",
+    "R.noether",
+    "R.broken",
+    "R.completeness",
+    "R.graph-form",
+    "R.path-norm",
+    "R.osborne-rate",
+    "R.saul",
+    "R.enorm",
+)
+"""The ids of all claims, in the order in which reports show them."""
+
+_MODULES = (b_activations, b_general_cost, b_optimal_scale, pending, s_flow, s_osborne)
+
+CLAIMS: tuple[ClaimFunction, ...] = tuple(
+    sorted((c for module in _MODULES for c in module.CLAIMS), key=lambda c: ORDER.index(c.claim.id))
+)
+
+
+def sources() -> dict[str, str]:
+    """Where the function of each claim is written, by id.
+
+    >>> sources()["S.gradient-flow"]
+    'balproof/theorems/s_flow.py'
+    """
+    files = {
+        c.claim.id: module.__name__.replace(".", "/") + ".py" for module in _MODULES for c in module.CLAIMS
+    }
+    return {c.claim.id: files[c.claim.id] for c in CLAIMS}
