@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import sympy
 from flint import arb, arb_mat, ctx, fmpq, fmpq_mat
 
 from balproof.balance.existence import exact_rows
@@ -14,7 +15,8 @@ from balproof.balance.problem import BalanceProblem
 from balproof.importers.json_file import from_document
 from balproof.importers.matrix_file import from_arrays
 from balproof.network.equations import Form
-from balproof.network.graph import Network
+from balproof.network.graph import Network, Operation
+from balproof.symbolic.activation import Activation
 
 Weights = Sequence[Sequence[Any]]
 
@@ -93,6 +95,35 @@ def random_recurrent(units: int, seed: int) -> Network:
     )
 
 
+def skipping(activation: str = "relu") -> Network:
+    """x → three units, whose result and a learned linear map of x are added, → two units → y; with biases."""
+    return from_document(
+        {
+            "inputs": {"x": [2]},
+            "parameters": {
+                "U": [[2, -1], [1, 3], [-1, 2]],
+                "a": [1, "-1/2", 2],
+                "S": [[1, 1], [0, 2], ["1/3", -1]],
+                "V": [[1, -2, 1], [3, 1, 1]],
+                "b": ["1/2", 1],
+                "W": [[2, -3]],
+            },
+            "operations": [
+                {"kind": "linear", "inputs": ["x", "U"], "output": "u"},
+                {"kind": "bias", "inputs": ["u", "a"], "output": "ua"},
+                {"kind": "activation", "function": activation, "inputs": ["ua"], "output": "p"},
+                {"kind": "linear", "inputs": ["x", "S"], "output": "s"},
+                {"kind": "add", "inputs": ["p", "s"], "output": "r"},
+                {"kind": "linear", "inputs": ["r", "V"], "output": "v"},
+                {"kind": "bias", "inputs": ["v", "b"], "output": "vb"},
+                {"kind": "activation", "function": "relu", "inputs": ["vb"], "output": "q"},
+                {"kind": "linear", "inputs": ["q", "W"], "output": "y"},
+            ],
+            "outputs": ["y"],
+        }
+    )
+
+
 # --- exact linear algebra -----------------------------------------------------------------------------
 
 
@@ -163,3 +194,72 @@ def enclose_balanced(problem: BalanceProblem, h: np.ndarray, radius: float = 1e-
         spread = arb_mat([[b - c] for b, c in zip(box, centre, strict=True)])
         moved = (one - inverse * arb_mat(hessian)) * spread - inverse * arb_mat([[g] for g in gradient])
         return all(bool(abs(moved[i, 0]) < arb(radius)) for i in range(n))
+
+
+# --- networks run in exact arithmetic -----------------------------------------------------------------
+
+
+def symbols_of(network: Network) -> dict[str, list[sympy.Symbol]]:
+    """One real symbol for each entry of each parameter, row-major."""
+    return {
+        t.name: [sympy.Symbol(f"{t.name}_{i}", real=True) for i in range(t.size)] for t in network.parameters
+    }
+
+
+def exact_weights(network: Network) -> dict[sympy.Symbol, sympy.Rational]:
+    """The parameters as rationals (doubles are rationals too), by the symbols of `symbols_of`."""
+    names = symbols_of(network)
+    return {
+        symbol: sympy.Rational(entry) if isinstance(entry, float) else sympy.sympify(entry)
+        for t in network.parameters
+        for symbol, entry in zip(names[t.name], np.asarray(t.value).ravel().tolist(), strict=True)
+    }
+
+
+def formula(
+    network: Network, inputs: Sequence[Mapping[str, Sequence[Any]]], start: Mapping[str, Sequence[Any]] | None = None
+) -> list[sympy.Expr]:
+    """The outputs after one pass for each of ``inputs`` (time steps), as formulas in the weights that hold
+    near the weights' own values: each activation is on the piece where its rational input lies.
+
+    Raises ValueError where a pre-activation is 0: the pieces meet there.
+    """
+    names, point = symbols_of(network), exact_weights(network)
+    fixed = {t.name: [sympy.sympify(x) for x in np.asarray(t.value).ravel().tolist()]
+             for t in network.tensors.values() if t.role == "constant"}  # fmt: skip
+    values: dict[str, list[sympy.Expr]] = {n: list(v) for n, v in names.items()} | fixed
+    for state, _ in network.states:
+        values[state] = [sympy.sympify(x) for x in (start or {}).get(state, [0] * network.tensors[state].size)]
+    outputs: list[sympy.Expr] = []
+    for given in inputs:
+        values |= {n: [sympy.sympify(x) for x in v] for n, v in given.items()}
+        for op in network.operations:
+            values[op.output] = _run_exactly(op, network, values, point)
+        outputs += [x for name in network.outputs for x in values[name]]
+        values |= {before: values[after] for before, after in network.states}
+    return outputs
+
+
+def _run_exactly(
+    op: Operation, network: Network, values: Mapping[str, list[sympy.Expr]], point: Mapping[sympy.Symbol, Any]
+) -> list[sympy.Expr]:
+    x = values[op.inputs[0]]
+    if op.kind == "linear":
+        rows, columns = network.tensors[op.inputs[1]].shape
+        w = values[op.inputs[1]]
+        if op.attributes.get("transpose", False):
+            return [sum((w[i * columns + j] * x[j] for j in range(columns)), sympy.S.Zero) for i in range(rows)]
+        return [sum((w[j * columns + i] * x[j] for j in range(rows)), sympy.S.Zero) for i in range(columns)]
+    if op.kind in ("bias", "add"):
+        return [sum(terms, sympy.S.Zero) for terms in zip(*(values[n] for n in op.inputs), strict=True)]
+    if op.kind == "activation":
+        return [_piece(op.attributes["function"], z, z.subs(point)) for z in x]
+    raise ValueError(f"{op.kind} is not run exactly")
+
+
+def _piece(function: Activation, z: sympy.Expr, at: sympy.Expr) -> sympy.Expr:
+    """σ near a point off 0: C·z^c or D·(−z)^c; an activation that is linear through 0 may be at 0."""
+    if at == 0 and function.kind != "linear":
+        raise ValueError("a pre-activation is 0")
+    C, D = function.coefficients
+    return C * z**function.degree if at > 0 else D * (-z) ** function.degree
