@@ -60,7 +60,7 @@ class Derivation:
 
     @property
     def answer(self) -> bool | None:
-        """True: there is an optimal scale, the only one; False: there is none, or it need not be the only one."""
+        """True: one optimal scale, no other; False: none, or perhaps several; None: undecided."""
         scale = self.optimal_scale
         return scale.unique.holds if scale.exists else scale.exists
 
@@ -146,9 +146,9 @@ def unit_laws(activation: Activation) -> tuple[Law, ...]:
     euler = all(sympy.simplify(T * (a * T**c).diff(T) - c * a * T**c) == 0 for a in activation.coefficients)
     ledger = _ledger(c)
     verdict = Verdict.proved if euler else Verdict.undecided
-    factor = "" if c == 1 else f"({c})·" if c.is_Add or c.is_negative else f"{c}·"
+    factor = "" if c == sympy.S.One else f"({c})·" if c.is_Add or c.is_negative else f"{c}·"
     tex = rf"\left({sympy.latex(c)}\right) " if c.is_Add or c.is_negative else f"{sympy.latex(c)} "
-    tex = "" if c == 1 else tex
+    tex = "" if c == sympy.S.One else tex
     into, out = r"\sum_{\mathrm{IN}}", r"\sum_{\mathrm{OUT}}"
     by_euler = "sympy: z f'(z) − c f(z) simplifies to 0 on both half-lines; chain rule"
     return (

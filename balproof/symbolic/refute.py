@@ -105,7 +105,9 @@ def _number(q: Fraction) -> str:
     return f"({q})" if q < 0 or q.denominator != 1 else str(q)
 
 
-def _sentence(name: str, scale: Fraction, x1: Fraction, x2: Fraction, values: tuple[arb, arb, arb, arb]) -> str:
+def _sentence(
+    name: str, scale: Fraction, x1: Fraction, x2: Fraction, values: tuple[arb, arb, arb, arb]
+) -> str:
     """Two quotients for one factor, where they exist; otherwise the two products."""
     f1, f2, g1, g2 = values
     a, b, c = _number(scale), _number(x1), _number(x2)

@@ -63,7 +63,9 @@ class Regularizer:
 
     @staticmethod
     def parse(text: str, assumptions: Sequence[str] = ()) -> Regularizer:
-        """Read ``l1``, ``l2``, ``lp:3/2`` or a formula in w; free parameters are positive unless assumed otherwise.
+        """Read ``l1``, ``l2``, ``lp:3/2`` or a formula in w.
+
+        Free parameters are positive unless ``assumptions`` say otherwise.
 
         Raises ExpressionError for text outside the language, RegularizerError for ``lp:P`` with P ≤ 0.
         """

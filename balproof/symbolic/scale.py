@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import sympy
+from flint import arb, fmpq
 
 from balproof.errors import RegularizerError, RequestError
 from balproof.symbolic import ball, smt
@@ -47,20 +48,20 @@ class OptimalScale:
     exists: bool | None
     reason: str
     degree: sympy.Expr | None
-    equation: sympy.Eq | None
-    equation_latex: str | None
-    polynomial: sympy.Eq | None
-    closed_form: sympy.Expr | None
-    closed_latex: str | None
-    gain: sympy.Expr | None
-    one_one: sympy.Expr | None
-    balance_equation: str | None
-    balance_latex: str | None
     unique: Check
-    limits: tuple[str, ...]
-    definitions: tuple[str, ...]
-    assumptions: tuple[str, ...]
     steps: tuple[Step, ...]
+    assumptions: tuple[str, ...]
+    equation: sympy.Eq | None = None
+    equation_latex: str | None = None
+    polynomial: sympy.Eq | None = None
+    closed_form: sympy.Expr | None = None
+    closed_latex: str | None = None
+    gain: sympy.Expr | None = None
+    one_one: sympy.Expr | None = None
+    balance_equation: str | None = None
+    balance_latex: str | None = None
+    limits: tuple[str, ...] = ()
+    definitions: tuple[str, ...] = ()
 
     @property
     def latex(self) -> str | None:
@@ -165,10 +166,16 @@ def _negative(
         f"there is no optimal scale: {reason}" if exists is False else reason, None, "see above", verdict
     )
     return OptimalScale(
-        activation, regularizer, out, exists, reason, activation.degree, None, None, None, None, None, None, None,
-        None, None, Check(None, "sympy", Verdict.undecided, reason), (), (), _assumptions(activation, regularizer, out),
+        activation,
+        regularizer,
+        out,
+        exists,
+        reason,
+        activation.degree,
+        Check(None, "sympy", Verdict.undecided, reason),
         (step,),
-    )  # fmt: skip
+        _assumptions(activation, regularizer, out),
+    )
 
 
 def _assumptions(activation: Activation, *regularizers: Regularizer) -> tuple[str, ...]:
@@ -190,7 +197,7 @@ def _power_tex(exponent: sympy.Expr) -> str:
     return f"{_tex(top)}/{lower}"
 
 
-def _limits(c: sympy.Expr) -> tuple[str, ...]:
+def _limits() -> tuple[str, ...]:
     return (
         "all weights in are 0, some out are not: the cost falls towards λ → ∞ and is not attained",
         "all weights out are 0, some in are not: the cost falls towards λ → 0 and is not attained",
@@ -222,7 +229,13 @@ def _exponent_text(p: sympy.Expr) -> str:
 def _sum_tex(terms: Terms, factor: sympy.Expr, name: str) -> str:
     def one(a: sympy.Expr, p: sympy.Expr) -> str:
         front = factor * a * p
-        lead = "" if front == 1 else _tex(front) if not front.is_Add else rf"\left({_tex(front)}\right)"
+        lead = (
+            ""
+            if front == sympy.S.One
+            else _tex(front)
+            if not front.is_Add
+            else rf"\left({_tex(front)}\right)"
+        )
         power = "" if p == 1 else rf"^{{{_tex(p)}}}"
         return rf"{lead} \sum_{{\mathrm{{{name}}}}} |w|{power}".strip()
 
@@ -241,16 +254,14 @@ def _powers(
     )
     common = inside[0][0] * inside[0][1] if lone and inside == outside else sympy.S.One
     equation = sympy.Eq(left / common, c * right / common, evaluate=False)
-    closed, closed_tex, gain, steps = None, None, None, []
-    if lone:
-        closed, closed_tex, gain, steps = _closed(c, inside[0], outside[0], a_moments[0], b_moments[0])
+    pair = _Pair(c, *inside[0], *outside[0], a_moments[0], b_moments[0]) if lone else None
     polynomial = None if lone else _polynomial(left - c * right, c, outside)
-    cost = sum((a * A * LAMBDA**p for (a, p), A in zip(inside, a_moments, strict=True)), sympy.S.Zero)
-    cost += sum(
-        (b * B * LAMBDA ** (-c * q) for (b, q), B in zip(outside, b_moments, strict=True)), sympy.S.Zero
+    cost = sympy.Add(
+        *(a * A * LAMBDA**p for (a, p), A in zip(inside, a_moments, strict=True)),
+        *(b * B * LAMBDA ** (-c * q) for (b, q), B in zip(outside, b_moments, strict=True)),
     )
     derived = sympy.simplify(sympy.expand(LAMBDA * cost.diff(LAMBDA) - (left - c * right))) == 0
-    steps = [_stationary_step(equation, derived), *steps]
+    steps = [_stationary_step(equation, derived), *(_closed_steps(pair) if pair else ())]
     unique = _unique(g, out)
     steps.append(_unique_step(unique, g, out, "strictly increasing minus strictly decreasing in λ"))
     if polynomial is not None:
@@ -260,15 +271,29 @@ def _powers(
         for name, terms, moments in (("IN", inside, a_moments), ("OUT", outside, b_moments))
         for (_, p), moment in zip(terms, moments, strict=True)
     )
-    text = f"{_sum_text(_over(inside, common), sympy.S.One, 'IN')} = {_sum_text(_over(outside, common), c, 'OUT')}"
-    tex = (
-        f"{_sum_tex(_over(inside, common), sympy.S.One, 'IN')} = {_sum_tex(_over(outside, common), c, 'OUT')}"
-    )
+    scaled = _over(inside, common), _over(outside, common)
     return OptimalScale(
-        activation, g, out, True, "", c, equation, f"{_tex(equation.lhs)} = {_tex(equation.rhs)}", polynomial,
-        closed, closed_tex, gain, _one_one(c, g, out, unique), text, tex, unique, _limits(c), definitions,
-        (*_assumptions(activation, g, out), "both sides have a nonzero weight"), tuple(steps),
-    )  # fmt: skip
+        activation,
+        g,
+        out,
+        True,
+        "",
+        c,
+        unique,
+        tuple(steps),
+        (*_assumptions(activation, g, out), "both sides have a nonzero weight"),
+        equation=equation,
+        equation_latex=f"{_tex(equation.lhs)} = {_tex(equation.rhs)}",
+        polynomial=polynomial,
+        closed_form=pair.closed if pair else None,
+        closed_latex=pair.latex if pair else None,
+        gain=pair.gain if pair else None,
+        one_one=_one_one(c, g, out, unique),
+        balance_equation=f"{_sum_text(scaled[0], sympy.S.One, 'IN')} = {_sum_text(scaled[1], c, 'OUT')}",
+        balance_latex=f"{_sum_tex(scaled[0], sympy.S.One, 'IN')} = {_sum_tex(scaled[1], c, 'OUT')}",
+        limits=_limits(),
+        definitions=definitions,
+    )
 
 
 def _over(terms: Terms, common: sympy.Expr) -> Terms:
@@ -286,99 +311,117 @@ def _stationary_step(equation: sympy.Eq, derived: bool) -> Step:
     )
 
 
-def _closed(
-    c: sympy.Expr, inside: tuple[sympy.Expr, sympy.Expr], outside: tuple[sympy.Expr, sympy.Expr], A: sympy.Symbol,
-    B: sympy.Symbol,
-) -> tuple[sympy.Expr, str, sympy.Expr, list[Step]]:  # fmt: skip
-    (a, p), (b, q) = inside, outside
-    total = sympy.factor(p + c * q)
-    ratio = c * b * q * B / (a * p * A)
-    closed = ratio ** (1 / total)
-    tex = rf"\lambda^* = \left({_tex(ratio)}\right)^{{{_power_tex(1 / total)}}}"
-    same = inside == outside
-    if same:
-        gain = A + B - (1 + c) * c ** (-c / (1 + c)) * A ** (c / (1 + c)) * B ** (1 / (1 + c))
-        gain = a * ((sympy.sqrt(A) - sympy.sqrt(B)) ** 2 if c == 1 else gain)
-    else:
-        gain = a * A + b * B - a * A * (1 + p / (c * q)) * closed**p
-    steps = [
-        _stationarity(c, inside, outside, A, B, closed, tex, total),
-        _minimum(c, p, q),
-        _gain_step(c, inside, outside, A, B, gain, total),
-        _instance(c, inside, outside, A, B, closed),
-        *_cross_check(c, inside, outside),
+@dataclass(frozen=True)
+class _Pair:
+    """g_in = a|w|^p with A = Σ_IN|w|^p, g_out = b|w|^q with B = Σ_OUT|w|^q, degree c."""
+
+    c: sympy.Expr
+    a: sympy.Expr
+    p: sympy.Expr
+    b: sympy.Expr
+    q: sympy.Expr
+    A: sympy.Symbol
+    B: sympy.Symbol
+
+    @property
+    def total(self) -> sympy.Expr:
+        """p + cq."""
+        return sympy.factor(self.p + self.c * self.q)
+
+    @property
+    def ratio(self) -> sympy.Expr:
+        """λ*^{p+cq}."""
+        return self.c * self.b * self.q * self.B / (self.a * self.p * self.A)
+
+    @property
+    def closed(self) -> sympy.Expr:
+        return self.ratio ** (1 / self.total)
+
+    @property
+    def latex(self) -> str:
+        return rf"\lambda^* = \left({_tex(self.ratio)}\right)^{{{_power_tex(1 / self.total)}}}"
+
+    @property
+    def gain(self) -> sympy.Expr:
+        """R(1) − R(λ*); for one regularizer in the form of [B] (3.4)."""
+        c, A, B = self.c, self.A, self.B
+        if (self.a, self.p) != (self.b, self.q):
+            after = self.a * A * (1 + self.p / (c * self.q)) * self.closed**self.p
+            return self.a * A + self.b * B - after
+        if c == 1:
+            return self.a * (sympy.sqrt(A) - sympy.sqrt(B)) ** 2
+        return self.a * (A + B - (1 + c) * c ** (-c / (1 + c)) * A ** (c / (1 + c)) * B ** (1 / (1 + c)))
+
+
+def _closed_steps(pair: _Pair) -> list[Step]:
+    return [
+        _stationarity(pair),
+        _minimum(pair.c, pair.p, pair.q),
+        _gain_step(pair),
+        _instance(pair),
+        *_cross_check(pair),
     ]
-    return closed, tex, gain, steps
 
 
-def _stationarity(
-    c: sympy.Expr, inside: tuple[sympy.Expr, sympy.Expr], outside: tuple[sympy.Expr, sympy.Expr], A: sympy.Symbol,
-    B: sympy.Symbol, closed: sympy.Expr, tex: str, total: sympy.Expr,
-) -> Step:  # fmt: skip
+def _stationarity(k: _Pair) -> Step:
     """With λ = X^{1/(p+cq)}: λ^{cq}·λR'(λ) = apA·X^{(p+cq)/(p+cq)} − cbqB, which is 0 at X = cbqB/(apA)."""
-    (a, p), (b, q) = inside, outside
     X = sympy.Dummy("X", positive=True)
-    scale = X ** (1 / total)
-    power = sympy.powsimp(scale**p * scale ** (c * q))
-    power = X ** sympy.simplify(power.as_base_exp()[1]) if power.as_base_exp()[0] == X else power
-    rest = sympy.simplify((a * p * A * power - c * b * q * B).subs(X, c * b * q * B / (a * p * A)))
+    scale = X ** (1 / k.total)
+    power = sympy.powsimp(scale**k.p * scale ** (k.c * k.q))
+    base, exponent = power.as_base_exp()
+    power = X ** sympy.simplify(exponent) if base == X else power
+    rest = sympy.simplify((k.a * k.p * k.A * power - k.c * k.b * k.q * k.B).subs(X, k.ratio))
     return Step(
         "the closed form solves the equation",
-        tex,
+        k.latex,
         "sympy: substituted, the difference simplifies to 0",
         Verdict.proved if rest == 0 else Verdict.undecided,
         ("A > 0", "B > 0"),
-        sympy.Eq(sympy.Symbol("lambda^*"), closed, evaluate=False),
+        sympy.Eq(sympy.Symbol("lambda^*"), k.closed, evaluate=False),
     )
 
 
 def _minimum(c: sympy.Expr, p: sympy.Expr, q: sympy.Expr) -> Step:
     """R(λ*e^u) − R(λ*) = α(e^{pu}−1−pu) + β(e^{−cqu}−1+cqu) where pα = cqβ, and e^v > 1 + v for v ≠ 0."""
-    alpha, u, v = (
-        sympy.Dummy("alpha", positive=True),
-        sympy.Dummy("u", real=True),
-        sympy.Dummy("v", real=True),
-    )
+    u, v = sympy.Dummy("u", real=True), sympy.Dummy("v", real=True)
+    alpha = sympy.Dummy("alpha", positive=True)
     beta = p * alpha / (c * q)
     difference = alpha * (sympy.exp(p * u) - 1) + beta * (sympy.exp(-c * q * u) - 1)
     positive = alpha * (sympy.exp(p * u) - 1 - p * u) + beta * (sympy.exp(-c * q * u) - 1 + c * q * u)
     gap = sympy.exp(v) - 1 - v
     convex = bool(gap.diff(v, 2).is_positive) and gap.subs(v, 0) == 0 and gap.diff(v).subs(v, 0) == 0
     identity = sympy.simplify(sympy.expand(difference - positive)) == 0
+    up, down = f"{_short(p)}u", f"{_short(c * q)}u"
     return Step(
         "it is the strict global minimum",
-        r"R(\lambda^* e^u) - R(\lambda^*) = \alpha\,(e^{pu}-1-pu) + \beta\,(e^{-cqu}-1+cqu) > 0"
-        .replace("pu", f"{_short(p)}u").replace("cqu", f"{_short(c * q)}u") + r"\quad (u \neq 0)",
-        "sympy: the identity expands to 0; e^v − 1 − v has value and slope 0 at v = 0 and second derivative e^v > 0",
+        r"R(\lambda^* e^u) - R(\lambda^*) = "
+        rf"\alpha\,(e^{{{up}}}-1-{up}) + \beta\,(e^{{-{down}}}-1+{down}) > 0\quad (u \neq 0)",
+        "sympy: the identity expands to 0; e^v − 1 − v has value and slope 0 at 0, and second derivative e^v",
         Verdict.proved if identity and convex else Verdict.undecided,
-    )  # fmt: skip
+    )
 
 
 def _short(expr: sympy.Expr) -> str:
-    text = "" if expr == 1 else _tex(expr)
-    return rf"({text})" if expr.is_Add else text
+    text = "" if expr == 1 else f"{_tex(expr)} "
+    return rf"({text.strip()})" if expr.is_Add else text
 
 
-def _gain_step(
-    c: sympy.Expr, inside: tuple[sympy.Expr, sympy.Expr], outside: tuple[sympy.Expr, sympy.Expr], A: sympy.Symbol,
-    B: sympy.Symbol, gain: sympy.Expr, total: sympy.Expr,
-) -> Step:  # fmt: skip
-    """cost(1) − cost(λ*) with B written as X·apA/(cbq), so that λ* = X^{1/(p+cq)} and only powers of X remain."""
-    (a, p), (b, q) = inside, outside
+def _gain_step(k: _Pair) -> Step:
+    """With B written as X·apA/(cbq) is λ* = X^{1/(p+cq)}, and only powers of X remain."""
     X = sympy.Dummy("X", positive=True)
-    b_of_x = X * a * p * A / (c * b * q)
-    after = a * A * X ** (p / total) + b * b_of_x * X ** (-c * q / total)
-    rest = sympy.expand(a * A + b * b_of_x - after - gain.subs(B, b_of_x))
-    shown = sympy.simplify(sympy.powsimp(sympy.expand_power_base(sympy.expand(rest), force=False))) == 0
+    b_of_x = X * k.a * k.p * k.A / (k.c * k.b * k.q)
+    after = k.a * k.A * X ** (k.p / k.total) + k.b * b_of_x * X ** (-k.c * k.q / k.total)
+    rest = sympy.expand(k.a * k.A + k.b * b_of_x - after - k.gain.subs(k.B, b_of_x))
+    shown = sympy.simplify(sympy.powsimp(sympy.expand_power_base(rest))) == 0
     if not shown:
-        shown = sympy.simplify(sympy.powsimp(sympy.powdenest(sympy.simplify(rest / A)), combine="all")) == 0
+        shown = sympy.simplify(sympy.powsimp(sympy.powdenest(sympy.simplify(rest / k.A)), combine="all")) == 0
     return Step(
         "balancing lowers the cost by",
-        f"R(1) - R(\\lambda^*) = {_tex(gain)}",
+        f"R(1) - R(\\lambda^*) = {_tex(k.gain)}",
         "sympy: the identity simplifies to 0" if shown else "sympy: the identity did not simplify to 0",
         Verdict.proved if shown else Verdict.undecided,
         (),
-        gain,
+        k.gain,
     )
 
 
@@ -387,44 +430,38 @@ def _sampled(expr: sympy.Expr) -> sympy.Expr:
     return expr.subs({s: sympy.Integer(2) for s in expr.free_symbols})
 
 
-def _instance(
-    c: sympy.Expr, inside: tuple[sympy.Expr, sympy.Expr], outside: tuple[sympy.Expr, sympy.Expr], A: sympy.Symbol,
-    B: sympy.Symbol, closed: sympy.Expr,
-) -> Step:  # fmt: skip
+def _instance(k: _Pair) -> Step:
     """B is chosen so that λ* must be 2; the formula must give 2, and the cost at 2 be less than beside it."""
-    (a, p), (b, q) = ((_sampled(x), _sampled(y)) for x, y in (inside, outside))
-    degree = _sampled(c)
-    a_value = sympy.Integer(3)
-    b_value = a * p * a_value * sympy.Integer(2) ** (p + degree * q) / (degree * b * q)
-    formula = closed.subs({A: a_value, B: b_value})
-    formula = _sampled(formula)
-    cost = a * a_value * LAMBDA**p + b * b_value * LAMBDA ** (-degree * q)
-    hit = ball.enclose(formula, {}, 256).overlaps(ball.enclose(sympy.Integer(2), {}))
-    near = ball.enclose(cost, {LAMBDA: Fraction(2)}, 256)
-    lower = all(
-        ball.enclose(cost, {LAMBDA: x}, 256) > near
-        for x in (Fraction(1), Fraction(199, 100), Fraction(201, 100), Fraction(5))
-    )
+    c, a, p, b, q = (_sampled(e) for e in (k.c, k.a, k.p, k.b, k.q))
+    three = sympy.Integer(3)
+    b_value = a * p * three * sympy.Integer(2) ** (p + c * q) / (c * b * q)
+    formula = _sampled(k.closed.subs({k.A: three, k.B: b_value}))
+    cost = a * three * LAMBDA**p + b * b_value * LAMBDA ** (-c * q)
+
+    def at(x: Fraction) -> arb:
+        return ball.enclose(cost, {LAMBDA: x}, 256)
+
+    hit = bool(abs(ball.enclose(formula, {}, 256) - 2) < arb(fmpq(1, 10**30)))
+    beside = (Fraction(1), Fraction(199, 100), Fraction(201, 100), Fraction(5))
+    lower = all(at(x) > at(Fraction(2)) for x in beside)
     return Step(
-        "instance: A = 3 and B chosen so that λ* = 2",
+        f"instance p={p}, q={q}, c={c}: A = 3 and B chosen so that λ* = 2",
         None,
-        f"ball arithmetic at p={p}, q={q}, c={degree}: the formula gives 2, and the cost is larger at 1, 1.99, 2.01, 5",
+        "ball arithmetic: the formula gives 2, and the cost is larger at 1, 1.99, 2.01 and 5",
         Verdict.certified if hit and lower else Verdict.refuted,
     )
 
 
-def _cross_check(
-    c: sympy.Expr, inside: tuple[sympy.Expr, sympy.Expr], outside: tuple[sympy.Expr, sympy.Expr]
-) -> list[Step]:
+def _cross_check(k: _Pair) -> list[Step]:
     """For small integers: z3 finds no A, B, λ and μ ≠ λ with λ stationary and R(μ) ≤ R(λ)."""
-    degree, p, q = (_sampled(e) for e in (c, inside[1], outside[1]))
+    degree, p, q = (_sampled(e) for e in (k.c, k.p, k.q))
     if not all(e.is_Integer for e in (degree, p, q)) or p + degree * q > 6:
         degree, p, q = sympy.Integer(1), sympy.Integer(2), sympy.Integer(2)
     A, B, x, y = sympy.symbols("A B x y", positive=True)
-    k = degree * q
-    stationary = sympy.Eq(p * A * x ** (p + k), k * B, evaluate=False)
+    n = degree * q
+    stationary = sympy.Eq(p * A * x ** (p + n), n * B, evaluate=False)
     no_worse = sympy.Le(
-        A * y ** (p + k) * x**k + B * x**k, A * x ** (p + k) * y**k + B * y**k, evaluate=False
+        A * y ** (p + n) * x**n + B * x**n, A * x ** (p + n) * y**n + B * y**n, evaluate=False
     )
     answer = smt.satisfiable([stationary, sympy.Ne(x, y), no_worse])
     verdict = {"unsat": Verdict.proved, "sat": Verdict.refuted, "undecided": Verdict.undecided}[answer.status]
@@ -486,11 +523,9 @@ def _general(activation: Activation, g: Regularizer, out: Regularizer, c: sympy.
     equation = sympy.Eq(left, right, evaluate=False)
     w = sympy.Symbol("w", positive=True)
     lead = "" if c == 1 else _tex(c)
-    after = w / LAMBDA**c
-    tex = rf"\sum_{{\mathrm{{IN}}}} {_tex(_at(g, LAMBDA * w))} = {lead}\sum_{{\mathrm{{OUT}}}} {_tex(_at(out, after))}"
-    balanced_tex = (
-        rf"\sum_{{\mathrm{{IN}}}} {_tex(_at(g, w))} = {lead}\sum_{{\mathrm{{OUT}}}} {_tex(_at(out, w))}"
-    )
+    into, outof = r"\sum_{\mathrm{IN}}", r"\sum_{\mathrm{OUT}}"
+    tex = f"{into} {_tex(_at(g, LAMBDA * w))} = {lead}{outof} {_tex(_at(out, w / LAMBDA**c))}"
+    balanced_tex = f"{into} {_tex(_at(g, w))} = {lead}{outof} {_tex(_at(out, w))}"
     unique = _unique(g, out)
     steps = [
         Step(
@@ -517,11 +552,23 @@ def _general(activation: Activation, g: Regularizer, out: Regularizer, c: sympy.
             )
         )
     return OptimalScale(
-        activation, g, out, True, "", c, equation, tex, None, None, None, None, one,
-        f"Σ_IN {_at(g, w)} = {_factor_text(c)}Σ_OUT {_at(out, w)}   (w for |w|)", balanced_tex, unique, _limits(c),
-        ("u_i = |w| of the weights in, i = 1..m", "v_j = |w| of the weights out, j = 1..n"),
-        (*_assumptions(activation, g, out), "both sides have a nonzero weight"), tuple(steps),
-    )  # fmt: skip
+        activation,
+        g,
+        out,
+        True,
+        "",
+        c,
+        unique,
+        tuple(steps),
+        (*_assumptions(activation, g, out), "both sides have a nonzero weight"),
+        equation=equation,
+        equation_latex=tex,
+        one_one=one,
+        balance_equation=f"Σ_IN {_at(g, w)} = {_factor_text(c)}Σ_OUT {_at(out, w)}   (w for |w|)",
+        balance_latex=balanced_tex,
+        limits=_limits(),
+        definitions=("u_i = |w| of the weights in, i = 1..m", "v_j = |w| of the weights out, j = 1..n"),
+    )
 
 
 def _chain_rule(g: Regularizer, out: Regularizer, c: sympy.Expr) -> bool:
