@@ -68,9 +68,7 @@ def _activation(d: Derivation) -> list[Block]:
                 "formula", rf"f(x) = \begin{{cases}} {shown[0]} & x > 0 \\ {shown[1]} & x < 0 \end{{cases}}"
             )
         )
-        found.append(
-            Block("formula", scaling_latex(f.degree))
-        )
+        found.append(Block("formula", scaling_latex(f.degree)))
     return found
 
 

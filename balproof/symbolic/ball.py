@@ -374,7 +374,8 @@ def bounds(ball: arb) -> tuple[Fraction, Fraction]:
         mantissa, exponent = end.man_exp()
         return Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
 
-    return exact(ball.lower()), exact(ball.upper())
+    with ctx.workprec(4 * PRECISIONS[-1]):  # ends are rounded outwards to the precision in force
+        return exact(ball.lower()), exact(ball.upper())
 
 
 def show(ball: arb, digits: int = 6) -> str:

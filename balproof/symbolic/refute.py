@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import sympy
-from flint import arb
+from flint import arb, ctx
 
 from balproof.symbolic import ball
 
@@ -95,7 +95,7 @@ def _roots(node: sympy.Basic, variable: sympy.Symbol) -> Iterable[Fraction]:
 
 def _value(expr: sympy.Expr, variable: sympy.Symbol, x: Fraction) -> arb | None:
     try:
-        value = ball.sharp(expr, {variable: x}, 40)
+        value = ball.sharp(expr, {variable: x}, 100)
     except ball.NotReal:
         return None
     return value if value.is_finite() else None
@@ -151,7 +151,8 @@ def find_witness(
                 f2, g2 = f(x2), f(scale * x2)
                 if f1 is None or f2 is None or g1 is None or g2 is None:
                     continue
-                left, right = g1 * f2, g2 * f1
+                with ctx.workprec(256):
+                    left, right = g1 * f2, g2 * f1
                 if not left.overlaps(right):
                     return Witness(
                         x1,

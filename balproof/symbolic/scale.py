@@ -402,7 +402,7 @@ def _minimum(c: sympy.Expr, p: sympy.Expr, q: sympy.Expr) -> Step:
 
 
 def _short(expr: sympy.Expr) -> str:
-    text = "" if expr == 1 else f"{_tex(expr)} "
+    text = "" if expr == sympy.S.One else f"{_tex(expr)} "
     return rf"({text.strip()})" if expr.is_Add else text
 
 

@@ -1,0 +1,131 @@
+"""Conditions on a regularizer: the lists, the lemma, the close calls, the numbers."""
+
+import mpmath
+import numpy as np
+import pytest
+import sympy
+
+from balproof.errors import ExpressionError, RegularizerError
+from balproof.symbolic import positivity
+from balproof.symbolic.convexity import W, shape
+from balproof.symbolic.regularizer import Regularizer
+from balproof.verdict import Verdict
+
+GOOD = [
+    "l1", "l2", "lp:1.5", "lp:1/2", "abs(w)**p", "abs(w) + w**2/10", "alpha*abs(w) + beta*w**2",
+    "abs(w)**(1/2) + abs(w)**3", "log(1+w**2/eps**2)", "log(1+abs(w))", "sqrt(w**2+eps**2)-eps",
+    "Piecewise((w**2/2, abs(w)<=d),(d*(abs(w)-d/2),True))", "Piecewise((d*(abs(w)-d/2),abs(w)>d),(w**2/2,True))",
+    "Piecewise((abs(w), abs(w)<=1),((w**2+1)/2,True))", "log(cosh(w))", "exp(abs(w))-1", "exp(w**2)-1",
+    "abs(w)-log(1+abs(w))", "w**2*log(1+abs(w))", "w**4-abs(w)**3+w**2", "w**4-16/9*abs(w)**3+w**2",
+    "Max(abs(w), w**2)",
+]  # fmt: skip
+NOT_CONVEX = [
+    "w**2/(1+w**2)", "Min(abs(w),1)", "Piecewise((abs(w)-w**2/6,abs(w)<=3),(3/2,True))", "1-exp(-w**2)",
+    "atan(abs(w))", "abs(w)*log(abs(w))", "w**4-2*abs(w)**3+w**2", "Max(abs(w)-1,0)", "log(1+log(1+abs(w)))",
+    "w**4-9/5*abs(w)**3+w**2", "cos(w)", "Piecewise((abs(w),abs(w)<1),(abs(w)+1,True))",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_good(text):
+    g = Regularizer.parse(text)
+    for check in (g.even, g.increasing, g.coercive, g.log_convex):
+        assert check.holds is True, check
+        assert check.verdict == Verdict.proved
+
+
+@pytest.mark.parametrize("text", NOT_CONVEX)
+def test_not_convex_has_a_midpoint(text):
+    g = Regularizer.parse(text)
+    assert g.log_convex.holds is False
+    assert g.log_convex.verdict == Verdict.certified
+    assert "2·g(" in g.log_convex.witness
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [("w", "even"), ("w**3", "even"), ("w + w**2", "even"), ("-w**2", "increasing"), ("1/abs(w)", "increasing"),
+     ("1-exp(-w**2)", "coercive"), ("Min(abs(w),1)", "coercive"), ("Max(abs(w)-1,0)", "increasing")],
+)  # fmt: skip
+def test_one_condition_fails(text, field):
+    assert getattr(Regularizer.parse(text), field).holds is False
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("l1", ((1, 1),)),
+        ("lp:3/2", ((1, sympy.Rational(3, 2)),)),
+        ("3*w**2 + abs(w)/2", ((sympy.Rational(1, 2), 1), (3, 2))),
+        ("(abs(w)+1)**2 - 1", ((2, 1), (1, 2))),
+        ("log(1+w**2)", None),
+        ("abs(w) - w**2", None),
+        ("w**3", None),
+    ],
+)
+def test_terms(text, terms):
+    assert Regularizer.parse(text).terms == terms
+
+
+@pytest.mark.parametrize("text", ["l1", "lp:0.7", "abs(w)+w**2/10", "log(1+w**2)", "sqrt(w**2+1)-1",
+                                  "Piecewise((w**2/2, abs(w)<=1),(abs(w)-1/2,True))", "log(cosh(w))",
+                                  "Max(abs(w), w**2)"])  # fmt: skip
+def test_derivatives_against_mpmath(text):
+    g = Regularizer.parse(text)
+    sizes = np.array([0.03, 0.4, 0.9, 1.7, 5.0])
+
+    def phi(t):
+        w = mpmath.exp(t)
+        reference = {
+            "l1": lambda: w, "lp:0.7": lambda: w ** mpmath.mpf("0.7"), "abs(w)+w**2/10": lambda: w + w**2 / 10,
+            "log(1+w**2)": lambda: mpmath.log(1 + w**2), "sqrt(w**2+1)-1": lambda: mpmath.sqrt(w**2 + 1) - 1,
+            "log(cosh(w))": lambda: mpmath.log(mpmath.cosh(w)), "Max(abs(w), w**2)": lambda: max(w, w**2),
+        }.get(text, lambda: w**2 / 2 if w <= 1 else w - mpmath.mpf(1) / 2)  # fmt: skip
+        return reference()
+
+    for w in sizes:
+        t = mpmath.log(w)
+        assert g.cost(np.array([-w]))[0] == pytest.approx(float(phi(t)), rel=1e-12)
+        assert g.marginal(np.array([-w]))[0] == pytest.approx(float(mpmath.diff(phi, t)), rel=1e-9)
+        assert g.curvature(np.array([w]))[0] == pytest.approx(
+            float(mpmath.diff(phi, t, 2)), rel=1e-6, abs=1e-9
+        )
+    zero = np.zeros(2)
+    assert g.cost(zero).tolist() == g.marginal(zero).tolist() == g.curvature(zero).tolist() == [0, 0]
+
+
+def test_refusals():
+    for text in ("lp:0", "lp:-1", "lp:p"):
+        with pytest.raises(RegularizerError):
+            Regularizer.parse(text)
+    for text in ("5", "log(w)", "w**p", "lp:", "x**2*os"):
+        with pytest.raises((ExpressionError, RegularizerError)):
+            Regularizer.parse(text)
+    with pytest.raises(RegularizerError, match="free parameters"):
+        Regularizer.parse("abs(w)**p").cost(np.ones(1))
+
+
+def test_assumptions_on_bounds_are_used():
+    text = "abs(w)**p - (p - 1)*abs(w)*0 + (p-1)*w**2"
+    assert Regularizer.parse(text, ["p>1"]).log_convex.holds is True
+    assert Regularizer.parse(text, ["p>0"]).log_convex.holds is not True
+
+
+def test_what_is_shown_on_a_range_only_is_not_proved():
+    found = positivity._by_subdivision(W**2 + sympy.sin(W) ** 2 + sympy.Rational(1, 10))
+    assert found.verdict == Verdict.certified
+    assert "only" in found.why
+    assert positivity._by_subdivision(W - 1) is None
+
+
+def test_root_counting_is_exact():
+    assert positivity._by_roots(16 * W**2 - 16 * W + 4) is not None
+    assert positivity._by_roots(16 * W**2 - 16 * W + sympy.Rational(39999, 10000)) is None
+    assert positivity._by_roots(-(W**2)) is None
+
+
+def test_rules_do_not_claim_what_fails():
+    """Each of these is not convex in log w; a rule that said so would be unsound."""
+    for expr in (sympy.log(1 + sympy.log(1 + W)), W**2 / (1 + W**2), 1 - sympy.exp(-W), sympy.atan(W), W - W**2,
+                 sympy.sqrt(sympy.log(1 + W)), sympy.log(2 + sympy.log(1 + W)), sympy.Min(W, 1)):  # fmt: skip
+        assert not shape(expr).convex, expr
