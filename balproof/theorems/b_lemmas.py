@@ -29,7 +29,7 @@ def vanishes(*expressions: sympy.Expr) -> bool:
 
 
 def positive_beyond(expression: sympy.Expr, x: sympy.Symbol, order: int) -> bool:
-    """Whether ``expression`` > 0 for x > 0, because it and its first derivatives vanish at 0 and the
+    """Whether ``expression`` > 0 for x > 0, because it and its first derivatives are ≥ 0 at 0 and the
     derivative of this order is positive: integrate that often from 0.
 
     >>> x = sympy.Symbol("x", positive=True)
@@ -38,7 +38,7 @@ def positive_beyond(expression: sympy.Expr, x: sympy.Symbol, order: int) -> bool
     """
     at_zero = [sympy.simplify(sympy.diff(expression, x, k).subs(x, 0)) for k in range(order)]
     last = sympy.expand(sympy.simplify(sympy.diff(expression, x, order)))
-    return all(value == 0 for value in at_zero) and last.is_positive is True
+    return all(value.is_nonnegative for value in at_zero) and last.is_positive is True
 
 
 def exponential_above_tangent() -> bool:
