@@ -10,11 +10,15 @@ from balproof.theorems import (
     b_activations,
     b_general_cost,
     b_optimal_scale,
+    b_order,
+    b_paths,
+    b_scaling,
     pending,
     s_flow,
     s_osborne,
 )
-from balproof.theorems.registry import ClaimFunction
+from balproof.theorems.registry import ClaimFunction, Record, select
+from balproof.theorems.registry import verify as run
 
 ORDER: tuple[str, ...] = (
     "B.homogeneous-iff-bilu",
@@ -65,11 +69,32 @@ ORDER: tuple[str, ...] = (
 )
 """The ids of all claims, in the order in which reports show them."""
 
-_MODULES = (b_activations, b_general_cost, b_optimal_scale, pending, s_flow, s_osborne)
+_MODULES = (
+    b_activations,
+    b_general_cost,
+    b_optimal_scale,
+    b_order,
+    b_paths,
+    b_scaling,
+    pending,
+    s_flow,
+    s_osborne,
+)
 
 CLAIMS: tuple[ClaimFunction, ...] = tuple(
     sorted((c for module in _MODULES for c in module.CLAIMS), key=lambda c: ORDER.index(c.claim.id))
 )
+
+
+def verify(*ids: str, jobs: int = 1) -> list[Record]:
+    """Check the claims with these ids, all of them for none, ``jobs`` at a time.
+
+    Raises RequestError for an id that the registry does not have, or if ``jobs`` is not positive.
+
+    >>> [(r.claim.id, str(r.verdict)) for r in verify("S.gradient-flow")]
+    [('S.gradient-flow', 'proved')]
+    """
+    return run(select(CLAIMS, ids), jobs=jobs)
 
 
 def sources() -> dict[str, str]:

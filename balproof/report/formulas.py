@@ -1,0 +1,192 @@
+r"""Texts of claims as HTML: formulas between dollar signs as MathML, a_b and a^b outside them as scripts.
+
+The LaTeX understood here is what statements need: scripts, fractions, roots, Greek letters, a few operators.
+Whatever else comes is shown as it was written, never dropped; a test holds the registry to this subset.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+_LETTERS = re.findall(
+    r"\w+",
+    """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho varsigma
+sigma tau upsilon varphi chi psi omega""",
+)
+_GREEK = {
+    **{name: chr(0x3B1 + i) for i, name in enumerate(_LETTERS)},
+    "phi": "φ", "varepsilon": "ε", "ell": "ℓ", "Phi": "Φ", "Delta": "Δ", "Lambda": "Λ", "partial": "∂",
+}  # fmt: skip
+_OPERATORS = {
+    "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "ne": "≠", "neq": "≠", "equiv": "≡", "in": "∈", "to": "→",
+    "mapsto": "↦", "cdot": "·", "times": "×", "circ": "∘", "pm": "±", "sum": "∑", "prod": "∏", "int": "∫",
+    "infty": "∞", "nabla": "∇", "iff": "⇔", "Rightarrow": "⇒", "Leftrightarrow": "⇔", "quad": "\u2003",
+    ",": "\u2009", ";": "\u2005", "!": "", " ": "\u00a0", "{": "{", "}": "}", "|": "‖", "Vert": "‖",
+    "vert": "|", "lVert": "‖", "rVert": "‖", "lvert": "|", "rvert": "|", "langle": "⟨", "rangle": "⟩",
+    "dots": "…", "ldots": "…", "cdots": "⋯", "subset": "⊂", "subseteq": "⊆", "cup": "∪", "cap": "∩",
+    "setminus": "∖", "forall": "∀", "exists": "∃", "top": "⊤", "ast": "∗", "star": "⋆", "approx": "≈",
+    "sim": "∼", "ll": "≪", "gg": "≫", "neg": "¬", "%": "%", "prime": "′", "colon": ":", "mid": "|",
+    "propto": "∝", "implies": "⇒", "bmod": "mod", "uparrow": "↑", "downarrow": "↓", "qquad": "\u2003\u2003",
+    "emptyset": "∅", "perp": "⊥", "_": "_", "&": "&", "#": "#",
+}  # fmt: skip
+
+_NAMES = frozenset(re.findall(r"\w+", "log ln exp sin cos tanh max min inf sup det dim ker rank lim sgn tr"))
+_ACCENTS = {"dot": "˙", "hat": "^", "bar": "¯", "tilde": "~", "overline": "¯"}
+_DOUBLE = {"R": "ℝ", "N": "ℕ", "Z": "ℤ", "Q": "ℚ", "C": "ℂ", "E": "𝔼"}
+_TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[0-9]+(?:\.[0-9]+)?|\s+|.", re.DOTALL)
+
+
+class _Unknown(Exception):
+    """LaTeX beyond the subset."""
+
+
+def mathml(latex: str) -> str | None:
+    r"""Inline MathML of a formula, or None if it uses what is not understood here.
+
+    >>> mathml(r"x^2\ge 0")
+    '<math><mrow><msup><mi>x</mi><mn>2</mn></msup><mo>≥</mo><mn>0</mn></mrow></math>'
+    >>> mathml(r"\unheard{x}") is None
+    True
+    """
+    tokens = [t for t in _TOKEN.findall(latex) if not t.isspace()]
+    try:
+        content = _row(tokens)
+    except (_Unknown, IndexError):
+        return None
+    return None if tokens else f"<math>{_group(content)}</math>"
+
+
+def _group(content: list[str]) -> str:
+    return content[0] if len(content) == 1 else f"<mrow>{''.join(content)}</mrow>"
+
+
+def _row(tokens: list[str]) -> list[str]:
+    """Atoms with their scripts, up to a closing brace or the end; tokens are taken from the front."""
+    content: list[str] = []
+    while tokens and tokens[0] != "}":
+        base = _atom(tokens)
+        below = above = ""
+        while tokens and tokens[0] in "_^'":
+            mark = tokens.pop(0)
+            if mark == "_":
+                below = _atom(tokens)
+            elif mark == "^":
+                above = _join(above, _atom(tokens))
+            else:
+                above = _join(above, "<mo>′</mo>")
+        if below and above:
+            base = f"<msubsup>{base}{below}{above}</msubsup>"
+        elif below or above:
+            tag = "msub" if below else "msup"
+            base = f"<{tag}>{base}{below or above}</{tag}>"
+        if base:
+            content.append(base)
+    return content
+
+
+def _join(first: str, second: str) -> str:
+    return f"<mrow>{first}{second}</mrow>" if first else second
+
+
+def _argument(tokens: list[str]) -> str:
+    """The words of {…}, for names and texts."""
+    if tokens.pop(0) != "{":
+        raise _Unknown
+    end = tokens.index("}") if "}" in tokens else len(tokens)
+    words = "".join(tokens[:end])
+    del tokens[: end + 1]
+    return words
+
+
+def _atom(tokens: list[str]) -> str:
+    piece = tokens.pop(0)
+    if piece == "{":
+        inner = _row(tokens)
+        if tokens.pop(0) != "}":
+            raise _Unknown
+        return _group(inner)
+    if piece in ("}", "_", "^", "&"):
+        raise _Unknown
+    if not piece.startswith("\\"):
+        if piece[0].isdigit():
+            return f"<mn>{piece}</mn>"
+        if piece.isalpha():
+            return f"<mi>{piece}</mi>"
+        return f"<mo>{html.escape({'-': '−', '*': '∗', chr(39): '′'}.get(piece, piece))}</mo>"
+    return _command(piece[1:], tokens)
+
+
+def _command(name: str, tokens: list[str]) -> str:
+    if name in _GREEK:
+        return f"<mi>{_GREEK[name]}</mi>"
+    if name in _OPERATORS:
+        symbol = html.escape(_OPERATORS[name])
+        return (
+            f'<mspace width="{0.17 * len(symbol):.2f}em"/>'
+            if symbol.isspace()
+            else f"<mo>{symbol}</mo>"
+            if symbol
+            else ""
+        )
+    if name in _NAMES:
+        return f"<mi>{name}</mi>"
+    if name in ("frac", "tfrac", "dfrac"):
+        return f"<mfrac>{_atom(tokens)}{_atom(tokens)}</mfrac>"
+    if name == "sqrt":
+        return f"<msqrt>{_atom(tokens)}</msqrt>"
+    if name in _ACCENTS:
+        return f'<mover accent="true">{_atom(tokens)}<mo>{_ACCENTS[name]}</mo></mover>'
+    if name == "mathbb":
+        letter = _argument(tokens) if tokens[0] == "{" else tokens.pop(0)
+        if letter not in _DOUBLE:
+            raise _Unknown
+        return f"<mi>{_DOUBLE[letter]}</mi>"
+    if name in ("operatorname", "mathrm"):
+        return f'<mi mathvariant="normal">{html.escape(_argument(tokens))}</mi>'
+    if name in ("left", "right", "big", "Big", "bigl", "bigr"):
+        return "" if tokens[0] == "." and tokens.pop(0) else _atom(tokens)
+    raise _Unknown
+
+
+_SCRIPT = re.compile(
+    # One letter that does not end a Latin word (so that file_name stays), or a closing bracket.
+    r"(?P<base>(?<![A-Za-z_])[A-Za-zΑ-Ωα-ωℓ∇∂∑∏][\u0300-\u036f]?[′*]?|[)\]}|‖])"
+    r"(?P<mark>[_^])(?P<arg>\{(?:[^{}]|\{[^{}]*\})*\}|[A-Za-zα-ω0-9]+)"
+)
+_FORMULA = re.compile(r"\$([^$]+)\$")
+
+
+def _plain(text: str) -> str:
+    """Escape, and set a_i, W_in, e^{−h_i} as sub- and superscripts."""
+    out, position = "", 0
+    while match := _SCRIPT.search(text, position):
+        tag = "sub" if match["mark"] == "_" else "sup"
+        argument = match["arg"].removeprefix("{").removesuffix("}")
+        out += (
+            html.escape(text[position : match.start()] + match["base"]) + f"<{tag}>{_plain(argument)}</{tag}>"
+        )
+        position = match.end()
+        if position < len(text) - 1 and text[position] in "_^":  # λ_i^c: a second script on the same base
+            again = _SCRIPT.match("x" + text[position:])
+            if again:
+                tag = "sub" if again["mark"] == "_" else "sup"
+                out += f"<{tag}>{_plain(again['arg'].removeprefix('{').removesuffix('}'))}</{tag}>"
+                position += again.end() - 1
+    return out + html.escape(text[position:])
+
+
+def as_html(text: str) -> str:
+    """A text of a record as HTML, everything escaped.
+
+    >>> as_html("h_i < 1, and $c>0$")
+    'h<sub>i</sub> &lt; 1, and <math><mrow><mi>c</mi><mo>&gt;</mo><mn>0</mn></mrow></math>'
+    >>> as_html("matrix_balance, solve_ivp")
+    'matrix_balance, solve_ivp'
+    """
+    pieces = _FORMULA.split(text)
+    done = [
+        _plain(p) if i % 2 == 0 else mathml(p) or f"<code>{html.escape(p)}</code>"
+        for i, p in enumerate(pieces)
+    ]
+    return "".join(done)
