@@ -70,9 +70,7 @@ def _bilu_queries() -> list[list[sympy.Basic]]:
         [sympy.Eq(fx, _T * minus), sympy.Ne(fx, bilu(-_T, -minus, one))],
         [sympy.Eq(fx, 2 * fx), sympy.Ne(fx, 0)],
     ]
-    back = [
-        [sympy.Ne(bilu(_L * x, _A, _B), _L * bilu(x, _A, _B), evaluate=False)] for x in (_T, -_T)
-    ]
+    back = [[sympy.Ne(bilu(_L * x, _A, _B), _L * bilu(x, _A, _B), evaluate=False)] for x in (_T, -_T)]
     return [*forward, *back]
 
 
@@ -112,8 +110,9 @@ def _only_doubling() -> bool:
         "Homogeneous activations are the BiLU functions",
         f"{PAPER}, Prop 2.2",
         "f(λx) = λf(x) for all λ > 0 and all x exactly if f is bilinear: a·x for x < 0 and b·x for x ≥ 0.",
-        "For $f:\\mathbb R\\to\\mathbb R$: $f(\\lambda x)=\\lambda f(x)$ for all $\\lambda>0$ and all $x$ if and only if "
-        "$f(x)=ax$ for $x<0$ and $f(x)=bx$ for $x\\ge 0$; then $a=-f(-1)$, $b=f(1)$. Continuity is not assumed.",
+        "For $f:\\mathbb R\\to\\mathbb R$: $f(\\lambda x)=\\lambda f(x)$ for all $\\lambda>0$ and all $x$ "
+        "if and only if $f(x)=ax$ for $x<0$ and $f(x)=bx$ for $x\\ge 0$; then $a=-f(-1)$, $b=f(1)$. "
+        "Continuity is not assumed.",
         ("the equation holds for every real λ > 0 and every real x",),
         Verdict.proved,
     )
@@ -125,20 +124,22 @@ def homogeneous_iff_bilu() -> Findings:
         (
             timed(
                 "sympy",
-                "⇒ the hypothesis at (λ, x) = (t, 1), (t, −1), (2, 0) gives f(t) = t·f(1), f(−t) = t·f(−1), f(0) = 0 "
-                "for every t > 0; ⇐ bilu(λx) − λ·bilu(x) = 0 for x > 0, x < 0 and x = 0, all a, b, λ > 0",
+                "⇒ the hypothesis at (λ, x) = (t, 1), (t, −1), (2, 0) gives f(t) = t·f(1), f(−t) = t·f(−1), "
+                "f(0) = 0 for every t > 0; ⇐ bilu(λx) − λ·bilu(x) = 0 for x > 0, x < 0 and x = 0, all a, b, "
+                "λ > 0",
                 Verdict.proved,
                 lambda: _homogeneous_is_bilu() and _bilu_is_homogeneous(),
             ),
             by_z3(
-                "the same two directions: no reals t, λ > 0, a, b, f(1), f(−1), f(±t), f(0) satisfy the hypothesis at those "
-                "points and violate the conclusion, nor the reverse",
+                "the same two directions: no reals t, λ > 0, a, b, f(1), f(−1), f(±t), f(0) satisfy the "
+                "hypothesis at those points and violate the conclusion, nor the reverse",
                 Verdict.proved,
                 _bilu_queries(),
             ),
             timed(
                 "sampled",
-                f"{len(EXAMPLES)} activations: the degree found by this package, and f(3x) = 3^c·f(x) at 5 points",
+                f"{len(EXAMPLES)} activations: the degree found by this package, and f(3x) = 3^c·f(x) at 5 "
+                f"points",
                 Verdict.sampled,
                 _library_agrees,
             ),
@@ -204,7 +205,8 @@ def _continuity() -> bool:
 
 
 def _multiplier_is_power() -> bool:
-    """G(λμ) = G(λ)G(μ) with G differentiable: λG′ = cG with c = G′(1), so G·λ^{−c} is constant, and 1 at 1."""
+    """G(λμ) = G(λ)G(μ) with G differentiable: λG′ = cG with c = G′(1), so G·λ^{−c} is constant, and 1 at
+    1."""
     G, c = sympy.Function("G"), sympy.Symbol("c", real=True)
     at_one = sympy.Subs(sympy.Derivative(G(_M), _M), _M, 1)
     relation = sympy.diff(G(_L * _M) - G(_L) * G(_M), _M).subs(_M, 1).doit().subs(at_one, c)
@@ -244,17 +246,20 @@ def printed_power_fails() -> bool:
         "B.power-iff-bipu",
         "Activations that scale by a power are the BiPU functions",
         f"{PAPER}, Prop 2.3",
-        "f(λx) = λ^c·f(x) for all λ > 0 and x exactly if f(x) = C·x^c for x ≥ 0 and D·x^c for x < 0, with C = f(1), "
-        "D = f(−1); to be continuous at 0 it needs c > 0, or c = 0 and C = D.",
-        "For $f:\\mathbb R\\to\\mathbb R$ and real $c$: $f(\\lambda x)=\\lambda^c f(x)$ for all $\\lambda>0$ and $x$ if and "
-        "only if $f(x)=Cx^c$ for $x>0$, $f(x)=D|x|^c$ for $x<0$, and $f(0)=0$ unless $c=0$ (then $f(0)$ is free); "
-        "$C=f(1)$, $D=f(-1)$. It is continuous at 0 iff $c>0$, or $c=0$ and $C=D=f(0)$, or $f\\equiv 0$. "
-        "If $f(\\lambda x)=G(\\lambda)f(x)$ for all $\\lambda>0$ and $x$, and $f$ is differentiable at some "
-        "$x_0\\neq 0$ with $f(x_0)\\ne 0$, then $G(\\lambda)=\\lambda^c$ for some $c$.",
+        "f(λx) = λ^c·f(x) for all λ > 0 and x exactly if f(x) = C·x^c for x ≥ 0 and D·x^c for x < 0, with C "
+        "= f(1), D = f(−1); to be continuous at 0 it needs c > 0, or c = 0 and C = D.",
+        "For $f:\\mathbb R\\to\\mathbb R$ and real $c$: $f(\\lambda x)=\\lambda^c f(x)$ for all "
+        "$\\lambda>0$ and $x$ if and only if $f(x)=Cx^c$ for $x>0$, $f(x)=D|x|^c$ for $x<0$, and $f(0)=0$ "
+        "unless $c=0$ (then $f(0)$ is free); $C=f(1)$, $D=f(-1)$. It is continuous at 0 iff $c>0$, or $c=0$ "
+        "and $C=D=f(0)$, or $f\\equiv 0$. If $f(\\lambda x)=G(\\lambda)f(x)$ for all $\\lambda>0$ and $x$, "
+        "and $f$ is differentiable at some $x_0\\neq 0$ with $f(x_0)\\ne 0$, then $G(\\lambda)=\\lambda^c$ "
+        "for some $c$.",
         (
             "the equation holds for every real λ > 0 and every real x",
-            "for G: f is differentiable at a point x₀ ≠ 0 where it is not 0 (measurable would do, by Cauchy's equation; "
-            "that is not shown here)",
+            (
+                "for G: f is differentiable at a point x₀ ≠ 0 where it is not 0 (measurable would do, by "
+                "Cauchy's equation; that is not shown here)"
+            ),
         ),
         Verdict.proved,
     )
@@ -264,27 +269,29 @@ def power_iff_bipu() -> Findings:
     return Findings(
         printed_false(
             printed_power_fails(),
-            "on x < 0 it must read D·|x|^c: f(x) = x has c = 1 and D = f(−1) = −1, but D·(−1)^1 = 1; and (−1)^½ is not "
-            "real. With |x|, and with f(0) named (0 unless c = 0), it is proved",
+            "on x < 0 it must read D·|x|^c: f(x) = x has c = 1 and D = f(−1) = −1, but D·(−1)^1 = 1; and "
+            "(−1)^½ is not real. With |x|, and with f(0) named (0 unless c = 0), it is proved",
         ),
         (
             timed(
                 "sympy",
-                "⇒ the hypothesis at (t, 1), (t, −1), (2, 0) for c > 0, c < 0, c = 0, with 2^c = 1 only for c = 0; ⇐ by "
-                "substitution for x > 0, x < 0, x = 0; one-sided limits at 0 for the three signs of c; "
-                "G(λμ) = G(λ)G(μ) differentiated at μ = 1, and (G·λ^{−c})′ = 0",
+                "⇒ the hypothesis at (t, 1), (t, −1), (2, 0) for c > 0, c < 0, c = 0, with 2^c = 1 only for "
+                "c = 0; ⇐ by substitution for x > 0, x < 0, x = 0; one-sided limits at 0 for the three "
+                "signs of c; G(λμ) = G(λ)G(μ) differentiated at μ = 1, and (G·λ^{−c})′ = 0",
                 Verdict.proved,
                 lambda: _power_is_bipu() and _bipu_is_power() and _continuity() and _multiplier_is_power(),
             ),
             by_z3(
-                "lemma proved: the equivalence, with λ ↦ λ^c replaced by any positive multiplicative function P "
-                "(P(λt) = P(λ)P(t); f(0) = 0 where P(2) ≠ 1); this leaves continuity and G to SymPy",
+                "lemma proved: the equivalence, with λ ↦ λ^c replaced by any positive multiplicative "
+                "function P (P(λt) = P(λ)P(t); f(0) = 0 where P(2) ≠ 1); this leaves continuity and G to "
+                "SymPy",
                 Verdict.certified,
                 _bipu_queries(),
             ),
             timed(
                 "sampled",
-                f"{len(EXAMPLES)} activations: the degree found by this package, and f(3x) = 3^c·f(x) at 5 points",
+                f"{len(EXAMPLES)} activations: the degree found by this package, and f(3x) = 3^c·f(x) at 5 "
+                f"points",
                 Verdict.sampled,
                 _library_agrees,
             ),

@@ -45,7 +45,8 @@ def parabola(u: sympy.Expr, size: sympy.Expr) -> sympy.Expr:
 
 
 def _above_parabola() -> bool:
-    """e^u − 1 − u ≥ u²/(4 + 2|u|) on both half-lines, multiplied out and differentiated until the sign shows."""
+    """e^u − 1 − u ≥ u²/(4 + 2|u|) on both half-lines, multiplied out and differentiated until the sign
+    shows."""
     v = sympy.Symbol("v", positive=True)
     right = sympy.expand((sympy.exp(v) - 1 - v - parabola(v, v)) * (4 + 2 * v))
     left = sympy.expand((sympy.exp(-v) - 1 + v - parabola(-v, v)) * (4 + 2 * v))
@@ -56,17 +57,21 @@ def _above_parabola() -> bool:
 
 
 def _gradient() -> bool:
-    """F = Σ a_e exp(p(x_e + A_e t)) has derivative p·Σ A_e ω_e along one scale, and second derivative p²·Σ A_e² ω_e."""
+    """F = Σ a_e exp(p(x_e + A_e t)) has derivative p·Σ A_e ω_e along one scale, and second derivative p²·Σ
+    A_e² ω_e."""
     a, x, A = (sympy.IndexedBase(name) for name in ("a", "x", "A"))
     t = sympy.Symbol("t", real=True)
     omega = a[_E] * sympy.exp(_P * (x[_E] + A[_E] * t))
     first = sympy.diff(sympy.Sum(omega, (_E, 1, _M)), t) - _P * sympy.Sum(A[_E] * omega, (_E, 1, _M))
-    second = sympy.diff(sympy.Sum(omega, (_E, 1, _M)), t, 2) - _P**2 * sympy.Sum(A[_E] ** 2 * omega, (_E, 1, _M))
+    second = sympy.diff(sympy.Sum(omega, (_E, 1, _M)), t, 2) - _P**2 * sympy.Sum(
+        A[_E] ** 2 * omega, (_E, 1, _M)
+    )
     return all(sympy.simplify(e) == 0 for e in (first, second))
 
 
 def _bregman() -> bool:
-    """ω e^u − ω − ωu, summed, is F(h′) − F(h) − ⟨∇F(h), h′ − h⟩ with u = pA(h′ − h): 0 or more, term by term."""
+    """ω e^u − ω − ωu, summed, is F(h′) − F(h) − ⟨∇F(h), h′ − h⟩ with u = pA(h′ − h): 0 or more, term by
+    term."""
     a, L, D = sympy.symbols("a L D", real=True)
     omega = a * sympy.exp(_P * L)
     u = _P * D
@@ -137,7 +142,8 @@ def _gaps() -> bool:
 
 
 def _descends_and_keeps() -> bool:
-    """R falls in every sweep until it is balanced, strictly in the first; the function stays; steps die out."""
+    """R falls in every sweep until it is balanced, strictly in the first; the function stays; steps die
+    out."""
     for network, power in networks():
         problem = BalanceProblem.build(network, power)
         run = stochastic(problem, "random", seed=2)
@@ -166,7 +172,8 @@ def _convex_solver() -> bool:
 
 
 def raw_optimum(matrices: Sequence[np.ndarray], biases: Sequence[np.ndarray], p: float) -> float:
-    """The least Σ|λ_i w_ij/λ_j|^p + Σ|λ_i b_i|^p of a layered ReLU network, by SciPy, written out from its weights."""
+    """The least Σ|λ_i w_ij/λ_j|^p + Σ|λ_i b_i|^p of a layered ReLU network, by SciPy, written out from its
+    weights."""
     sizes = [m.shape[0] for m in matrices[:-1]]
 
     def total(flat: np.ndarray) -> float:
@@ -197,7 +204,8 @@ def _raw_problem() -> bool:
 
 
 def _unvisited() -> tuple[bool, float]:
-    """x→u→v→y with |w| 1, 1, 16, only u visited: u is balanced at once, v never; R stays 18, the least is 3·16^{1/3}."""
+    """x→u→v→y with |w| 1, 1, 16, only u visited: u is balanced at once, v never; R stays 18, the least is
+    3·16^{1/3}."""
     problem = BalanceProblem.build(chain([1, 1, 16]), "l1")
     run = stochastic(problem, [0] * 50)
     least = 3 * 16 ** (1 / 3)
@@ -209,10 +217,14 @@ def _no_limit() -> tuple[bool, tuple[float, float]]:
     """1⇄2→3⇄4: the part of R above its infimum 4, times the sweeps, after 200 and 400 cyclic sweeps."""
     problem = BalanceProblem.build(bridge(), "l1")
     excess = [
-        t * (problem.cost(stochastic(problem, [k for _ in range(t) for k in range(4)]).h) - 4.0) for t in (200, 400)
+        t * (problem.cost(stochastic(problem, [k for _ in range(t) for k in range(4)]).h) - 4.0)
+        for t in (200, 400)
     ]
     rows, h = bridge_direction()
-    return is_direction(rows, h) and 0.8 < excess[0] / excess[1] < 1.25 and min(excess) > 0.1, (excess[0], excess[1])
+    return is_direction(rows, h) and 0.8 < excess[0] / excess[1] < 1.25 and min(excess) > 0.1, (
+        excess[0],
+        excess[1],
+    )
 
 
 @claim(
@@ -220,12 +232,13 @@ def _no_limit() -> tuple[bool, tuple[float, float]]:
         "B.stochastic-balancing",
         "Random local balancing converges to one state",
         f"{PAPER}, Theorem 5.1",
-        "Balancing units at random leaves the error unchanged; R converges, is strictly lower if a unit was unbalanced, the λ tend "
-        "to 1, and the weights tend to one balanced W*, whatever the order.",
-        "Let $F(h)=\\sum_ea_ee^{p(Ah)_e}$, $a_e=\\alpha_e|w_e|^p>0$, some $z>0$ have $A^\\top z=0$, and let units of degree $c>0$ "
-        "without self-loops of degree $c\\ne 1$ be balanced exactly one after the other, each infinitely often. Then $E$ is unchanged, "
-        "$R$ falls strictly at each step of an unbalanced unit and converges to $\\min F$, the multipliers tend to 1, and the weights "
-        "tend to the one balanced rescaling of the start, which depends neither on the order nor on chance.",
+        "Balancing units at random leaves the error unchanged; R converges, is strictly lower if a unit was "
+        "unbalanced, the λ tend to 1, and the weights tend to one balanced W*, whatever the order.",
+        "Let $F(h)=\\sum_ea_ee^{p(Ah)_e}$, $a_e=\\alpha_e|w_e|^p>0$, some $z>0$ have $A^\\top z=0$, and let "
+        "units of degree $c>0$ without self-loops of degree $c\\ne 1$ be balanced exactly one after the "
+        "other, each infinitely often. Then $E$ is unchanged, $R$ falls strictly at each step of an "
+        "unbalanced unit and converges to $\\min F$, the multipliers tend to 1, and the weights tend to the "
+        "one balanced rescaling of the start, which depends neither on the order nor on chance.",
         (
             "the minimum is attained: some z > 0 has Aᵀz = 0",
             "each unit is visited infinitely often",
@@ -237,49 +250,56 @@ def _no_limit() -> tuple[bool, tuple[float, float]]:
     )
 )
 def stochastic_balancing() -> Findings:
-    """Coordinate descent on F, strictly convex in Ah: bounded by the circulation, strongly convex there, steps summable."""
+    """Coordinate descent on F, strictly convex in Ah: bounded by the circulation, strongly convex there,
+    steps summable."""
     never, least = _unvisited()
     falls, excess = _no_limit()
     return Findings(
         Printed(
             Verdict.certified,
-            "where the minimum is attained and every unit keeps being visited, both taken for granted: every lemma is proved and the "
-            "statement certified on instances",
+            "where the minimum is attained and every unit keeps being visited, both taken for granted: "
+            "every lemma is proved and the statement certified on instances",
         ),
         (
             timed(
                 "sympy",
-                "lemmas proved, for any numbers of weights: e^u − 1 − u ≥ u²/(4+2|u|); ∂F/∂h_k = pΣA_ek ω_e; "
-                "F(h′) − F(h) − ⟨∇F(h), h′−h⟩ = Σω_e(e^{u_e} − 1 − u_e); a step ends at IN = c·OUT and gains (√A−√B)² for degree 1",
+                "lemmas proved, for any numbers of weights: e^u − 1 − u ≥ u²/(4+2|u|); ∂F/∂h_k = pΣA_ek "
+                "ω_e; F(h′) − F(h) − ⟨∇F(h), h′−h⟩ = Σω_e(e^{u_e} − 1 − u_e); a step ends at IN = c·OUT and "
+                "gains (√A−√B)² for degree 1",
                 Verdict.certified,
                 lambda: _above_parabola() and _gradient() and _bregman() and _step_lemmas(),
             ),
             by_z3(
-                "lemmas proved: Σz_e x_e = 0 and x ≤ U give x_e ≥ −UΣz/z_e (log-scales stay bounded); two balanced states agree on every "
-                "weight (monotone marginals)",
+                "lemmas proved: Σz_e x_e = 0 and x ≤ U give x_e ≥ −UΣz/z_e (log-scales stay bounded); two "
+                "balanced states agree on every weight (monotone marginals)",
                 Verdict.certified,
                 _bound_queries(),
             ),
             timed(
                 "interval",
-                f"four networks (layered, degree 2, recurrent, chain): {len(SEEDS)} random seeds, cyclic, reshuffled and greedy order all "
+                f"four networks (layered, degree 2, recurrent, chain): {len(SEEDS)} random seeds, cyclic, "
+                f"reshuffled and greedy order all "
                 "end within 1e-10 in h of the one balanced state, enclosed by Krawczyk's test",
                 Verdict.certified,
                 _one_end,
             ),
             timed(
                 "exact",
-                "the same networks: at the end no rescaling costs less by more than 1e-20 of the cost (χ² bound in fractions)",
+                "the same networks: at the end no rescaling costs less by more than 1e-20 of the cost (χ² "
+                "bound in fractions)",
                 Verdict.certified,
                 _gaps,
             ),
             timed(
-                "convex", "the same networks: CVXPY's optimum agrees to 1e-7, at its point and in its value", Verdict.sampled, _convex_solver
+                "convex",
+                "the same networks: CVXPY's optimum agrees to 1e-7, at its point and in its value",
+                Verdict.sampled,
+                _convex_solver,
             ),
             timed(
                 "sampled",
-                "R falls sweep by sweep, outputs agree to 1e-12; SciPy's BFGS on the multiplicative problem, written out from the "
-                "weights, reaches the same minimum to 1e-9",
+                "R falls sweep by sweep, outputs agree to 1e-12; SciPy's BFGS on the multiplicative "
+                "problem, written out from the weights, reaches the same minimum to 1e-9",
                 Verdict.sampled,
                 lambda: _descends_and_keeps() and _raw_problem(),
             ),
@@ -288,18 +308,20 @@ def stochastic_balancing() -> Findings:
             twin(
                 "the minimum is attained",
                 falls,
-                f"1⇄2→3⇄4, |w| = 1: no state is balanced (an exact direction falls for ever); after t = 200 and 400 sweeps R − inf R is "
-                f"{excess[0]:.3f}/t and {excess[1]:.3f}/t",
+                f"1⇄2→3⇄4, |w| = 1: no state is balanced (an exact direction falls for ever); after t = 200 "
+                f"and 400 sweeps R − inf R is {excess[0]:.3f}/t and {excess[1]:.3f}/t",
             ),
             twin(
                 "each unit is visited infinitely often",
                 never,
-                f"x→u→v→y with |w| 1, 1, 16, v never visited: the weights stay, R = 18; the minimum is 3·16^(1/3) = {least:.4f}",
+                f"x→u→v→y with |w| 1, 1, 16, v never visited: the weights stay, R = 18; the minimum is "
+                f"3·16^(1/3) = {least:.4f}",
             ),
             twin(
                 "each visit balances exactly",
                 shrinking_fails(),
-                "one unit, IN 1, OUT 16, scaled by exp(0.1·2^(−t)): R falls each time, the limit is not balanced (B.favorable)",
+                "one unit, IN 1, OUT 16, scaled by exp(0.1·2^(−t)): R falls each time, the limit is not "
+                "balanced (B.favorable)",
             ),
         ),
     )

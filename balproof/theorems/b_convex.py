@@ -1,4 +1,5 @@
-"""[B] Section 5: the problem over all scalings is strictly convex in the right variables; when it has a minimum."""
+"""[B] Section 5: the problem over all scalings is strictly convex in the right variables; when it has a
+minimum."""
 
 from __future__ import annotations
 
@@ -75,7 +76,8 @@ def _midpoint_queries() -> list[list[sympy.Basic]]:
 
 
 def _instances_unique() -> bool:
-    """From three starting points Newton's method ends at one enclosed balanced state; a drifting scale leaves w* alone."""
+    """From three starting points Newton's method ends at one enclosed balanced state; a drifting scale leaves
+    w* alone."""
     rng = np.random.default_rng(0)
     for network in (random_layered((3, 4, 3, 2), 1), random_recurrent(4, 2)):
         problem = BalanceProblem.build(network, "l2")
@@ -84,7 +86,9 @@ def _instances_unique() -> bool:
             return False
     loop = BalanceProblem.build(recurrent([[0, 2], [8, 0]]), "l2")
     ends = [newton(loop, np.array(h)).h for h in ([0.0, 0.0], [3.0, 0.0])]
-    same = np.allclose(loop.scaled(ends[0]), 4.0, rtol=1e-12) and np.allclose(loop.scaled(ends[1]), 4.0, rtol=1e-12)
+    same = np.allclose(loop.scaled(ends[0]), 4.0, rtol=1e-12) and np.allclose(
+        loop.scaled(ends[1]), 4.0, rtol=1e-12
+    )
     return bool(same and not np.allclose(ends[0], ends[1], atol=0.1))
 
 
@@ -107,20 +111,23 @@ def _ratios_not_convex() -> bool:
 
 
 def _one_unit_in_multiplier() -> tuple[bool, bool]:
-    """A·λ^p + B·λ^{−p}: convex in λ for p ≥ 1 (second derivative); for p = 1/2, A = B = 1 concave at λ = 4."""
+    """A·λ^p + B·λ^{−p}: convex in λ for p ≥ 1 (second derivative); for p = 1/2, A = B = 1 concave at λ =
+    4."""
     s, extra = sympy.symbols("s r", positive=True)
     B = sympy.Symbol("B", positive=True)
     p = 1 + extra
-    convex = sympy.diff(_A * s**p + B * s ** (-p), s, 2).is_positive or sympy.expand(
-        sympy.simplify(sympy.diff(_A * s**p + B * s ** (-p), s, 2) * s**2)
-    ).is_positive
+    convex = (
+        sympy.diff(_A * s**p + B * s ** (-p), s, 2).is_positive
+        or sympy.expand(sympy.simplify(sympy.diff(_A * s**p + B * s ** (-p), s, 2) * s**2)).is_positive
+    )
     at_one = sympy.diff(_A * s + B / s, s, 2).is_positive
     half = sympy.diff(sympy.sqrt(s) + 1 / sympy.sqrt(s), s, 2).subs(s, 4)
     return bool(convex and at_one), bool(half < 0)
 
 
 def _zero_weight_drifts() -> tuple[int, int]:
-    """u⇄v with an input to u: the exact rank of A on the nonzero weights, with that weight 1 and with it 0."""
+    """u⇄v with an input to u: the exact rank of A on the nonzero weights, with that weight 1 and with it
+    0."""
     ranks = []
     for w in (1.0, 0.0):
         problem = BalanceProblem.build(recurrent([[0, 2], [8, 0]], W_in=[[w], [0]]), "l2")
@@ -135,11 +142,12 @@ def _zero_weight_drifts() -> tuple[int, int]:
         "B.strictly-convex",
         "Why there is one balanced state: strict convexity",
         f"{PAPER}, Theorem 5.1, the reason given",
-        "The regularizer after scaling, Σ|w_e|^p·e^{pL_e}, is strictly convex on a linear manifold of log-multipliers L that depends "
-        "on the architecture alone.",
-        "For any finite number of weights with $a_e=\\alpha_e|w_e|^p>0$, $p>0$: $\\Phi(L)=\\sum_e a_ee^{pL_e}$ is strictly convex in "
-        "$L$, hence on the linear space $\\{Ah\\}$, and the weights of a minimum are unique. The scales $h$ of a minimum are unique "
-        "exactly up to the null space of $A$ on the nonzero weights: unique if $A$ is injective there.",
+        "The regularizer after scaling, Σ|w_e|^p·e^{pL_e}, is strictly convex on a linear manifold of "
+        "log-multipliers L that depends on the architecture alone.",
+        "For any finite number of weights with $a_e=\\alpha_e|w_e|^p>0$, $p>0$: $\\Phi(L)=\\sum_e "
+        "a_ee^{pL_e}$ is strictly convex in $L$, hence on the linear space $\\{Ah\\}$, and the weights of a "
+        "minimum are unique. The scales $h$ of a minimum are unique exactly up to the null space of $A$ on "
+        "the nonzero weights: unique if $A$ is injective there.",
         ("only the nonzero weights count (a zero weight adds a constant)", "p > 0"),
         Verdict.proved,
     )
@@ -150,28 +158,30 @@ def strictly_convex() -> Findings:
     return Findings(
         Printed(
             Verdict.proved if convex_one else Verdict.undecided,
-            "on the nonzero weights and in L; in the multiplier λ of a single unit it is convex as well for p ≥ 1, in the multipliers "
-            "of several units it is not",
+            "on the nonzero weights and in L; in the multiplier λ of a single unit it is convex as well for "
+            "p ≥ 1, in the multipliers of several units it is not",
         ),
         (
             timed(
                 "sympy",
-                "each edge, all a, p > 0, x, y: (φ(x)+φ(y))/2 − φ((x+y)/2) = (a/2)(e^{px/2}−e^{py/2})² > 0 for x ≠ y, and for any "
-                "fraction θ by e^u > 1+u; summed over edges the middle of two different L on the linear space lies in it and costs less, "
-                "so minima agree in L = Ah, and h up to the null space",
+                "each edge, all a, p > 0, x, y: (φ(x)+φ(y))/2 − φ((x+y)/2) = (a/2)(e^{px/2}−e^{py/2})² > 0 "
+                "for x ≠ y, and for any fraction θ by e^u > 1+u; summed over edges the middle of two "
+                "different L on the linear space lies in it and costs less, so minima agree in L = Ah, and "
+                "h up to the null space",
                 Verdict.proved,
                 lambda: _midpoint_square() and _any_fraction(),
             ),
             by_z3(
-                "the same midpoint inequality with X = e^{px/2}, Y = e^{py/2}, for one edge and for an edge beside any other; with continuity that "
-                "is strict convexity, and uniqueness needs the middle alone",
+                "the same midpoint inequality with X = e^{px/2}, Y = e^{py/2}, for one edge and for an edge "
+                "beside any other; with continuity that is strict convexity, and uniqueness needs the "
+                "middle alone",
                 Verdict.proved,
                 _midpoint_queries(),
             ),
             timed(
                 "interval",
-                "a 3-4-3-2 and a recurrent network, three starts each: one end, enclosed by Krawczyk's test; 1⇄2 without visible unit: "
-                "two ends that differ in h and not in the weights (4, 4)",
+                "a 3-4-3-2 and a recurrent network, three starts each: one end, enclosed by Krawczyk's "
+                "test; 1⇄2 without visible unit: two ends that differ in h and not in the weights (4, 4)",
                 Verdict.certified,
                 _instances_unique,
             ),
@@ -180,12 +190,14 @@ def strictly_convex() -> Findings:
             twin(
                 "L, not the multipliers Λ of several units",
                 _multipliers_not_convex(),
-                "x→u→v→y, |w| = 1: Λ_u + Λ_v/Λ_u + 1/Λ_v at (1, 4) is 21/4, more than the mean of (17/16, 6) and (15/16, 2)",
+                "x→u→v→y, |w| = 1: Λ_u + Λ_v/Λ_u + 1/Λ_v at (1, 4) is 21/4, more than the mean of (17/16, "
+                "6) and (15/16, 2)",
             ),
             twin(
                 "L, not the ratios M_ij = Λ_i/Λ_j",
                 _ratios_not_convex(),
-                "one unit: (M₁, M₂) = (2, 1/2) and (1/2, 2) are feasible (M₁M₂ = 1), their middle (5/4, 5/4) is not: at no p",
+                "one unit: (M₁, M₂) = (2, 1/2) and (1/2, 2) are feasible (M₁M₂ = 1), their middle (5/4, "
+                "5/4) is not: at no p",
             ),
             twin(
                 "p ≥ 1 in the multiplier of one unit",
@@ -195,7 +207,8 @@ def strictly_convex() -> Findings:
             twin(
                 "A injective on the nonzero weights",
                 _zero_weight_drifts() == (2, 1),
-                "u⇄v with a weight from the input to u: A has rank 2, one h; with that weight 0 rank 1, and both scales drift together",
+                "u⇄v with a weight from the input to u: A has rank 2, one h; with that weight 0 rank 1, and "
+                "both scales drift together",
             ),
         ),
     )
@@ -240,7 +253,8 @@ def _walk(arcs: Sequence[Arc], start: int, end: int) -> list[Arc]:
 
 
 def certificate(arcs: Sequence[Arc]) -> tuple[list[Fraction] | None, dict[int, Fraction] | None]:
-    """A circulation (a closed walk through each arc, added up) or a direction (all behind an arc without return)."""
+    """A circulation (a closed walk through each arc, added up) or a direction (all behind an arc without
+    return)."""
     z = dict.fromkeys(arcs, Fraction(0))
     for tail, head in arcs:
         behind = _reach(arcs, head)
@@ -262,7 +276,8 @@ def _exclude_queries() -> list[list[sympy.Basic]]:
 
 
 def _all_small_graphs() -> bool:
-    """All 4,095 networks with three units and one visible node, without self-loops: one certificate, the right one."""
+    """All 4,095 networks with three units and one visible node, without self-loops: one certificate, the
+    right one."""
     arcs = [(i, j) for i in range(4) for j in range(4) if i != j]
     for keep in product((False, True), repeat=len(arcs)):
         chosen = [arc for arc, k in zip(arcs, keep, strict=True) if k]
@@ -278,7 +293,8 @@ def _all_small_graphs() -> bool:
 
 
 def _sampled_by_programs() -> bool:
-    """60 random networks of five units: a linear program for z > 0 is feasible exactly if the components say so."""
+    """60 random networks of five units: a linear program for z > 0 is feasible exactly if the components say
+    so."""
     rng = np.random.default_rng(4)
     nodes = range(6)
     for _ in range(60):
@@ -318,7 +334,9 @@ def bridge_decay(sweeps: int = 400) -> tuple[float, float]:
     """Cyclic balancing of 1⇄2→3⇄4, |w|: t·cost of the bridge, and h₂ − h₃ over log t, after t sweeps."""
     problem = BalanceProblem.build(bridge(), "l1")
     h = stochastic(problem, [k for _ in range(sweeps) for k in range(4)]).h
-    scaled = dict(zip([f"J[{i // 4},{i % 4}]" for i in problem.entries[0][1]], problem.scaled(h), strict=True))
+    scaled = dict(
+        zip([f"J[{i // 4},{i % 4}]" for i in problem.entries[0][1]], problem.scaled(h), strict=True)
+    )
     half = stochastic(problem, [k for _ in range(sweeps // 2) for k in range(4)]).h
     spread = (h[1] - h[2]) - (half[1] - half[2])
     return float(sweeps * scaled["J[2,1]"]), float(abs(spread) / np.log(2))
@@ -327,11 +345,16 @@ def bridge_decay(sweeps: int = 400) -> tuple[float, float]:
 def _bridge_fails() -> bool:
     rows, h = bridge_direction()
     every = all({1, -1} <= {c for row in rows for k, c in row if k == unit} for unit in (1, 2, 3, 4))
-    return every and is_direction(rows, h) and not attained_by_components(((1, 2), (2, 1), (2, 3), (3, 4), (4, 3)))
+    return (
+        every
+        and is_direction(rows, h)
+        and not attained_by_components(((1, 2), (2, 1), (2, 3), (3, 4), (4, 3)))
+    )
 
 
 def _dead_zone() -> bool:
-    """g(w) = max(|w| − 1, 0), one incoming weight 1/2, nothing out: h = −1 is a direction, yet λ = 1 attains 0."""
+    """g(w) = max(|w| − 1, 0), one incoming weight 1/2, nothing out: h = −1 is a direction, yet λ = 1 attains
+    0."""
     rows: list[Form] = [((1, Fraction(1)),)]
     return is_direction(rows, {1: Fraction(-1)}) and max(Fraction(1, 2) - 1, Fraction(0)) == 0
 
@@ -340,23 +363,31 @@ def _dead_zone() -> bool:
     Claim(
         "B.existence",
         "When the minimum over all scalings is attained",
-        f"{PAPER}, Theorem 5.1 (assumed there); Stiemke's alternative; Eaves, Hoffman, Rothblum, Schneider 1985 for one matrix",
+        f"{PAPER}, Theorem 5.1 (assumed there); Stiemke's alternative; Eaves, Hoffman, Rothblum, Schneider "
+        f"1985 for one matrix",
         "The minimum of the regularizer over all scalings is attained (taken for granted).",
-        "Let $A$ have a row for each nonzero weight with cost, and let each $g_e$ be strictly increasing on $w>0$, continuous and "
-        "unbounded. Exactly one holds: some $z>0$ has $A^\\top z=0$, and $F$ attains its minimum; or some $h$ has $Ah\\le 0$, "
-        "$Ah\\ne 0$, and $F$ does not. With all degrees 1, the first holds if and only if, after merging all visible units into one "
-        "node, each weakly connected component of the nonzero weights is strongly connected.",
-        ("g_e strictly increasing, continuous, unbounded", "the degree-1 criterion: every scaled unit has degree 1"),
+        "Let $A$ have a row for each nonzero weight with cost, and let each $g_e$ be strictly increasing on "
+        "$w>0$, continuous and unbounded. Exactly one holds: some $z>0$ has $A^\\top z=0$, and $F$ attains "
+        "its minimum; or some $h$ has $Ah\\le 0$, $Ah\\ne 0$, and $F$ does not. With all degrees 1, the "
+        "first holds if and only if, after merging all visible units into one node, each weakly connected "
+        "component of the nonzero weights is strongly connected.",
+        (
+            "g_e strictly increasing, continuous, unbounded",
+            "the degree-1 criterion: every scaled unit has degree 1",
+        ),
         Verdict.certified,
     )
 )
 def existence_of_minimum() -> Findings:
-    """Both certificates contradict: 0 = zᵀ(Ah) < 0. A closed walk through each arc adds up to z; an arc without return gives h."""
+    """Both certificates contradict: 0 = zᵀ(Ah) < 0. A closed walk through each arc adds up to z; an arc
+    without return gives h."""
     false = _bridge_fails()
     constant, slope = bridge_decay()
     witness = (
-        "1⇄2→3⇄4, no visible unit: each unit has incoming and outgoing weights, but h = −1 on 3 and 4 lowers the weight 2→3 and no other; "
-        f"there t sweeps leave it a cost of about {constant:.3f}/t, and the scales drift apart like {slope:.2f}·log t"
+        "1⇄2→3⇄4, no visible unit: each unit has incoming and outgoing weights, but h = −1 on 3 and 4 lowers "
+        "the weight 2→3 and no other; "
+        f"there t sweeps leave it a cost of about {constant:.3f}/t, and the scales drift apart like "
+        f"{slope:.2f}·log t"
     )
     return Findings(
         Printed(
@@ -365,27 +396,30 @@ def existence_of_minimum() -> Findings:
         ),
         (
             by_z3(
-                "lemma proved: the two certificates exclude each other (z > 0, Σz_e(Ah)_e = 0, Ah ≤ 0 force every (Ah)_e = 0), any number "
-                "of weights",
+                "lemma proved: the two certificates exclude each other (z > 0, Σz_e(Ah)_e = 0, Ah ≤ 0 force "
+                "every (Ah)_e = 0), any number of weights",
                 Verdict.certified,
                 _exclude_queries(),
             ),
             timed(
                 "exact",
-                "all 4,095 graphs of weights on three units and a merged visible node: z as a sum of closed walks, or h behind an arc without "
-                "return, checked in fractions; z exists exactly where the components are strongly connected",
+                "all 4,095 graphs of weights on three units and a merged visible node: z as a sum of closed "
+                "walks, or h behind an arc without return, checked in fractions; z exists exactly where the "
+                "components are strongly connected",
                 Verdict.certified,
                 _all_small_graphs,
             ),
             timed(
                 "interval",
-                "layered networks of degree 1 and 2: the package's z, and the minimum enclosed by Krawczyk's test; 1⇄2→3⇄4: its h",
+                "layered networks of degree 1 and 2: the package's z, and the minimum enclosed by "
+                "Krawczyk's test; 1⇄2→3⇄4: its h",
                 Verdict.certified,
                 _library_answers,
             ),
             timed(
                 "sampled",
-                "60 random networks of five units: feasibility of z ≥ 1, Aᵀz = 0 by a linear program, against the components",
+                "60 random networks of five units: feasibility of z ≥ 1, Aᵀz = 0 by a linear program, "
+                "against the components",
                 Verdict.sampled,
                 _sampled_by_programs,
             ),
@@ -394,13 +428,15 @@ def existence_of_minimum() -> Findings:
             twin("a circulation z (only IN, OUT > 0 at each unit)", false and 0.5 < slope < 2, witness),
             twin(
                 "g unbounded",
-                bounded() and is_circulation([((1, Fraction(1)),), ((1, Fraction(-1)),)], [Fraction(1), Fraction(1)]),
+                bounded()
+                and is_circulation([((1, Fraction(1)),), ((1, Fraction(-1)),)], [Fraction(1), Fraction(1)]),
                 "g = w²/(1+w²), IN {1}, OUT {2}: z = (1, 1) exists, yet R > 1 for every λ and R → 1",
             ),
             twin(
                 "g strictly increasing (for 'does not attain')",
                 _dead_zone(),
-                "g = max(|w|−1, 0), one incoming weight 1/2: h = −1 has Ah < 0, yet λ = 1 attains the minimum 0",
+                "g = max(|w|−1, 0), one incoming weight 1/2: h = −1 has Ah < 0, yet λ = 1 attains the "
+                "minimum 0",
             ),
         ),
     )

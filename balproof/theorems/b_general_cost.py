@@ -1,8 +1,11 @@
-"""[B] Theorem 3.1 for general costs: when an optimal scale exists, when it is the only one, and what balance is."""
+"""[B] Theorem 3.1 for general costs: when an optimal scale exists, when it is the only one, and what balance
+is."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import sympy
@@ -10,6 +13,7 @@ from flint import arb
 
 from balproof.balance.solve import solve
 from balproof.symbolic import ball
+from balproof.symbolic.convexity import W
 from balproof.symbolic.regularizer import Regularizer
 from balproof.theorems.b_lemmas import (
     PAPER,
@@ -19,6 +23,7 @@ from balproof.theorems.b_lemmas import (
     printed_false,
     stays,
     twin,
+    undetermined,
     vanishes,
 )
 from balproof.theorems.instances import chain, layered
@@ -29,16 +34,7 @@ _T = sympy.Symbol("t", real=True)
 _C, _S, _W = sympy.symbols("c s w", positive=True)
 
 
-class _Slope(sympy.Function):
-    """g_e′(w)."""
-
-
-class _Cost(sympy.Function):
-    """g_e(w), any function that can be differentiated in w."""
-
-    def fdiff(self, argindex: int = 2) -> sympy.Expr:
-        assert argindex == 2, "the number of the weight is no variable"
-        return _Slope(*self.args)
+_Cost, _Slope = undetermined("g")  # g_e(w), called with the number of the weight and the weight
 
 
 def _unit(scale_in: sympy.Expr, scale_out: sympy.Expr) -> sympy.Expr:
@@ -58,7 +54,8 @@ def stationarity(scale_in: sympy.Expr, scale_out: sympy.Expr, c: sympy.Expr) -> 
 
 
 def _slope_is_imbalance() -> bool:
-    """d/dt of the cost under w → e^t w, v → e^{−ct} v is IN − c·OUT; and λ²·d/dλ gives the printed equation."""
+    """d/dt of the cost under w → e^t w, v → e^{−ct} v is IN − c·OUT; and λ²·d/dλ gives the printed
+    equation."""
     grow, shrink = sympy.exp(_T), sympy.exp(-_C * _T)
     by_log = sympy.diff(_unit(grow, shrink), _T) - stationarity(grow, shrink, _C)
     by_scale = _S * sympy.diff(_unit(_S, 1 / _S), _S) - stationarity(_S, 1 / _S, sympy.S.One)
@@ -77,13 +74,15 @@ INSTANCES = (
 """Regularizer, IN, OUT, degree."""
 
 
-def _imbalance(half: sympy.Expr, variable: sympy.Symbol, unit: tuple[object, object, int]) -> sympy.Expr:
+def _imbalance(
+    half: sympy.Expr, variable: sympy.Symbol, unit: tuple[Sequence[Any], Sequence[Any], int]
+) -> sympy.Expr:
     incoming, outgoing, c = unit
     marginal = variable * sympy.diff(half, variable)
 
-    def side(weights: object, rate: int) -> sympy.Expr:
+    def side(weights: Sequence[Any], rate: int) -> sympy.Expr:
         return sum(
-            (marginal.subs(variable, sympy.Rational(w) * sympy.exp(rate * _T)) for w in weights),  # type: ignore[attr-defined]
+            (marginal.subs(variable, sympy.Rational(w) * sympy.exp(rate * _T)) for w in weights),
             sympy.S.Zero,
         )
 
@@ -91,14 +90,17 @@ def _imbalance(half: sympy.Expr, variable: sympy.Symbol, unit: tuple[object, obj
 
 
 def _certified_minima() -> bool:
-    """On each instance: a ball-certified sign change of IN − c·OUT, unique as w g′ is strictly increasing, and SciPy."""
+    """On each instance: a ball-certified sign change of IN − c·OUT, unique as w g′ is strictly increasing,
+    and SciPy."""
     for text, incoming, outgoing, c in INSTANCES:
         regularizer = Regularizer.parse(text)
         if not (regularizer.even.holds and regularizer.log_convex.holds):
             return False
-        slope = _imbalance(regularizer.half, *regularizer.half.free_symbols, (incoming, outgoing, c))
+        slope = _imbalance(regularizer.half, W, (incoming, outgoing, c))
 
-        def cost(s: float, r: Regularizer = regularizer, a: object = incoming, b: object = outgoing, c: int = c) -> float:
+        def cost(
+            s: float, r: Regularizer = regularizer, a: object = incoming, b: object = outgoing, c: int = c
+        ) -> float:
             total = np.sum(r.cost(s * np.array(a, float))) + np.sum(r.cost(np.array(b, float) / s**c))
             return float(total)
 
@@ -110,7 +112,8 @@ def _certified_minima() -> bool:
 
 
 def _one_root_queries() -> list[list[sympy.Basic]]:
-    """With marginal costs m(IN) rising and m(OUT) falling in λ, IN − c·OUT rises: one weight a side, then sums."""
+    """With marginal costs m(IN) rising and m(OUT) falling in λ, IN − c·OUT rises: one weight a side, then
+    sums."""
     m1, m2, k1, k2, c = sympy.symbols("m1 m2 k1 k2 c", positive=True)
     r1, r2, s1, s2 = sympy.symbols("r1 r2 s1 s2", real=True)  # the sums over the remaining weights
     return [
@@ -120,7 +123,8 @@ def _one_root_queries() -> list[list[sympy.Basic]]:
 
 
 def slow() -> sympy.Expr:
-    """g(w) = log(1 + log(1 + w)): even in |w|, rising from 0 to ∞, smooth off 0, but w g′(w) falls for large w."""
+    """g(w) = log(1 + log(1 + w)): even in |w|, rising from 0 to ∞, smooth off 0, but w g′(w) falls for large
+    w."""
     return sympy.log(1 + sympy.log(1 + _W))
 
 
@@ -143,7 +147,9 @@ def slow_numbers() -> tuple[arb, arb]:
 def slow_counterexample() -> bool:
     """λ = 1 balances and is a strict local maximum; the minima lie in ±BRACKET, and nowhere else."""
     g = slow()
-    hypotheses = sympy.diff(g, _W).is_positive and g.subs(_W, 0) == 0 and sympy.limit(g, _W, sympy.oo) == sympy.oo
+    hypotheses = (
+        sympy.diff(g, _W).is_positive and g.subs(_W, 0) == 0 and sympy.limit(g, _W, sympy.oo) == sympy.oo
+    )
     R = slow_unit()
     # m(e^s) without large numbers: w/((1+w)(1+log(1+w))) = 1/((1+e^{−s})(1+log(1+e^s)))
     s = sympy.Symbol("s", real=True)
@@ -192,13 +198,14 @@ def _kink_of_slow_by_scipy() -> bool:
         "B.optimal-scale-general",
         "The optimal scale of one unit for a general cost",
         f"{PAPER}, Theorem 3.1",
-        "For any even costs g_w, continuous, increasing from 0 to ∞ and C¹ off 0, there is one optimal λ*, the solution of "
-        "λ²·Σ_IN w g′(λw) = Σ_OUT w g′(w/λ).",
-        "Let each $g_e$ be even, continuous, increasing with $g_e(0)=0$, unbounded, and $C^1$ off 0, and let IN and OUT of a "
-        "unit of degree $c>0$ each have a nonzero weight. Then a minimiser of $R(\\lambda)=\\sum_{IN}g_e(\\lambda w_e)+"
-        "\\sum_{OUT}g_e(\\lambda^{-c}w_e)$ exists, and each satisfies $\\sum_{IN}\\lambda w_e g_e'(\\lambda w_e)="
-        "c\\sum_{OUT}\\lambda^{-c}w_e g_e'(\\lambda^{-c}w_e)$. If moreover every $w\\,g_e'(w)$ is strictly increasing on "
-        "$w>0$, the equation has exactly one root, and it is the minimiser.",
+        "For any even costs g_w, continuous, increasing from 0 to ∞ and C¹ off 0, there is one optimal λ*, "
+        "the solution of λ²·Σ_IN w g′(λw) = Σ_OUT w g′(w/λ).",
+        "Let each $g_e$ be even, continuous, increasing with $g_e(0)=0$, unbounded, and $C^1$ off 0, and "
+        "let IN and OUT of a unit of degree $c>0$ each have a nonzero weight. Then a minimiser of "
+        "$R(\\lambda)=\\sum_{IN}g_e(\\lambda w_e)+\\sum_{OUT}g_e(\\lambda^{-c}w_e)$ exists, and each "
+        "satisfies $\\sum_{IN}\\lambda w_e g_e'(\\lambda w_e)=c\\sum_{OUT}\\lambda^{-c}w_e "
+        "g_e'(\\lambda^{-c}w_e)$. If moreover every $w\\,g_e'(w)$ is strictly increasing on $w>0$, the "
+        "equation has exactly one root, and it is the minimiser.",
         (
             "IN and OUT both have a nonzero weight",
             "every g_e is even, continuous, increasing from 0 to ∞ and C¹ off 0",
@@ -209,36 +216,40 @@ def _kink_of_slow_by_scipy() -> bool:
     )
 )
 def optimal_scale_general() -> Findings:
-    """R ≥ g(λw) and R ≥ g(λ^{−c}v) make R coercive; dR/dt = IN − c·OUT, which rises strictly if each w g′ does."""
+    """R ≥ g(λw) and R ≥ g(λ^{−c}v) make R coercive; dR/dt = IN − c·OUT, which rises strictly if each w g′
+    does."""
     top, bottom = slow_numbers()
     false = slow_counterexample()
     witness = (
-        f"g = log(1 + log(1 + |w|)), IN = OUT = {{e³}}: λ = 1 balances and is a strict local maximum, R = {ball.show(top, 5)}; "
-        f"the minima are at log λ = ±{float(sum(BRACKET)) / 2:.3f}, R = {ball.show(bottom, 4)}"
+        f"g = log(1 + log(1 + |w|)), IN = OUT = {{e³}}: λ = 1 balances and is a strict local maximum, R = "
+        f"{ball.show(top, 5)}; the minima are at log λ = ±{float(sum(BRACKET)) / 2:.3f}, R = "
+        f"{ball.show(bottom, 4)}"
     )
     return Findings(
         printed_false(
             false,
-            f"there need not be one: {witness}. Existence holds where IN and OUT are not zero; uniqueness needs w·g′(w) "
+            f"there need not be one: {witness}. Existence holds where IN and OUT are not zero; uniqueness "
+            f"needs w·g′(w) "
             "strictly increasing",
         ),
         (
             timed(
                 "sympy",
-                "lemma proved: for any numbers of weights and any differentiable g_e, dR/dlog λ is IN − c·OUT of the scaled "
-                "weights; at c = 1 it is the printed equation",
+                "lemma proved: for any numbers of weights and any differentiable g_e, dR/dlog λ is IN − "
+                "c·OUT of the scaled weights; at c = 1 it is the printed equation",
                 Verdict.certified,
                 _slope_is_imbalance,
             ),
             by_z3(
-                "lemma proved: where each IN marginal rises and each OUT marginal falls, IN − c·OUT rises strictly, so it "
-                "has at most one root",
+                "lemma proved: where each IN marginal rises and each OUT marginal falls, IN − c·OUT rises "
+                "strictly, so it has at most one root",
                 Verdict.certified,
                 _one_root_queries(),
             ),
             timed(
                 "interval",
-                f"{len(INSTANCES)} units (elastic net, log(1+w²), √(w²+1)−1, degree 2, …): w·g′ strictly increasing, and "
+                f"{len(INSTANCES)} units (elastic net, log(1+w²), √(w²+1)−1, degree 2, …): w·g′ strictly "
+                f"increasing, and "
                 "IN − c·OUT changes sign within 1e-4 of SciPy's minimiser of the plain sum",
                 Verdict.certified,
                 _certified_minima,
@@ -249,7 +260,8 @@ def optimal_scale_general() -> Findings:
             twin(
                 "g unbounded",
                 bounded(),
-                "g = w²/(1+w²), IN {1}, OUT {2}: R > 1 for every λ and R → 1 for λ → 0 and λ → ∞: no minimiser",
+                "g = w²/(1+w²), IN {1}, OUT {2}: R > 1 for every λ and R → 1 for λ → 0 and λ → ∞: no "
+                "minimiser",
             ),
             twin(
                 "IN has a nonzero weight",
@@ -263,7 +275,9 @@ def optimal_scale_general() -> Findings:
 # --- what balance is ----------------------------------------------------------------------------------
 
 
-def balance_of_powers(p: sympy.Expr, q: sympy.Expr, c: sympy.Expr, A: sympy.Expr, B: sympy.Expr) -> sympy.Expr:
+def balance_of_powers(
+    p: sympy.Expr, q: sympy.Expr, c: sympy.Expr, A: sympy.Expr, B: sympy.Expr
+) -> sympy.Expr:
     """IN − c·OUT for costs α|w|^p in and α|w|^q out, in terms of the costs A and B: pA − cqB."""
     return p * A - c * q * B
 
@@ -326,7 +340,8 @@ def _mixed_by_scipy() -> bool:
 
 
 def _layer_by_gradient() -> bool:
-    """A unit with 3 weights in and 2 out, elastic net in, L1.5 out, c = 2: SciPy's optimum satisfies IN = c·OUT."""
+    """A unit with 3 weights in and 2 out, elastic net in, L1.5 out, c = 2: SciPy's optimum satisfies IN =
+    c·OUT."""
     w, v, c = np.array([0.3, -1.2, 2.0]), np.array([0.7, -0.1]), 2
     g, k = Regularizer.parse("abs(w) + w**2/10"), Regularizer.parse("lp:3/2")
     network = layered([[w.tolist()], [[x] for x in v]], "Max(x,0)**2")
@@ -341,12 +356,18 @@ def _layer_by_gradient() -> bool:
         "B.balance-equation",
         "What balance means",
         f"{PAPER}, Section 3, definition of balance",
-        "A unit is balanced when the total cost of its input weights equals the total cost of its output weights.",
-        "At a minimum of a unit's cost over its own scale, with every $g_e$ differentiable at the nonzero weights, "
-        "$\\sum_{IN}w\\,g_e'(w)=c\\sum_{OUT}w\\,g_e'(w)$. If all incoming costs are $\\alpha_e|w|^p$ and all outgoing ones "
-        "$\\alpha_e|w|^q$ ($p,q>0$) this is $p\\cdot IN=cq\\cdot OUT$ for the costs $IN,OUT>0$, so that the costs are equal "
-        "exactly if $p=cq$; for $c=1$ and one power they are.",
-        ("every g_e is differentiable at the nonzero weights of the unit", "no self-loop, or c = 1", "degree c > 0"),
+        "A unit is balanced when the total cost of its input weights equals the total cost of its output "
+        "weights.",
+        "At a minimum of a unit's cost over its own scale, with every $g_e$ differentiable at the nonzero "
+        "weights, $\\sum_{IN}w\\,g_e'(w)=c\\sum_{OUT}w\\,g_e'(w)$. If all incoming costs are "
+        "$\\alpha_e|w|^p$ and all outgoing ones $\\alpha_e|w|^q$ ($p,q>0$) this is $p\\cdot IN=cq\\cdot "
+        "OUT$ for the costs $IN,OUT>0$, so that the costs are equal exactly if $p=cq$; for $c=1$ and one "
+        "power they are.",
+        (
+            "every g_e is differentiable at the nonzero weights of the unit",
+            "no self-loop, or c = 1",
+            "degree c > 0",
+        ),
         Verdict.proved,
     )
 )
@@ -355,8 +376,8 @@ def balance_equation() -> Findings:
     cost_in, cost_out = mixed_optimum()
     false = _mixed_exact() and cost_in != cost_out
     witness = (
-        f"IN w², OUT |w|, both weights 1, c = 1: at the optimum the costs are {cost_in} = {float(cost_in):.4f} and {cost_out} = "
-        f"{float(cost_out):.4f}"
+        f"IN w², OUT |w|, both weights 1, c = 1: at the optimum the costs are {cost_in} = "
+        f"{float(cost_in):.4f} and {cost_out} = {float(cost_out):.4f}"
     )
     squares = balance_of_powers(*map(sympy.Integer, (2, 2, 2, 2, 1)))
     return Findings(
@@ -364,8 +385,9 @@ def balance_equation() -> Findings:
         (
             timed(
                 "sympy",
-                "for any numbers of weights and any differentiable g_e: d/dlog λ of the unit's cost is IN − c·OUT of w·g′(w), "
-                "which is 0 at a minimum; for α|w|^p it is p times the cost, and pA − cqB with A = B is A(p − cq)",
+                "for any numbers of weights and any differentiable g_e: d/dlog λ of the unit's cost is IN − "
+                "c·OUT of w·g′(w), which is 0 at a minimum; for α|w|^p it is p times the cost, and pA − cqB "
+                "with A = B is A(p − cq)",
                 Verdict.proved,
                 lambda: _slope_is_imbalance() and _powers_follow(),
             ),
@@ -376,8 +398,8 @@ def balance_equation() -> Findings:
             ),
             timed(
                 "sampled",
-                "five two-weight networks and one with five weights, balanced by the package: marginals agree to 1e-11, costs "
-                "exactly where p = cq; SciPy's optimum is the same",
+                "five two-weight networks and one with five weights, balanced by the package: marginals "
+                "agree to 1e-11, costs exactly where p = cq; SciPy's optimum is the same",
                 Verdict.sampled,
                 lambda: _solver_balances_marginals() and _mixed_by_scipy() and _layer_by_gradient(),
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import sympy
@@ -41,13 +42,33 @@ def positive_beyond(expression: sympy.Expr, x: sympy.Symbol, order: int) -> bool
     return all(value.is_nonnegative for value in at_zero) and last.is_positive is True
 
 
+def undetermined(name: str) -> tuple[Any, Any]:
+    """A function about which nothing is known but that it can be differentiated in its last argument, and
+    its derivative there.
+
+    >>> f, slope = undetermined("f")
+    >>> x = sympy.Symbol("x")
+    >>> sympy.diff(f(2 * x), x) == 2 * slope(2 * x)
+    True
+    """
+    slope = type(f"{name}_slope", (sympy.Function,), {})
+
+    def fdiff(self: Any, argindex: int = 1) -> Any:
+        assert argindex == len(self.args), "the other arguments are no variables"
+        return slope(*self.args)
+
+    return type(name, (sympy.Function,), {"fdiff": fdiff}), slope
+
+
 def exponential_above_tangent() -> bool:
     """e^u > 1 + u for every real u ≠ 0, on both half-lines."""
     v = sympy.Symbol("v", positive=True)
     return positive_beyond(sympy.exp(v) - 1 - v, v, 2) and positive_beyond(sympy.exp(-v) - 1 + v, v, 2)
 
 
-def by_z3(what: str, shown: Verdict, queries: Iterable[Sequence[sympy.Basic]], seconds: float = 6.0) -> Evidence:
+def by_z3(
+    what: str, shown: Verdict, queries: Iterable[Sequence[sympy.Basic]], seconds: float = 6.0
+) -> Evidence:
     """``shown`` if z3 finds no real numbers for any of the queries, ``refuted`` if it finds some.
 
     >>> a = sympy.Symbol("a", real=True)

@@ -103,18 +103,23 @@ def _exact_units() -> bool:
     ):
         A = sum(Fraction(w) ** p for w in incoming)
         B = sum(Fraction(w) ** p for w in outgoing)
-        exact = optimal(*(sympy.Rational(x) for x in (A, B)), sympy.Integer(p), sympy.Integer(c))
+        exact = optimal(sympy.Rational(A), sympy.Rational(B), sympy.Integer(p), sympy.Integer(c))
         if best is not None and exact != best:
             return False
         activation = {1: "relu", 2: "Max(x,0)**2"}[c]
         network = layered([[incoming], [[w] for w in outgoing]], activation)
         problem = BalanceProblem.build(network, f"lp:{p}")
         columns = columns_of(problem, np.array([0]), problem.A.tocsc())
-        if not near(float(np.exp(step(problem, np.zeros(len(problem.weights)), columns)[0])), float(exact), 1e-14):
+        if not near(
+            float(np.exp(step(problem, np.zeros(len(problem.weights)), columns)[0])), float(exact), 1e-14
+        ):
             return False
         if best is not None:
             at = A * best**p + B * Fraction(1, best ** (c * p))
-            if at >= min(A * s**p + B / s ** (c * p) for s in (Fraction(best * 9, 10), Fraction(best * 11, 10), Fraction(1))):
+            if at >= min(
+                A * s**p + B / s ** (c * p)
+                for s in (Fraction(best * 9, 10), Fraction(best * 11, 10), Fraction(1))
+            ):
                 return False
             if A * best**p != c * B / best ** (c * p):
                 return False
@@ -155,7 +160,8 @@ def _loop_counted() -> tuple[bool, sympy.Expr, sympy.Expr]:
 
 
 def _loop_of_degree_two() -> bool:
-    """IN 1, OUT 1, self-loop 1, c = 2, p = 1: λ + λ^{−2} + λ^{−1}; the two-term λ* = 2^{1/3} is not its minimiser."""
+    """IN 1, OUT 1, self-loop 1, c = 2, p = 1: λ + λ^{−2} + λ^{−1}; the two-term λ* = 2^{1/3} is not its
+    minimiser."""
     s = sympy.Symbol("s", positive=True)
     slope = sympy.diff(s + s**-2 + s**-1, s)
     return sympy.simplify(slope.subs(s, optimal(*map(sympy.Integer, (1, 1, 1, 2))))).is_nonzero is True
@@ -166,64 +172,73 @@ def _loop_of_degree_two() -> bool:
         "B.optimal-scale-lp",
         "The optimal scale of one unit under L_p",
         f"{PAPER}, Theorem 3.1, equation (3.3)",
-        "For R = Σ|w|^p there is one optimal scale, λ* = (Σ_OUT|w|^p / Σ_IN|w|^p)^{1/2p}, after which the unit's "
-        "incoming and outgoing costs are equal.",
-        "Let $p,c>0$ and let a unit of degree $c$ without self-loop have $A=\\sum_{IN}\\alpha_e|w_e|^p>0$ and "
-        "$B=\\sum_{OUT}\\alpha_e|w_e|^p>0$. Then $A\\lambda^p+B\\lambda^{-cp}$ has exactly one minimiser over $\\lambda>0$, "
-        "$\\lambda^*=(cB/A)^{1/(p(1+c))}$, and after scaling by it $IN=c\\cdot OUT$. For $c=1$ a self-loop keeps its cost "
-        "and belongs to neither sum.",
-        ("IN and OUT both have a nonzero weight", "degree c > 0", "all weights of the unit share the exponent p > 0",
-         "no self-loop, or c = 1 and the self-loop left out of both sums"),
+        "For R = Σ|w|^p there is one optimal scale, λ* = (Σ_OUT|w|^p / Σ_IN|w|^p)^{1/2p}, after which the "
+        "unit's incoming and outgoing costs are equal.",
+        "Let $p,c>0$ and let a unit of degree $c$ without self-loop have $A=\\sum_{IN}\\alpha_e|w_e|^p>0$ "
+        "and $B=\\sum_{OUT}\\alpha_e|w_e|^p>0$. Then $A\\lambda^p+B\\lambda^{-cp}$ has exactly one "
+        "minimiser over $\\lambda>0$, $\\lambda^*=(cB/A)^{1/(p(1+c))}$, and after scaling by it $IN=c\\cdot "
+        "OUT$. For $c=1$ a self-loop keeps its cost and belongs to neither sum.",
+        (
+            "IN and OUT both have a nonzero weight",
+            "degree c > 0",
+            "all weights of the unit share the exponent p > 0",
+            "no self-loop, or c = 1 and the self-loop left out of both sums",
+        ),
         Verdict.proved,
     )
-)  # fmt: skip
+)
 def optimal_scale_lp() -> Findings:
     """cost(λ*e^u) − cost(λ*) is a sum of two terms e^x − 1 − x; e^x > 1 + x does it all."""
     loop_fails, right, wrong = _loop_counted()
     return Findings(
         Printed(
             Verdict.proved,
-            "for degree 1 and with both sums > 0, which the formula presupposes; a unit with one of them 0 has no optimal "
-            "scale or any, and a self-loop must be left out (see the twins)",
+            "for degree 1 and with both sums > 0, which the formula presupposes; a unit with one of them 0 "
+            "has no optimal scale or any, and a self-loop must be left out (see the twins)",
         ),
         (
             timed(
                 "sympy",
-                "for all A, B, p, c > 0: cost(λ*e^u) − cost(λ*) = α(e^{pu}−1−pu) + β(e^{−qu}−1+qu) with pα = qβ, and "
-                "e^x > 1 + x for x ≠ 0 (second derivatives); at λ* IN = c·OUT",
+                "for all A, B, p, c > 0: cost(λ*e^u) − cost(λ*) = α(e^{pu}−1−pu) + β(e^{−qu}−1+qu) with pα "
+                "= qβ, and e^x > 1 + x for x ≠ 0 (second derivatives); at λ* IN = c·OUT",
                 Verdict.proved,
                 lambda: _by_one_inequality() and _balanced_after(),
             ),
             timed(
                 "sympy",
-                "independently: d²cost/dt² > 0 in t = log λ and dcost/dt = 0 at log λ*, hence the one minimiser",
+                "independently: d²cost/dt² > 0 in t = log λ and dcost/dt = 0 at log λ*, hence the one "
+                "minimiser",
                 Verdict.proved,
                 lambda: _by_convexity() and _balanced_after(),
             ),
             by_z3(
-                "lemma proved: for (p, c) = (1,1), (2,1), (3,1), (1,2) and all A, λ, μ > 0 with Aμ^{p(1+c)} = cB, "
-                "cost(λ) ≤ cost(μ) only at λ = μ",
+                "lemma proved: for (p, c) = (1,1), (2,1), (3,1), (1,2) and all A, λ, μ > 0 with Aμ^{p(1+c)} "
+                "= cB, cost(λ) ≤ cost(μ) only at λ = μ",
                 Verdict.certified,
                 _queries(),
             ),
             timed(
                 "exact",
-                "five rational units, degrees 1 and 2: λ* in closed form, IN = c·OUT and dearer neighbours in fractions; the "
-                "solver's step agrees to 1e-14",
+                "five rational units, degrees 1 and 2: λ* in closed form, IN = c·OUT and dearer neighbours "
+                "in fractions; the solver's step agrees to 1e-14",
                 Verdict.certified,
                 _exact_units,
             ),
             timed(
                 "sampled",
-                "24 random units with 1–5 weights a side, coefficients, p in 0.4–3, c in 0.5–3: SciPy's minimiser of the sum "
-                "over the weights agrees",
+                "24 random units with 1–5 weights a side, coefficients, p in 0.4–3, c in 0.5–3: SciPy's "
+                "minimiser of the sum over the weights agrees",
                 Verdict.sampled,
                 _independent,
             ),
         ),
         (
             twin("A > 0", _one_side_missing(), "A = 0 < B: Bλ^{−cp} falls for ever, λ* = ∞; no least point"),
-            twin("B > 0", _one_side_missing(), "B = 0 < A: Aλ^p rises from 0, λ* = 0 is no scale; no least point"),
+            twin(
+                "B > 0",
+                _one_side_missing(),
+                "B = 0 < A: Aλ^p rises from 0, λ* = 0 is no scale; no least point",
+            ),
             twin(
                 "A > 0 and B > 0",
                 sympy.diff(cost(sympy.S.Zero, sympy.S.Zero, _P, _C, _S), _S) == 0,
@@ -232,13 +247,14 @@ def optimal_scale_lp() -> Findings:
             twin(
                 "the self-loop left out",
                 loop_fails,
-                f"IN 1, OUT 16, loop 100, p = 2, c = 1: λ* = {right}, cost 108; with the loop in both sums the formula gives "
-                f"{float(wrong):.6f}, which costs more",
+                f"IN 1, OUT 16, loop 100, p = 2, c = 1: λ* = {right}, cost 108; with the loop in both sums "
+                f"the formula gives {float(wrong):.6f}, which costs more",
             ),
             twin(
                 "c = 1 where there is a self-loop",
                 _loop_of_degree_two(),
-                "c = 2, p = 1, IN = OUT = loop = 1: the cost is λ + λ^{−2} + λ^{−1}, and its slope at (cB/A)^{1/3} = 2^{1/3} is not 0",
+                "c = 2, p = 1, IN = OUT = loop = 1: the cost is λ + λ^{−2} + λ^{−1}, and its slope at "
+                "(cB/A)^{1/3} = 2^{1/3} is not 0",
             ),
         ),
     )
@@ -252,11 +268,14 @@ def _gain_identity() -> bool:
     general = _A + _B - after - gain(_A, _B, _C)
     one = sympy.S.One
     first = _A + _B - cost(_A, _B, _P, one, optimal(_A, _B, _P, one)) - gain(_A, _B, one)
-    return vanishes(general) and vanishes(first) and vanishes(gain(_A, _B, _C).subs(_C, 1) - gain(_A, _B, one))
+    return (
+        vanishes(general) and vanishes(first) and vanishes(gain(_A, _B, _C).subs(_C, 1) - gain(_A, _B, one))
+    )
 
 
 def _gain_positive() -> bool:
-    """At u = −log λ* the sum α(e^{pu} − 1 − pu) + β(e^{−qu} − 1 + qu) is the gain; its linear parts cancel."""
+    """At u = −log λ* the sum α(e^{pu} − 1 − pu) + β(e^{−qu} − 1 + qu) is the gain; its linear parts
+    cancel."""
     best, q = optimal(_A, _B, _P, _C), _C * _P
     alpha, beta = _A * best**_P, _B * best ** (-q)
     sum_ = alpha * (best ** (-_P) - 1) + beta * (best**q - 1)
@@ -292,7 +311,8 @@ def _gain_sampled() -> bool:
 
 
 def _exact_gain() -> bool:
-    """A unit with costs 1 and 16 falls by 9, one with 9 and 4 by 1, a balanced one by 0; degree 2: (2, 8) by 4."""
+    """A unit with costs 1 and 16 falls by 9, one with 9 and 4 by 1, a balanced one by 0; degree 2: (2, 8) by
+    4."""
     cases = ((1, 16, 1, 9), (9, 4, 1, 1), (5, 5, 1, 0), (2, 8, 2, 4))
     return all(gain(*map(sympy.Integer, (A, B, c))) == g for A, B, c, g in cases) and all(
         _drop_of_solver(A, B, c) for A, B, c, _ in cases
@@ -320,7 +340,8 @@ def _first_formula_for_mixed_powers() -> arb:
 
 
 def _first_formula_with_loop() -> bool:
-    """IN 1, OUT 16, loop 100, p = 2: the cost falls from 117 to 108, by 9; counting the loop predicts 0.52."""
+    """IN 1, OUT 16, loop 100, p = 2: the cost falls from 117 to 108, by 9; counting the loop predicts
+    0.52."""
     counted = gain(sympy.Integer(101), sympy.Integer(116), sympy.S.One)
     return bool(counted < 1) and gain(sympy.Integer(1), sympy.Integer(16), sympy.S.One) == 9
 
@@ -331,15 +352,20 @@ def _first_formula_with_loop() -> bool:
         "What balancing one unit gains",
         f"{PAPER}, Theorem 3.1, equation (3.4)",
         "Balancing one unit lowers the regularizer by (√A − √B)², A and B its incoming and outgoing costs.",
-        "With $A,B,p,c>0$, no self-loop, and $A$, $B$ the incoming and outgoing $L_p$ costs of a unit of degree $c$, "
-        "scaling it by $\\lambda^*$ lowers the cost by $A+B-(1+c)\\,c^{-c/(1+c)}A^{c/(1+c)}B^{1/(1+c)}\\ge 0$, which is 0 "
-        "exactly if $A=cB$; for $c=1$ it is $(\\sqrt A-\\sqrt B)^2$.",
-        ("A > 0 and B > 0", "all weights of the unit share the exponent p > 0", "degree c > 0",
-         "no self-loop, or c = 1 and the self-loop in neither A nor B"),
+        "With $A,B,p,c>0$, no self-loop, and $A$, $B$ the incoming and outgoing $L_p$ costs of a unit of "
+        "degree $c$, scaling it by $\\lambda^*$ lowers the cost by "
+        "$A+B-(1+c)\\,c^{-c/(1+c)}A^{c/(1+c)}B^{1/(1+c)}\\ge 0$, which is 0 exactly if $A=cB$; for $c=1$ it "
+        "is $(\\sqrt A-\\sqrt B)^2$.",
+        (
+            "A > 0 and B > 0",
+            "all weights of the unit share the exponent p > 0",
+            "degree c > 0",
+            "no self-loop, or c = 1 and the self-loop in neither A nor B",
+        ),
         Verdict.proved,
         ("B.optimal-scale-lp",),
     )
-)  # fmt: skip
+)
 def cost_reduction() -> Findings:
     """Put λ* in; the gain is again a sum of two terms e^x − 1 − x, at x proportional to log λ*."""
     degree_two, mixed = _first_formula_at_degree_two(), _first_formula_for_mixed_powers()
@@ -348,20 +374,22 @@ def cost_reduction() -> Findings:
         (
             timed(
                 "sympy",
-                "for all A, B, p, c > 0: A + B − cost(λ*) equals the formula, and (√A−√B)² at c = 1; it equals "
-                "α(e^{pu}−1−pu) + β(e^{−qu}−1+qu) at u = −log λ*, so it is ≥ 0, and 0 only at λ* = 1, i.e. A = cB",
+                "for all A, B, p, c > 0: A + B − cost(λ*) equals the formula, and (√A−√B)² at c = 1; it "
+                "equals α(e^{pu}−1−pu) + β(e^{−qu}−1+qu) at u = −log λ*, so it is ≥ 0, and 0 only at λ* = "
+                "1, i.e. A = cB",
                 Verdict.proved,
                 lambda: _gain_identity() and _gain_positive(),
             ),
             by_z3(
-                "lemma proved: no scale goes below the claimed minimum, and λ* reaches it, for c = 1 (every p, m = λ^p) "
-                "and for c = 2 (every p), all A, B > 0 written as a², b² and 2a³, b³",
+                "lemma proved: no scale goes below the claimed minimum, and λ* reaches it, for c = 1 (every "
+                "p, m = λ^p) and for c = 2 (every p), all A, B > 0 written as a², b² and 2a³, b³",
                 Verdict.certified,
                 _gain_queries(),
             ),
             timed(
                 "exact",
-                "(A, B, c) = (1,16,1), (9,4,1), (5,5,1), (2,8,2) gain 9, 1, 0, 4; the solver's step lowers the cost by as much",
+                "(A, B, c) = (1,16,1), (9,4,1), (5,5,1), (2,8,2) gain 9, 1, 0, 4; the solver's step lowers "
+                "the cost by as much",
                 Verdict.certified,
                 _exact_gain,
             ),
@@ -383,7 +411,8 @@ def cost_reduction() -> Findings:
             twin(
                 "the self-loop in neither sum",
                 _first_formula_with_loop(),
-                "IN 1, OUT 16, loop 100: the cost falls by 9, from 117 to 108; with the loop in both, (√101 − √116)² = 0.52",
+                "IN 1, OUT 16, loop 100: the cost falls by 9, from 117 to 108; with the loop in both, (√101 "
+                "− √116)² = 0.52",
             ),
         ),
     )

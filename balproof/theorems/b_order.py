@@ -14,7 +14,16 @@ from balproof.balance.problem import BalanceProblem
 from balproof.balance.steps import columns_of, step
 from balproof.network.graph import Network
 from balproof.symbolic import ball
-from balproof.theorems.b_lemmas import PAPER, by_z3, near, positive_beyond, printed_false, stays, twin, vanishes
+from balproof.theorems.b_lemmas import (
+    PAPER,
+    by_z3,
+    near,
+    positive_beyond,
+    printed_false,
+    stays,
+    twin,
+    vanishes,
+)
 from balproof.theorems.b_optimal_scale import cost, optimal
 from balproof.theorems.instances import chain, enclose_balanced, layered, random_layered
 from balproof.theorems.registry import Claim, ClaimFunction, Findings, Printed, claim
@@ -40,16 +49,20 @@ def balance_pair(costs: Costs, incoming: int, outgoing: int) -> Costs:
 
 
 def _chain_commutes_only_balanced() -> bool:
-    """Three weights in a chain with costs a, b, c: the two orders differ by (log b − log c)/4 and (log a − log b)/4."""
+    """Three weights in a chain with costs a, b, c: the two orders differ by (log b − log c)/4 and (log a −
+    log b)/4."""
     a, b, c = costs = sympy.symbols("a b c", positive=True)
     first = balance_pair(balance_pair(costs, 0, 1), 1, 2)
     second = balance_pair(balance_pair(costs, 1, 2), 0, 1)
-    logs = [sympy.expand_log(sympy.log(x) - sympy.log(y), force=True) for x, y in zip(first, second, strict=True)]
+    logs = [
+        sympy.expand_log(sympy.log(x) - sympy.log(y), force=True) for x, y in zip(first, second, strict=True)
+    ]
     return vanishes(logs[0] - (sympy.log(b) - sympy.log(c)) / 4, logs[2] - (sympy.log(a) - sympy.log(b)) / 4)
 
 
 def _disjoint_commute() -> bool:
-    """A step multiplies a unit's own weights by a function of these alone: on disjoint weights the maps commute."""
+    """A step multiplies a unit's own weights by a function of these alone: on disjoint weights the maps
+    commute."""
     s, r = sympy.Function("s"), sympy.Function("r")
     c, d = sympy.symbols("c d", positive=True)
 
@@ -66,7 +79,9 @@ def _disjoint_commute() -> bool:
 def orders(costs: Sequence[int], first: tuple[int, int], second: tuple[int, int]) -> tuple[Costs, Costs]:
     """The costs after balancing two units, given as (incoming, outgoing), in one order and in the other."""
     start = tuple(sympy.Integer(x) for x in costs)
-    return balance_pair(balance_pair(start, *first), *second), balance_pair(balance_pair(start, *second), *first)
+    return balance_pair(balance_pair(start, *first), *second), balance_pair(
+        balance_pair(start, *second), *first
+    )
 
 
 def _solver_orders(network: Network) -> list[list[float]]:
@@ -95,9 +110,9 @@ def _exact_orders() -> bool:
         "Balancing two connected units depends on the order",
         f"{PAPER}, Section 4",
         "Balancing two directly connected units gives different weights in the two orders.",
-        "For $x\\to u\\to v\\to y$ with degree 1 and $L_p$ costs $a,b,c>0$ along it, balancing $u$ then $v$ and $v$ then $u$ give "
-        "the same weights if and only if $a=b=c$. Balancings of two units with no weight in common commute, for any costs and "
-        "degrees for which each has one optimal scale.",
+        "For $x\\to u\\to v\\to y$ with degree 1 and $L_p$ costs $a,b,c>0$ along it, balancing $u$ then $v$ "
+        "and $v$ then $u$ give the same weights if and only if $a=b=c$. Balancings of two units with no "
+        "weight in common commute, for any costs and degrees for which each has one optimal scale.",
         ("each unit has one optimal scale",),
         Verdict.proved,
         ("B.optimal-scale-lp",),
@@ -113,21 +128,23 @@ def balancings_do_not_commute() -> Findings:
     return Findings(
         Printed(
             Verdict.proved if both_ways else Verdict.undecided,
-            "in general, not always: not where both are balanced already, and not for two units joined by two weights alone "
-            "(1⇄2), where either balancing gives √(ab) on both",
+            "in general, not always: not where both are balanced already, and not for two units joined by "
+            "two weights alone (1⇄2), where either balancing gives √(ab) on both",
         ),
         (
             timed(
                 "sympy",
-                "for all a, b, c, p > 0 the first log-costs differ by (log b − log c)/4 and the last by (log a − log b)/4, both 0 only "
-                "for a = b = c; steps on disjoint weights, with any functions of these as scales, commute",
+                "for all a, b, c, p > 0 the first log-costs differ by (log b − log c)/4 and the last by "
+                "(log a − log b)/4, both 0 only for a = b = c; steps on disjoint weights, with any "
+                "functions of these as scales, commute",
                 Verdict.proved,
                 lambda: _chain_commutes_only_balanced() and _disjoint_commute(),
             ),
             timed(
                 "exact",
-                "(1, 1, 16) becomes (1, 4, 4) or (2, 2, 4), the smallest case: two units need three weights; 1-2-1 with costs "
-                "(1, 9 | 4, 1) becomes (2, 3 | 2, 3) in both orders; the package's steps agree, bit for bit where they commute",
+                "(1, 1, 16) becomes (1, 4, 4) or (2, 2, 4), the smallest case: two units need three "
+                "weights; 1-2-1 with costs (1, 9 | 4, 1) becomes (2, 3 | 2, 3) in both orders; the "
+                "package's steps agree, bit for bit where they commute",
                 Verdict.certified,
                 _exact_orders,
             ),
@@ -153,7 +170,8 @@ def shrinking_limit() -> tuple[sympy.Expr, sympy.Expr]:
 
 
 def shrinking_fails() -> bool:
-    """R = e^s + 16e^{−s} falls strictly for s in [0, 0.2]; the limit s = 0.2 has IN < OUT, so it is not balanced."""
+    """R = e^s + 16e^{−s} falls strictly for s in [0, 0.2]; the limit s = 0.2 has IN < OUT, so it is not
+    balanced."""
     falls = stays(16 * sympy.exp(-_T) - sympy.exp(_T), _T, Fraction(0), Fraction(1, 5))
     incoming, outgoing = (ball.enclose(x, {}) for x in shrinking_limit())
     by_hand = np.exp(np.cumsum(0.1 * 0.5 ** np.arange(60)))
@@ -168,9 +186,10 @@ def share(theta: sympy.Expr) -> sympy.Expr:
 
 
 def _relaxed_share() -> bool:
-    """For degree 1: gain(θ) = 2√(AB)(cosh x − cosh rx), r = 1 − θ, and r²(cosh x − 1) ≥ cosh rx − 1 for |r| ≤ 1.
+    """For degree 1 the gain is 2√(AB)(cosh x − cosh rx), r = 1 − θ, and r²(cosh x − 1) ≥ cosh rx − 1.
 
-    The second derivative in x of the difference is r²(cosh x − cosh rx) = 2r² sinh((1+r)x/2) sinh((1−r)x/2) ≥ 0.
+    For |r| ≤ 1 the second derivative in x of the difference of these two is r²(cosh x − cosh rx) =
+    2r²·sinh((1+r)x/2)·sinh((1−r)x/2) ≥ 0, and value and first derivative are 0 at x = 0.
     """
     A, B, x = sympy.symbols("A B x", positive=True)
     theta = sympy.Symbol("theta", real=True)
@@ -180,19 +199,24 @@ def _relaxed_share() -> bool:
     root = sympy.sqrt(A * B)
     reached = 2 * root * sympy.cosh(r * log_best)
     same = vanishes(
-        (cost(A, B, _P, _ONE, best**theta) - reached).rewrite(sympy.exp).expand(power_base=True, power_exp=True),
+        (cost(A, B, _P, _ONE, best**theta) - reached)
+        .rewrite(sympy.exp)
+        .expand(power_base=True, power_exp=True),
         share(theta) - (1 - r**2),
     )
     rr = sympy.Symbol("r", real=True)
     difference = rr**2 * (sympy.cosh(x) - 1) - (sympy.cosh(rr * x) - 1)
-    second = sympy.diff(difference, x, 2) - 2 * rr**2 * sympy.sinh((1 + rr) * x / 2) * sympy.sinh((1 - rr) * x / 2)
+    second = sympy.diff(difference, x, 2) - 2 * rr**2 * sympy.sinh((1 + rr) * x / 2) * sympy.sinh(
+        (1 - rr) * x / 2
+    )
     starts = difference.subs(x, 0) == 0 and sympy.diff(difference, x).subs(x, 0) == 0
     v = sympy.Symbol("v", positive=True)
     return same and starts and vanishes(second.rewrite(sympy.exp)) and positive_beyond(sympy.sinh(v), v, 1)
 
 
 def _convex_share() -> bool:
-    """For other costs each term a·e^{ks}, k ≠ 0, is convex in s, so cost(θs*) ≤ (1−θ)·cost(0) + θ·cost(s*)."""
+    """For other costs each term a·e^{ks}, k ≠ 0, is convex in s, so cost(θs*) ≤ (1−θ)·cost(0) +
+    θ·cost(s*)."""
     a, s = sympy.Symbol("a", positive=True), sympy.Symbol("s", real=True)
     k = sympy.Symbol("k", real=True, nonzero=True)
     return sympy.diff(a * sympy.exp(k * s), s, 2).is_positive is True
@@ -209,7 +233,9 @@ def _share_queries() -> list[list[sympy.Basic]]:
     return queries
 
 
-def relaxed(problem: BalanceProblem, thetas: tuple[float, float], seed: int, sweeps: int) -> tuple[np.ndarray, bool]:
+def relaxed(
+    problem: BalanceProblem, thetas: tuple[float, float], seed: int, sweeps: int
+) -> tuple[np.ndarray, bool]:
     """Random units, each scaled by λ*^θ with θ random in the range; the end, and whether R never rose."""
     rng = np.random.default_rng(seed)
     by_column = problem.A.tocsc()
@@ -225,7 +251,8 @@ def relaxed(problem: BalanceProblem, thetas: tuple[float, float], seed: int, swe
 
 
 def _relaxation_converges() -> bool:
-    """Three networks, θ random in [1/4, 7/4] (degree 1) or [1/4, 1] (degree 2): the end is the certified optimum."""
+    """Three networks, θ random in [1/4, 7/4] (degree 1) or [1/4, 1] (degree 2): the end is the certified
+    optimum."""
     for network, power, thetas in (
         (random_layered((2, 3, 2, 1), 3), "l2", (0.25, 1.75)),
         (chain([1, 3, "1/2", 7]), "l1", (0.25, 1.75)),
@@ -247,13 +274,12 @@ def _overshoot_of_degree_two() -> tuple[bool, float]:
 
 def _reflection() -> bool:
     """θ = 2, degree 1, |w|: λ*² = B/A swaps the two costs for ever."""
-    A, B = Fraction(1), Fraction(16)
+    costs = [(Fraction(1), Fraction(16))]
     for _ in range(4):
-        square = B / A
-        A, B = A * square, B / square
-        if A + B != 17:
-            return False
-    return (A, B) == (1, 16)
+        incoming, outgoing = costs[-1]
+        square = outgoing / incoming
+        costs.append((incoming * square, outgoing / square))
+    return costs == [(1, 16), (16, 1), (1, 16), (16, 1), (1, 16)]
 
 
 @claim(
@@ -262,11 +288,12 @@ def _reflection() -> bool:
         "Balancing by part of the optimal scale",
         f"{PAPER}, Remark 5.8",
         "Scalings that merely lower R, instead of minimising it, converge to the same balanced weights.",
-        "Let $\\delta>0$. Scaling a unit by $\\lambda^{*\\theta}$ lowers $R$ by at least $\\theta(2-\\theta)$ times what $\\lambda^*$ "
-        "would bring, for degree 1 and one power $p$ on the unit's weights and $0\\le\\theta\\le 2$; by at least $\\theta$ times, "
-        "for any degree $c>0$, powers and $0\\le\\theta\\le 1$. If the minimum is attained and each unit is visited infinitely "
-        "often, with $\\theta\\in[\\delta,2-\\delta]$ in the first case and $[\\delta,1]$ in the second, the weights converge to the "
-        "balanced weights.",
+        "Let $\\delta>0$. Scaling a unit by $\\lambda^{*\\theta}$ lowers $R$ by at least "
+        "$\\theta(2-\\theta)$ times what $\\lambda^*$ would bring, for degree 1 and one power $p$ on the "
+        "unit's weights and $0\\le\\theta\\le 2$; by at least $\\theta$ times, for any degree $c>0$, powers "
+        "and $0\\le\\theta\\le 1$. If the minimum is attained and each unit is visited infinitely often, "
+        "with $\\theta\\in[\\delta,2-\\delta]$ in the first case and $[\\delta,1]$ in the second, the "
+        "weights converge to the balanced weights.",
         (
             "the minimum is attained",
             "each unit is visited infinitely often",
@@ -277,12 +304,14 @@ def _reflection() -> bool:
     )
 )
 def favorable() -> Findings:
-    """A fixed share of the exact step's gain keeps the argument of B.stochastic-balancing; shares that die out do not."""
+    """A fixed share of the exact step's gain keeps the argument of B.stochastic-balancing; shares that die
+    out do not."""
     incoming, outgoing = shrinking_limit()
     false = shrinking_fails()
     witness = (
-        f"one unit, IN 1, OUT 16, |w|, λ_t = exp(0.1·2^(−t)), t = 0, 1, …: R falls strictly at each step, and λ₀λ₁… = e^(1/5), so "
-        f"the limit has IN {ball.show(ball.enclose(incoming, {}), 6)} and OUT {ball.show(ball.enclose(outgoing, {}), 6)}; "
+        f"one unit, IN 1, OUT 16, |w|, λ_t = exp(0.1·2^(−t)), t = 0, 1, …: R falls strictly at each step, "
+        f"and λ₀λ₁… = e^(1/5), so the limit has IN {ball.show(ball.enclose(incoming, {}), 6)} and OUT "
+        f"{ball.show(ball.enclose(outgoing, {}), 6)}; "
         "balanced would be 4 and 4"
     )
     rises, after = _overshoot_of_degree_two()
@@ -291,8 +320,9 @@ def favorable() -> Findings:
         (
             timed(
                 "sympy",
-                "lemma proved: cost(λ*^θ) = 2√(AB)·cosh((1−θ)x), x = p·log λ*, and r²(cosh x − 1) ≥ cosh rx − 1 for |r| ≤ 1, which is "
-                "the share θ(2−θ); each term a·e^{ks} of any cost is convex in s, which is the share θ",
+                "lemma proved: cost(λ*^θ) = 2√(AB)·cosh((1−θ)x), x = p·log λ*, and r²(cosh x − 1) ≥ cosh rx "
+                "− 1 for |r| ≤ 1, which is the share θ(2−θ); each term a·e^{ks} of any cost is convex in s, "
+                "which is the share θ",
                 Verdict.certified,
                 lambda: _relaxed_share() and _convex_share(),
             ),
@@ -303,15 +333,20 @@ def favorable() -> Findings:
             ),
             timed(
                 "interval",
-                "three networks (degree 1 with L2 and L1, degree 2 with L2), θ random in [1/4, 7/4] or [1/4, 1], 400 sweeps: R rises in "
-                "no sweep, and Krawczyk's test encloses the one balanced state within 1e-11 of the end",
+                "three networks (degree 1 with L2 and L1, degree 2 with L2), θ random in [1/4, 7/4] or "
+                "[1/4, 1], 400 sweeps: R rises in no sweep, and Krawczyk's test encloses the one balanced "
+                "state within 1e-11 of the end",
                 Verdict.certified,
                 _relaxation_converges,
             ),
         ),
         (
             twin("θ ≥ δ", false, witness),
-            twin("θ ≤ 2 − δ", _reflection(), "θ = 2, IN 1, OUT 16: the costs go (1,16)→(16,1)→(1,16)→… and R stays 17"),
+            twin(
+                "θ ≤ 2 − δ",
+                _reflection(),
+                "θ = 2, IN 1, OUT 16: the costs go (1,16)→(16,1)→(1,16)→… and R stays 17",
+            ),
             twin(
                 "degree 1 for θ > 1 (that R falls)",
                 rises,

@@ -15,7 +15,7 @@ from balproof.network.evaluate import evaluate, trajectory
 from balproof.network.graph import Network
 from balproof.network.manifold import Manifold, infer
 from balproof.network.rules import RULES, witness
-from balproof.theorems.b_lemmas import PAPER, by_z3, excludes_zero, near, twin
+from balproof.theorems.b_lemmas import PAPER, by_z3, excludes_zero, near, twin, undetermined
 from balproof.theorems.instances import (
     chain,
     exact_weights,
@@ -48,7 +48,7 @@ def _induction_step() -> bool:
 
     z_i = Σ_j w_ij·f_j(z_j) + b_i, with f_j(s_j·z_j) = s_j^{c_j}·f_j(z_j) and s = 1 for visible units.
     """
-    w, s, c, a = (sympy.IndexedBase(name, positive=name in "s") for name in ("w", "s", "c", "a"))
+    w, s, c, a = (sympy.IndexedBase(name, positive=name == "s") for name in ("w", "s", "c", "a"))
     b = sympy.Symbol("b", real=True)  # b_i; a_j = f_j(z_j)
     before = sympy.Sum(w[_I, _J] * a[_J], (_J, 1, _N)) + b
     active = s[_J] ** c[_J] * a[_J]
@@ -162,7 +162,8 @@ def _skip_fixed() -> tuple[bool, bool]:
 
 
 def _state_left() -> bool:
-    """One ReLU unit, J = W_out = 1, state 1 at the start: the first output is 1; scaled by 2 with the state left, 1/2."""
+    """One ReLU unit, J = W_out = 1, state 1 at the start: the first output is 1; scaled by 2 with the state
+    left, 1/2."""
     network = recurrent([[1.0]], W_out=[[1.0]])
     manifold = infer(network)
     sign = int(np.sign(manifold.apply(np.ones(1))["W_out"][0, 0]))
@@ -176,12 +177,13 @@ def _state_left() -> bool:
         "B.scaling-preserves",
         "Scaling a unit keeps the network function",
         f"{PAPER}, Section 2",
-        "Multiplying a unit's incoming weights by λ > 0 and dividing its outgoing weights by λ^c leaves the function of the "
-        "network unchanged; scalings of different units commute.",
-        "Let units compute $z_i=\\sum_j w_{ij}f_j(z_j)+b_i$ in any architecture, acyclic or recurrent in discrete time, with "
-        "$f_j(\\lambda z)=\\lambda^{c_j}f_j(z)$ for the units that are scaled. Then $w_{ij}\\to w_{ij}s_is_j^{-c_j}$, "
-        "$b_i\\to s_ib_i$, $s>0$ and $s=1$ for visible units (outputs among them), and the initial pre-activations times $s_i$, "
-        "turn every $z_i$ into $s_iz_i$ at every time, so that the outputs stay. Scalings multiply, so they commute.",
+        "Multiplying a unit's incoming weights by λ > 0 and dividing its outgoing weights by λ^c leaves the "
+        "function of the network unchanged; scalings of different units commute.",
+        "Let units compute $z_i=\\sum_j w_{ij}f_j(z_j)+b_i$ in any architecture, acyclic or recurrent in "
+        "discrete time, with $f_j(\\lambda z)=\\lambda^{c_j}f_j(z)$ for the units that are scaled. Then "
+        "$w_{ij}\\to w_{ij}s_is_j^{-c_j}$, $b_i\\to s_ib_i$, $s>0$ and $s=1$ for visible units (outputs "
+        "among them), and the initial pre-activations times $s_i$, turn every $z_i$ into $s_iz_i$ at every "
+        "time, so that the outputs stay. Scalings multiply, so they commute.",
         (
             "each scaled unit is homogeneous of its degree",
             "the bias is one of the incoming weights",
@@ -193,36 +195,43 @@ def _state_left() -> bool:
     )
 )
 def scaling_preserves() -> Findings:
-    """Induction over time (or the topological order): Σ_j w_ij s_i s_j^{−c}·s_j^c f_j(z_j) + s_i b_i = s_i z_i."""
+    """Induction over time (or the topological order): Σ_j w_ij s_i s_j^{−c}·s_j^c f_j(z_j) + s_i b_i = s_i
+    z_i."""
     scaled, plain = (arb(2).tanh() / 2, arb(1).tanh())
     blocked = infer(chain([1, 1], "tanh")).free_scales == 0
     skip_fails, skip_pinned = _skip_fixed()
     return Findings(
-        Printed(Verdict.proved, "with the bias among the incoming weights and, in a recurrent network, the initial state scaled"),
+        Printed(
+            Verdict.proved,
+            "with the bias among the incoming weights and, in a recurrent network, the initial state scaled",
+        ),
         (
             timed(
                 "sympy",
-                "the step of the induction for any numbers of units, any degrees c_j and scales s_j > 0: scaled weights acting on "
-                "s_j^{c_j}·f_j(z_j) give s_i·z_i; two scalings in a row multiply each weight as their product does",
+                "the step of the induction for any numbers of units, any degrees c_j and scales s_j > 0: "
+                "scaled weights acting on s_j^{c_j}·f_j(z_j) give s_i·z_i; two scalings in a row multiply "
+                "each weight as their product does",
                 Verdict.proved,
                 lambda: _induction_step() and _scalings_commute(),
             ),
             by_z3(
-                "lemma proved: 1-1-1-1 and 2-2-1 with biases and BiLU units, all weights, inputs, slopes and scales: the same "
-                "output, and no pre-activation changes its piece",
+                "lemma proved: 1-1-1-1 and 2-2-1 with biases and BiLU units, all weights, inputs, slopes "
+                "and scales: the same output, and no pre-activation changes its piece",
                 Verdict.certified,
                 _net_queries(),
             ),
             timed(
                 "exact",
-                "ReLU, leaky ReLU, degree 2, a learned skip and a recurrent network, scaled by random powers of two along the "
-                "inferred manifold (rounding commutes with these): the outputs agree bit for bit",
+                "ReLU, leaky ReLU, degree 2, a learned skip and a recurrent network, scaled by random "
+                "powers of two along the inferred manifold (rounding commutes with these): the outputs "
+                "agree bit for bit",
                 Verdict.certified,
                 _same_bits,
             ),
             timed(
                 "sampled",
-                f"the scaling law of each of {len(RULES)} kinds of operation on 10 random instances, to 1e-11",
+                f"the scaling law of each of {len(RULES)} kinds of operation on 10 random instances, to "
+                f"1e-11",
                 Verdict.sampled,
                 _rules_hold,
             ),
@@ -236,7 +245,8 @@ def scaling_preserves() -> Findings:
             twin(
                 "the unit is homogeneous",
                 excludes_zero(scaled - plain) and blocked,
-                f"tanh(2)/2 = {float(scaled):.6f}, tanh(1) = {float(plain):.6f}; inference leaves no scale free",
+                f"tanh(2)/2 = {float(scaled):.6f}, tanh(1) = {float(plain):.6f}; inference leaves no scale "
+                f"free",
             ),
             twin(
                 "every operation between the two is homogeneous (a normalisation with ε = 1)",
@@ -246,12 +256,14 @@ def scaling_preserves() -> Findings:
             twin(
                 "all weights out of the unit are free to scale (a skip with fixed weight 1)",
                 skip_fails and skip_pinned,
-                "v·(relu(w·x) + x) at x = w = v = 1 is 2; with w = 2, v = 1/2 it is 3/2; inference leaves no scale free",
+                "v·(relu(w·x) + x) at x = w = v = 1 is 2; with w = 2, v = 1/2 it is 3/2; inference leaves "
+                "no scale free",
             ),
             twin(
                 "the initial state is scaled",
                 _state_left(),
-                "one recurrent ReLU unit, J = W_out = 1, state 1: the first output is 1; with W_out = 1/2 and the state left, 1/2",
+                "one recurrent ReLU unit, J = W_out = 1, state 1: the first output is 1; with W_out = 1/2 "
+                "and the state left, 1/2",
             ),
         ),
     )
@@ -260,16 +272,7 @@ def scaling_preserves() -> Findings:
 # --- the gradient -------------------------------------------------------------------------------------
 
 
-class _Slope(sympy.Function):
-    """f′."""
-
-
-class _Unit(sympy.Function):
-    """f, any function that can be differentiated at z."""
-
-    def fdiff(self, argindex: int = 1) -> sympy.Expr:
-        assert argindex == 1
-        return _Slope(*self.args)
+_Unit, _Slope = undetermined("f")
 
 
 def euler_degree(c: sympy.Expr) -> sympy.Expr:
@@ -278,7 +281,8 @@ def euler_degree(c: sympy.Expr) -> sympy.Expr:
 
 
 def _backpropagation() -> bool:
-    """Σ_IN w∂E/∂w = δz = f′(z)·z·ε and Σ_OUT w∂E/∂w = f(z)·ε, any numbers of weights; Euler: z·f′(z) = c·f(z)."""
+    """Σ_IN w∂E/∂w = δz = f′(z)·z·ε and Σ_OUT w∂E/∂w = f(z)·ε, any numbers of weights; Euler: z·f′(z) =
+    c·f(z)."""
     z, c, epsilon, delta, bias = sympy.symbols("z c epsilon delta b", real=True)
     # Euler's identity is the derivative in λ at 1 of f(λz) = λ^c f(z).
     relation = sympy.diff(_Unit(_L * z) - _L**c * _Unit(z), _L).subs(_L, 1)
@@ -309,7 +313,9 @@ def _chain_rule() -> bool:
     first = sympy.diff(linear, t).subs(t, 0) - sympy.Sum(A[e] * w[e] * g[e], (e, 1, _N))
     E = sympy.Function("E")
     five, rows = sympy.symbols("w1:6", real=True), sympy.symbols("A1:6", real=True)
-    moved = sympy.diff(E(*(x * sympy.exp(a * t) for x, a in zip(five, rows, strict=True))), t).subs(t, 0).doit()
+    moved = (
+        sympy.diff(E(*(x * sympy.exp(a * t) for x, a in zip(five, rows, strict=True))), t).subs(t, 0).doit()
+    )
     claimed = sum((a * x * sympy.diff(E(*five), x) for x, a in zip(five, rows, strict=True)), sympy.S.Zero)
     return bool(sympy.simplify(first) == 0 and sympy.simplify(moved - claimed) == 0)
 
@@ -403,17 +409,23 @@ def _tanh_sides() -> tuple[arb, arb]:
         "The weighted gradients of a unit are balanced everywhere",
         f"{PAPER}, Section 4",
         "At any point Σ_IN w·∂E/∂w = Σ_OUT w·∂E/∂w.",
-        "Let a rescaling $w\\to w\\circ e^{Ah}$ keep $E$, and $E$ be differentiable at $w$. Then $A^\\top(w\\circ\\nabla E)=0$; for "
-        "a unit of degree $c$ in a network of weighted sums $\\sum_{IN}w\\,\\partial E/\\partial w=c\\sum_{OUT}w\\,\\partial E/\\partial "
-        "w$, the bias being one of IN.",
-        ("E is differentiable at w", "the unit is homogeneous of degree c", "the bias is one of IN",
-         "E depends on the weights through the network function alone"),
+        "Let a rescaling $w\\to w\\circ e^{Ah}$ keep $E$, and $E$ be differentiable at $w$. Then "
+        "$A^\\top(w\\circ\\nabla E)=0$; for a unit of degree $c$ in a network of weighted sums "
+        "$\\sum_{IN}w\\,\\partial E/\\partial w=c\\sum_{OUT}w\\,\\partial E/\\partial w$, the bias being "
+        "one of IN.",
+        (
+            "E is differentiable at w",
+            "the unit is homogeneous of degree c",
+            "the bias is one of IN",
+            "E depends on the weights through the network function alone",
+        ),
         Verdict.proved,
         ("B.scaling-preserves",),
     )
-)  # fmt: skip
+)
 def gradient_identity() -> Findings:
-    """Differentiate E(w∘exp(Ah)) = E(w) at h = 0; or add up back-propagation, where both sides are z·f′(z)·ε."""
+    """Differentiate E(w∘exp(Ah)) = E(w) at h = 0; or add up back-propagation, where both sides are
+    z·f′(z)·ε."""
     w, b, v = _chain_sides("relu", 1, 1, 3)
     squared = _chain_sides("Max(x,0)**2", 1, 1, 3)
     left, right = _tanh_sides()
@@ -422,15 +434,16 @@ def gradient_identity() -> Findings:
         (
             timed(
                 "sympy",
-                "any number of weights, any E differentiable at w, any A: d/dh_k of E(w∘exp(Ah)) at 0 is Σ_e A_ek·w_e·∂_eE, which is 0 "
-                "as E is constant there; and again for one unit with any numbers of weights by back-propagation, with Euler's "
-                "z·f′(z) = c·f(z)",
+                "any number of weights, any E differentiable at w, any A: d/dh_k of E(w∘exp(Ah)) at 0 is "
+                "Σ_e A_ek·w_e·∂_eE, which is 0 as E is constant there; and again for one unit with any "
+                "numbers of weights by back-propagation, with Euler's z·f′(z) = c·f(z)",
                 Verdict.proved,
                 lambda: _chain_rule() and _backpropagation(),
             ),
             timed(
                 "exact",
-                "degree 2 with biases, ReLU with a learned skip, a recurrent network over three steps: Aᵀ(w∘∇E) = 0 in fractions",
+                "degree 2 with biases, ReLU with a learned skip, a recurrent network over three steps: "
+                "Aᵀ(w∘∇E) = 0 in fractions",
                 Verdict.certified,
                 _exact_gradients,
             ),

@@ -76,9 +76,7 @@ def bridge() -> Network:
 def random_layered(sizes: Sequence[int], seed: int, *, biased: bool = True) -> Network:
     """Standard normal weights in layers of these sizes; hidden layers with biases."""
     rng = np.random.default_rng(seed)
-    matrices = [
-        rng.standard_normal((m, n)).tolist() for n, m in zip(sizes[:-1], sizes[1:], strict=True)
-    ]
+    matrices = [rng.standard_normal((m, n)).tolist() for n, m in zip(sizes[:-1], sizes[1:], strict=True)]
     biases = {k: rng.standard_normal(m).tolist() for k, m in enumerate(sizes[1:-1])} if biased else {}
     return layered(matrices, "relu", biases)
 
@@ -217,7 +215,9 @@ def exact_weights(network: Network) -> dict[sympy.Symbol, sympy.Rational]:
 
 
 def formula(
-    network: Network, inputs: Sequence[Mapping[str, Sequence[Any]]], start: Mapping[str, Sequence[Any]] | None = None
+    network: Network,
+    inputs: Sequence[Mapping[str, Sequence[Any]]],
+    start: Mapping[str, Sequence[Any]] | None = None,
 ) -> list[sympy.Expr]:
     """The outputs after one pass for each of ``inputs`` (time steps), as formulas in the weights that hold
     near the weights' own values: each activation is on the piece where its rational input lies.
@@ -229,7 +229,9 @@ def formula(
              for t in network.tensors.values() if t.role == "constant"}  # fmt: skip
     values: dict[str, list[sympy.Expr]] = {n: list(v) for n, v in names.items()} | fixed
     for state, _ in network.states:
-        values[state] = [sympy.sympify(x) for x in (start or {}).get(state, [0] * network.tensors[state].size)]
+        values[state] = [
+            sympy.sympify(x) for x in (start or {}).get(state, [0] * network.tensors[state].size)
+        ]
     outputs: list[sympy.Expr] = []
     for given in inputs:
         values |= {n: [sympy.sympify(x) for x in v] for n, v in given.items()}
@@ -248,7 +250,9 @@ def _run_exactly(
         rows, columns = network.tensors[op.inputs[1]].shape
         w = values[op.inputs[1]]
         if op.attributes.get("transpose", False):
-            return [sum((w[i * columns + j] * x[j] for j in range(columns)), sympy.S.Zero) for i in range(rows)]
+            return [
+                sum((w[i * columns + j] * x[j] for j in range(columns)), sympy.S.Zero) for i in range(rows)
+            ]
         return [sum((w[j * columns + i] * x[j] for j in range(rows)), sympy.S.Zero) for i in range(columns)]
     if op.kind in ("bias", "add"):
         return [sum(terms, sympy.S.Zero) for terms in zip(*(values[n] for n in op.inputs), strict=True)]
@@ -261,5 +265,6 @@ def _piece(function: Activation, z: sympy.Expr, at: sympy.Expr) -> sympy.Expr:
     """σ near a point off 0: C·z^c or D·(−z)^c; an activation that is linear through 0 may be at 0."""
     if at == 0 and function.kind != "linear":
         raise ValueError("a pre-activation is 0")
+    assert function.coefficients is not None, "only homogeneous activations are run exactly"
     C, D = function.coefficients
     return C * z**function.degree if at > 0 else D * (-z) ** function.degree
