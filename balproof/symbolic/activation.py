@@ -23,6 +23,7 @@ from balproof.symbolic import ball, numeric
 from balproof.symbolic.assumptions import Domain
 from balproof.symbolic.halfline import Monomial, T, equal, half_line, restrict
 from balproof.symbolic.parser import Formula, parse_formula
+from balproof.symbolic.reality import SEEDS, analysed, require_real, sample_parameters
 from balproof.symbolic.refute import Witness, find_witness
 from balproof.symbolic.steps import Step
 from balproof.verdict import Verdict
@@ -167,7 +168,9 @@ class Activation:
         exact = sympy.nsimplify(expression, rational=True) if expression.has(sympy.Float) else expression
         others = sorted((s for s in exact.free_symbols if s != x), key=lambda s: s.name)
         known = tuple(_domain_of(s) for s in others)
-        return _decide(Formula(text or str(expression), exact, x, known, tuple(f"{s} real" for s in others)))
+        told = tuple(f"{s} real" for s in others)
+        with analysed(str(expression)):
+            return _decide(Formula(text or str(expression), exact, x, known, told))
 
     @property
     def homogeneous(self) -> bool | None:
@@ -226,19 +229,15 @@ def _domain_of(symbol: sympy.Symbol) -> Domain:
 @functools.lru_cache(maxsize=256)
 def _parse(text: str, assumptions: tuple[str, ...]) -> Activation:
     formula = parse_formula(_expand(text), "x", assumptions)
-    return _decide(
-        Formula(text.strip(), formula.expression, formula.variable, formula.domains, formula.assumptions)
-    )
-
-
-def _values(formula: Formula, seed: int) -> dict[sympy.Symbol, Fraction]:
-    by_name = {d.name: d for d in formula.domains}
-    return {s: by_name[s.name].samples(seed + 3 * i) for i, s in enumerate(formula.parameters)}
+    with analysed(text):
+        return _decide(
+            Formula(text.strip(), formula.expression, formula.variable, formula.domains, formula.assumptions)
+        )
 
 
 def _decide(formula: Formula) -> Activation:
     """The cheap rules, then the refuter, then the dear rewritings, in this order; see the module."""
-    _require_real(formula)
+    require_real(formula)
     sides = [restrict(formula.expression, formula.variable, side) for side in (1, -1)]
     halves = [half_line(side, thorough=False) for side in sides]
     witness = None if _settled(formula, halves) else _search(formula)
@@ -262,8 +261,8 @@ def _settled(formula: Formula, halves: Sequence[Half]) -> bool:
 
 def _search(formula: Formula) -> Witness | None:
     """A witness at one of three choices of the parameters."""
-    for seed in range(3 if formula.parameters else 1):
-        values = _values(formula, seed)
+    for seed in range(SEEDS if formula.parameters else 1):
+        values = sample_parameters(formula, seed)
         witness = find_witness(str(formula.expression), formula.expression, formula.variable, values)
         if witness is not None:
             return witness
@@ -292,7 +291,9 @@ def _degree(halves: Sequence[Half]) -> sympy.Expr | None:
 def _value_at_zero(formula: Formula) -> sympy.Expr | None:
     """f(0), or None where there is no value."""
     try:
-        enclosure = ball.enclose(formula.expression, {**_values(formula, 0), formula.variable: Fraction(0)})
+        enclosure = ball.enclose(
+            formula.expression, {**sample_parameters(formula, 0), formula.variable: Fraction(0)}
+        )
     except ball.NotReal:
         return None
     value = formula.expression.subs(formula.variable, 0)
@@ -312,17 +313,6 @@ def _at_zero(formula: Formula, halves: Sequence[Half]) -> tuple[bool, str]:
     if degree is None:
         return True, f"f is 0 off 0 and f(0) = {value}, which fits degree 0 only"
     return False, f"f(0) = {value} is not shown to be 0"
-
-
-def _require_real(formula: Formula) -> None:
-    for side in (Fraction(1), Fraction(-1), Fraction(7, 3), Fraction(-7, 3)):
-        try:
-            ball.enclose(formula.expression, {**_values(formula, 0), formula.variable: side})
-        except ball.NotReal:
-            raise ExpressionError(
-                f"{formula.text} has no real value at x = {side}",
-                "use abs(x), cbrt(x) or a Piecewise for x < 0",
-            ) from None
 
 
 def _refused(formula: Formula, witness: Witness) -> Activation:
@@ -460,17 +450,18 @@ def _second_check(formula: Formula, degree: sympy.Expr, c: sympy.Expr, d: sympy.
     """At rational points the parsed expression and the power form have overlapping enclosures."""
     rng = np.random.default_rng(20240607)
     count = 0
-    for seed in range(3):
-        values = _values(formula, seed)
+    for seed in range(SEEDS):
+        values = sample_parameters(formula, seed)
         for side, a in ((1, c), (-1, d)):
             power = a * T**degree
             for _ in range(4):
                 x = Fraction(int(rng.integers(1, 400)), int(rng.integers(1, 40)))
                 try:
                     direct = ball.enclose(formula.expression, {**values, formula.variable: side * x}, 128)
-                except ball.NotReal:
+                    claimed = ball.enclose(power, {**values, T: x}, 128)
+                except (ball.NotReal, ball.Unknown):
                     return False, count
-                if not direct.overlaps(ball.enclose(power, {**values, T: x}, 128)):
+                if not (direct.is_finite() and claimed.is_finite() and direct.overlaps(claimed)):
                     return False, count
                 count += 1
     return True, count

@@ -223,5 +223,7 @@ def half_line(expr: sympy.Expr, *, thorough: bool = True) -> tuple[Monomial, str
 
 
 def _tidy(coefficient: sympy.Expr) -> sympy.Expr:
-    simple = sympy.simplify(coefficient) if coefficient.count_ops() <= 60 else coefficient
+    if coefficient.has(sympy.sign) or coefficient.count_ops() > 60:
+        return coefficient  # SymPy turns sign(a)|a|^(1/3) into a/|a^(2/3)|, complex on the way
+    simple = sympy.simplify(coefficient)
     return simple if simple.count_ops() <= coefficient.count_ops() else coefficient

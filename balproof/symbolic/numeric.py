@@ -74,7 +74,8 @@ def _walk(expr: sympy.Basic, values: Mapping[sympy.Symbol, Array]) -> Array:
     if isinstance(expr, sympy.Symbol):
         return values[expr]
     if not expr.free_symbols and not isinstance(expr, sympy.Piecewise):
-        return np.asarray(float(expr))
+        value = complex(expr)
+        return np.asarray(value.real if value.imag == 0 else np.nan)
     if isinstance(expr, sympy.Add):
         return _sum(expr, values)
     if isinstance(expr, sympy.log):

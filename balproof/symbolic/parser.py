@@ -389,6 +389,10 @@ class _Builder:
         if node.kind == "name":
             return sympy.true if node.value == "True" else sympy.false
         left, right = (self.build(child) for child in node.children)
+        if left.has(sympy.Piecewise) or right.has(sympy.Piecewise):
+            raise _fault(
+                self.text, node.at, "a Piecewise inside a condition", "write its cases out as pieces"
+            )
         relations: dict[str, Callable[[sympy.Expr, sympy.Expr], sympy.Basic]] = {
             "<": sympy.Lt, "<=": sympy.Le, ">": sympy.Gt, ">=": sympy.Ge, "==": sympy.Eq, "!=": sympy.Ne,
         }  # fmt: skip

@@ -96,7 +96,7 @@ def _roots(node: sympy.Basic, variable: sympy.Symbol) -> Iterable[Fraction]:
 def _value(expr: sympy.Expr, variable: sympy.Symbol, x: Fraction) -> arb | None:
     try:
         value = ball.sharp(expr, {variable: x}, 100)
-    except ball.NotReal:
+    except (ball.NotReal, ball.Unknown):
         return None
     return value if value.is_finite() else None
 

@@ -25,6 +25,7 @@ from balproof.symbolic.convexity import W, shape
 from balproof.symbolic.halfline import T, monomial, relation, restrict
 from balproof.symbolic.parser import Formula, parse_formula
 from balproof.symbolic.positivity import positive
+from balproof.symbolic.reality import SEEDS, analysed, require_real, sample_parameters
 from balproof.verdict import Check, Verdict
 
 Array = NDArray[np.float64]
@@ -179,9 +180,10 @@ def _marginal(expr: sympy.Expr) -> sympy.Expr:
 @functools.lru_cache(maxsize=256)
 def _parse(text: str, assumptions: tuple[str, ...]) -> Regularizer:
     formula = parse_formula(_expand(text.strip()), "w", assumptions, positive_parameters=True)
-    return _decide(
-        Formula(text.strip(), formula.expression, formula.variable, formula.domains, formula.assumptions)
-    )
+    with analysed(text):
+        return _decide(
+            Formula(text.strip(), formula.expression, formula.variable, formula.domains, formula.assumptions)
+        )
 
 
 def _expand(text: str) -> str:
@@ -198,13 +200,7 @@ def _expand(text: str) -> str:
 
 
 def _decide(formula: Formula) -> Regularizer:
-    for side in (Fraction(1), Fraction(-1)):
-        try:
-            ball.enclose(formula.expression, {**_values(formula, 0), formula.variable: side})
-        except ball.NotReal:
-            raise ExpressionError(
-                f"{formula.text} has no real value at w = {side}", "use abs(w) under roots and logarithms"
-            ) from None
+    require_real(formula)
     if not formula.expression.has(formula.variable):
         raise ExpressionError(f"{formula.text} does not contain w", "write a formula in w, or l1, l2, lp:1.5")
     half = fold(restrict(formula.expression, formula.variable, 1)).subs(T, W)
@@ -256,11 +252,6 @@ def _sharpened(formula: Formula, half: sympy.Expr) -> sympy.Expr:
     return half.subs({s: value for s, value in found.items() if value is not None})
 
 
-def _values(formula: Formula, seed: int) -> dict[sympy.Symbol, Fraction]:
-    by_name = {d.name: d for d in formula.domains}
-    return {s: by_name[s.name].samples(seed + 3 * i) for i, s in enumerate(formula.parameters)}
-
-
 def _fixed(expr: sympy.Expr, values: dict[sympy.Symbol, Fraction]) -> sympy.Expr:
     return expr.subs({s: sympy.Rational(v.numerator, v.denominator) for s, v in values.items()})
 
@@ -290,8 +281,8 @@ def _candidates(expr: sympy.Expr) -> tuple[Fraction, ...]:
 
 
 def _instances(formula: Formula, half: sympy.Expr) -> Iterator[tuple[sympy.Expr, str]]:
-    for seed in range(3 if half.free_symbols - {W} else 1):
-        values = _values(formula, seed)
+    for seed in range(SEEDS if half.free_symbols - {W} else 1):
+        values = sample_parameters(formula, seed)
         at = ", ".join(f"{s.name}={v}" for s, v in values.items() if s in half.free_symbols)
         yield _fixed(half, values), f" (shown at {at} only)" if at else ""
 
@@ -416,8 +407,11 @@ def _continuous_start(formula: Formula, half: sympy.Expr) -> sympy.Expr | None:
     first = (
         _ordered(half).args[0][0] if isinstance(half, sympy.Piecewise) and _breaks(_ordered(half)) else half
     )
-    from_half = first.subs(W, 0)
-    direct = formula.expression.subs(formula.variable, 0)
+    try:
+        from_half = first.subs(W, 0)
+        direct = formula.expression.subs(formula.variable, 0)
+    except (TypeError, ValueError):  # SymPy compares infinities inside Max and conditions
+        return None
     finite = from_half.is_finite and not from_half.has(sympy.nan, sympy.zoo)
     return direct if finite and sympy.simplify(from_half - direct) == 0 else None
 
@@ -465,7 +459,8 @@ def _coercive(half: sympy.Expr, known: sympy.Expr, convex: Check, start: sympy.E
     if (
         tail.free_symbols - {W}
         or tail.has(sympy.Abs, sympy.Max, sympy.Min, sympy.Piecewise, sympy.floor, sympy.sign)
-        or tail.count_ops() > 40
+        or tail.count_ops() > 20
+        or tail.has(sympy.tanh, sympy.erf, sympy.cosh, sympy.sinh)
     ):
         return Check(None, "sympy", Verdict.undecided, "the limit at infinity is not decided")
     try:

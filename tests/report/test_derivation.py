@@ -16,8 +16,14 @@ from balproof.symbolic.derivation import derive
 from balproof.symbolic.regularizer import Regularizer
 
 ROOT = Path(__file__).resolve().parents[2]
-PAIRS = [("Max(x,0)**2", "abs(w)**p"), ("tanh(x)", "l2"), ("relu", "log(1+w**2)"), ("prelu", "alpha*abs(w)+w**2"),
-         ("sign", "l1"), ("relu", "log(1+log(1+abs(w)))")]  # fmt: skip
+PAIRS = [
+    ("Max(x,0)**2", "abs(w)**p"),
+    ("tanh(x)", "l2"),
+    ("relu", "log(1+w**2)"),
+    ("prelu", "alpha*abs(w)+w**2"),
+    ("sign", "l1"),
+    ("relu", "log(1+log(1+abs(w)))"),
+]
 
 
 def derivation(f, g):

@@ -51,8 +51,16 @@ def test_bilu_with_the_elastic_net():
     assert {"a > 0", "beta > 0"} <= set(d.assumptions)
 
 
-@pytest.mark.parametrize(("f", "g"), [("abs(x)**q", "abs(w)**p"), ("gelu_tanh", "l2"), ("cube", "sqrt(w**2+1)-1"),
-                                      ("relu", "Max(abs(w), w**2)"), ("x*abs(x)", "log(1+w**2/eps**2)")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("f", "g"),
+    [
+        ("abs(x)**q", "abs(w)**p"),
+        ("gelu_tanh", "l2"),
+        ("cube", "sqrt(w**2+1)-1"),
+        ("relu", "Max(abs(w), w**2)"),
+        ("x*abs(x)", "log(1+w**2/eps**2)"),
+    ],
+)
 def test_fast_enough(f, g):
     start = time.perf_counter()
     make(f, g)

@@ -1,6 +1,7 @@
 """Text to SymPy: what is read, what is refused, and that nothing is run."""
 
 import builtins
+import contextlib
 import os
 import time
 
@@ -38,12 +39,49 @@ def test_reads(text, expected):
 
 
 REFUSED = [
-    "__import__('os').system('id')", "x.__class__", "(lambda: 1)()", "open(x)", "eval(x)", "x; x", "x @ 2", "[x]",
-    "9**9**9**9", "10**4000", "(10**1000)**1000", "(x+1)**100000", "exp(exp(exp(exp(9))))*x", "1e99999",
-    "1/0", "0**-1", "1/(x-x)", "sqrt(-1)", "(-8)**(1/3)", "log(0)", "x < 1", "sin(x", "x 2", "2 x", "", "  ",
-    "Max()", "sin(x, x)", "Piecewise((x, x < 1))", "Piecewise((x, 0 < x < 1), (0, True))", "True", "Max(x, True)",
-    "(" * 500 + "x" + ")" * 500, "-" * 300 + "x", "x+" * 1500 + "x", "²", "x²", "１", "oo", "factorial(9)", "x!",
-]  # fmt: skip
+    "__import__('os').system('id')",
+    "x.__class__",
+    "(lambda: 1)()",
+    "open(x)",
+    "eval(x)",
+    "x; x",
+    "x @ 2",
+    "[x]",
+    "9**9**9**9",
+    "10**4000",
+    "(10**1000)**1000",
+    "(x+1)**100000",
+    "exp(exp(exp(exp(9))))*x",
+    "1e99999",
+    "1/0",
+    "0**-1",
+    "1/(x-x)",
+    "sqrt(-1)",
+    "(-8)**(1/3)",
+    "log(0)",
+    "x < 1",
+    "sin(x",
+    "x 2",
+    "2 x",
+    "",
+    "  ",
+    "Max()",
+    "sin(x, x)",
+    "Piecewise((x, x < 1))",
+    "Piecewise((x, Piecewise((x, x < 1), (2, True)) > 0), (0, True))",
+    "Piecewise((x, 0 < x < 1), (0, True))",
+    "True",
+    "Max(x, True)",
+    "(" * 500 + "x" + ")" * 500,
+    "-" * 300 + "x",
+    "x+" * 1500 + "x",
+    "²",
+    "x²",
+    "１",
+    "oo",
+    "factorial(9)",
+    "x!",
+]
 
 
 @pytest.mark.parametrize("text", REFUSED, ids=range(len(REFUSED)))
@@ -99,10 +137,8 @@ def test_parameters_and_assumptions():
 @settings(max_examples=60, deadline=4000, derandomize=True)
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused(text):
-    try:
+    with contextlib.suppress(ExpressionError):
         assert isinstance(parse(text), sympy.Expr)
-    except ExpressionError:
-        pass
 
 
 _ATOMS = st.sampled_from(["x", "2", "0.5", "pi", "a", "0", "1e3"])

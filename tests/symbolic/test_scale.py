@@ -115,10 +115,15 @@ def test_not_unique_is_said():
 
 
 CASES = [
-    ("relu", "l2", 1), ("relu", "lp:1.5", 1), ("relu2", "abs(w)+w**2/10", 2), ("relu", "log(1+w**2)", 1),
-    ("cube", "log(1+w**2)", 3), ("relu", "Piecewise((w**2/2, abs(w)<=1),(abs(w)-1/2,True))", 1),
-    ("cbrt(x)", "log(cosh(w))", 1 / 3), ("abs(x)**pi", "l1", np.pi),
-]  # fmt: skip
+    ("relu", "l2", 1),
+    ("relu", "lp:1.5", 1),
+    ("relu2", "abs(w)+w**2/10", 2),
+    ("relu", "log(1+w**2)", 1),
+    ("cube", "log(1+w**2)", 3),
+    ("relu", "Piecewise((w**2/2, abs(w)<=1),(abs(w)-1/2,True))", 1),
+    ("cbrt(x)", "log(cosh(w))", 1 / 3),
+    ("abs(x)**pi", "l1", np.pi),
+]
 
 
 @pytest.mark.parametrize(("f", "g", "c"), CASES)
