@@ -80,9 +80,16 @@ def _row(tokens: list[str]) -> list[str]:
         elif below or above:
             tag = "msub" if below else "msup"
             base = f"<{tag}>{base}{below or above}</{tag}>"
+        if base in ("<mo>−</mo>", "<mo>+</mo>") and (not content or _OPEN.search(content[-1])):
+            base = base.replace("<mo>", '<mo form="prefix">')
         if base:
             content.append(base)
     return content
+
+
+_OPEN = re.compile(r"<mo>[^)\]}]</mo>$")
+"""After an operator that closes nothing, a minus is a sign."""
+_BAR = '<mo stretchy="false" lspace="0" rspace="0">{}</mo>'
 
 
 def _join(first: str, second: str) -> str:
@@ -113,6 +120,8 @@ def _atom(tokens: list[str]) -> str:
             return f"<mn>{piece}</mn>"
         if piece.isalpha():
             return f"<mi>{piece}</mi>"
+        if piece == "|":
+            return _BAR.format(piece)
         return f"<mo>{html.escape({'-': '−', '*': '∗', chr(39): '′'}.get(piece, piece))}</mo>"
     return _command(piece[1:], tokens)
 
@@ -151,8 +160,8 @@ def _command(name: str, tokens: list[str]) -> str:
 
 _SCRIPT = re.compile(
     # One letter that does not end a Latin word (so that file_name stays), or a closing bracket.
-    r"(?P<base>(?<![A-Za-z_])[A-Za-zΑ-Ωα-ωℓ∇∂∑∏][\u0300-\u036f]?[′*]?|[)\]}|‖])"
-    r"(?P<mark>[_^])(?P<arg>\{(?:[^{}]|\{[^{}]*\})*\}|[A-Za-zα-ω0-9]+)"
+    r"(?P<base>(?<![A-Za-z_])[A-Za-zΑ-Ωα-ωℓ∇∂∑∏][\u0300-\u036f]?[′*]?|[)\]}|‖]|(?<![A-Za-z_])\d+(?=\^))"
+    r"(?P<mark>[_^])(?P<arg>\{(?:[^{}]|\{[^{}]*\})*\}|\([^()]*\)|[A-Za-zα-ω0-9]+|[¼½¾])"
 )
 _FORMULA = re.compile(r"\$([^$]+)\$")
 
@@ -162,18 +171,22 @@ def _plain(text: str) -> str:
     out, position = "", 0
     while match := _SCRIPT.search(text, position):
         tag = "sub" if match["mark"] == "_" else "sup"
-        argument = match["arg"].removeprefix("{").removesuffix("}")
         out += (
-            html.escape(text[position : match.start()] + match["base"]) + f"<{tag}>{_plain(argument)}</{tag}>"
+            html.escape(text[position : match.start()] + match["base"]) + f"<{tag}>{_inside(match)}</{tag}>"
         )
         position = match.end()
         if position < len(text) - 1 and text[position] in "_^":  # λ_i^c: a second script on the same base
             again = _SCRIPT.match("x" + text[position:])
             if again:
                 tag = "sub" if again["mark"] == "_" else "sup"
-                out += f"<{tag}>{_plain(again['arg'].removeprefix('{').removesuffix('}'))}</{tag}>"
+                out += f"<{tag}>{_inside(again)}</{tag}>"
                 position += again.end() - 1
     return out + html.escape(text[position:])
+
+
+def _inside(script: re.Match[str]) -> str:
+    """The script itself, without the braces or brackets that hold it together."""
+    return _plain(script["arg"][1:-1] if script["arg"][0] in "{(" else script["arg"])
 
 
 def as_html(text: str) -> str:

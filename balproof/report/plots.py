@@ -36,7 +36,7 @@ def convergence_figure(
     >>> "<title" in convergence_figure({0: [2.0, 1.5, 1.1]}, 1.0)
     True
     """
-    figure = _figure(6.4, 3.8)
+    figure = _figure(5.4, 3.5)
     _draw_convergence(figure.subplots(), histories, optimum)
     sweeps = max((len(h) - 1 for h in histories.values()), default=0)
     return _inline(
@@ -54,7 +54,7 @@ def imbalance_figure(before: Sequence[float], after: Sequence[float], *, name: s
     >>> "<desc" in imbalance_figure([0.5, 0.1], [0.0, 1e-16])
     True
     """
-    figure = _figure(6.4, 3.8)
+    figure = _figure(5.4, 3.5)
     _draw_imbalances(figure.subplots(), before, after)
     return _inline(
         figure,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from balproof.theorems import (
     b_activations,
+    b_convergence,
+    b_convex,
     b_general_cost,
     b_optimal_scale,
     b_order,
@@ -71,6 +73,8 @@ ORDER: tuple[str, ...] = (
 
 _MODULES = (
     b_activations,
+    b_convergence,
+    b_convex,
     b_general_cost,
     b_optimal_scale,
     b_order,

@@ -1,0 +1,226 @@
+"""Manifolds of small networks: counts by hand and by a numerical null space, and the action itself."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from balproof.importers import load
+from balproof.network.evaluate import evaluate, trajectory
+from balproof.network.graph import Network
+from balproof.network.manifold import infer
+from tests.networks import mlp, numerical_free_scales, weights
+
+
+def residual(*, skip_from_input: bool = False) -> Network:
+    """x → fc1 → relu → (a1 + fc3 relu(fc2 a1)) → fc4 → y; or with a skip that starts at the input."""
+    rng = np.random.default_rng(1)
+    n = 3
+    parameters = {f"fc{i}.weight": weights(rng, (n, n)).tolist() for i in (1, 2, 3, 4)}
+    operations: list[dict[str, Any]] = [
+        {"kind": "linear", "inputs": ["x", "fc1.weight"], "output": "z1"},
+        {"kind": "activation", "function": "relu", "inputs": ["z1"], "output": "a1"},
+        {"kind": "linear", "inputs": ["a1", "fc2.weight"], "output": "z2"},
+        {"kind": "activation", "function": "relu", "inputs": ["z2"], "output": "a2"},
+        {"kind": "linear", "inputs": ["a2", "fc3.weight"], "output": "z3"},
+        {"kind": "add", "inputs": ["x" if skip_from_input else "a1", "z3"], "output": "s"},
+        {"kind": "linear", "inputs": ["s", "fc4.weight"], "output": "y"},
+    ]
+    return load({"inputs": {"x": [n]}, "parameters": parameters, "operations": operations, "outputs": ["y"]})
+
+
+def tied_autoencoder() -> Network:
+    rng = np.random.default_rng(2)
+    return load(
+        {
+            "inputs": {"x": [4]},
+            "parameters": {"W": weights(rng, (3, 4)).tolist(), "b": weights(rng, (3,)).tolist()},
+            "operations": [
+                {"kind": "linear", "inputs": ["x", "W"], "output": "r"},
+                {"kind": "bias", "inputs": ["r", "b"], "output": "z"},
+                {"kind": "activation", "function": "relu", "inputs": ["z"], "output": "a"},
+                {"kind": "linear", "inputs": ["a", "W"], "transpose": False, "output": "y"},
+            ],
+            "outputs": ["y"],
+        }
+    )
+
+
+def called_twice() -> Network:
+    """One square layer used two times in a row."""
+    rng = np.random.default_rng(3)
+    shapes = {"fc1.weight": (3, 2), "shared.weight": (3, 3), "fc2.weight": (2, 3)}
+    return load(
+        {
+            "inputs": {"x": [2]},
+            "parameters": {k: weights(rng, v).tolist() for k, v in shapes.items()},
+            "operations": [
+                {"kind": "linear", "inputs": ["x", "fc1.weight"], "output": "z1"},
+                {"kind": "activation", "function": "relu", "inputs": ["z1"], "output": "a1"},
+                {"kind": "linear", "inputs": ["a1", "shared.weight"], "output": "z2"},
+                {"kind": "activation", "function": "relu", "inputs": ["z2"], "output": "a2"},
+                {"kind": "linear", "inputs": ["a2", "shared.weight"], "output": "z3"},
+                {"kind": "activation", "function": "relu", "inputs": ["z3"], "output": "a3"},
+                {"kind": "linear", "inputs": ["a3", "fc2.weight"], "output": "y"},
+            ],
+            "outputs": ["y"],
+        }
+    )
+
+
+CASES: dict[str, tuple[Network, int]] = {
+    "mlp with biases": (mlp([3, 4, 2, 2]), 6),
+    "mlp without biases": (mlp([2, 3, 3, 1], bias=False), 6),
+    "degree 2": (mlp([2, 3, 2, 2], activation="Max(x,0)**2"), 5),
+    "degree 3, odd": (mlp([2, 2, 2], activation="x**3"), 2),
+    "leaky": (mlp([2, 3, 2], activation="leaky_relu:1/5"), 3),
+    "abs": (mlp([2, 3, 2], activation="abs"), 3),
+    "tanh": (mlp([2, 3, 2], activation="tanh"), 0),
+    "residual stage": (residual(), 6),
+    "skip from the input": (residual(skip_from_input=True), 6),
+    "tied autoencoder": (tied_autoencoder(), 0),
+    # the three states may each scale by a geometric progression with one common ratio: 1 + 3 − 1
+    "layer called twice": (called_twice(), 4),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_count_agrees_with_hand_and_with_a_numerical_null_space(name: str) -> None:
+    network, by_hand = CASES[name]
+    assert infer(network).free_scales == by_hand
+    assert numerical_free_scales(network) == by_hand
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rescaling_keeps_the_function(name: str) -> None:
+    network, _ = CASES[name]
+    manifold = infer(network)
+    rng = np.random.default_rng(5)
+    x = {"x": rng.standard_normal((20, network.tensors["x"].shape[1]))}
+    after = manifold.rescale(rng.standard_normal(manifold.count))
+    expected, got = evaluate(network, x)["y" if "y" in network.tensors else network.outputs[0]], None
+    got = evaluate(after, x)[network.outputs[0]]
+    np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-10 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_apply_adjoint_rows_and_matrix_say_the_same(name: str) -> None:
+    manifold = infer(CASES[name][0])
+    rng = np.random.default_rng(6)
+    h = rng.standard_normal(manifold.count)
+    logs = manifold.apply(h)
+    m = {k: rng.standard_normal(v.shape) for k, v in logs.items()}
+    flat = np.concatenate([logs[b.name].ravel() for b in manifold.blocks])
+    np.testing.assert_allclose(manifold.matrix() @ h, flat, atol=1e-12)
+    pairing = sum(float(np.sum(m[k] * logs[k])) for k in logs)
+    assert np.dot(manifold.adjoint(m), h) == pytest.approx(pairing, rel=1e-12, abs=1e-12)
+    rows = [sum(float(c) * h[k] for k, c in form) for _, _, form in manifold.rows()]
+    np.testing.assert_allclose(rows, flat, atol=1e-12)
+    assert manifold.free_scales == (np.linalg.matrix_rank(manifold.matrix().toarray()) if manifold.count else 0)
+
+
+def recurrent(seed: int = 0, n: int = 4, **extra: Any) -> Network:
+    rng = np.random.default_rng(seed)
+    arrays = {"J": weights(rng, (n, n)), "W_in": weights(rng, (n, 2)), "W_out": weights(rng, (1, n))}
+    return load({**arrays, "b": weights(rng, (n,)), **extra})
+
+
+def test_recurrent_network_scales_with_its_state() -> None:
+    network = recurrent()
+    manifold = infer(network)
+    assert manifold.free_scales == 4
+    assert sum(u.size for u in manifold.units) == 4
+    rng = np.random.default_rng(1)
+    h = rng.standard_normal(4)
+    inputs = {x: rng.standard_normal((6, 3, 2)) for x in network.inputs}
+    state = network.states[0][0]
+    start = rng.standard_normal((3, 4))
+    before = trajectory(network, inputs, {state: start})
+    after = manifold.rescale(h)
+    names = [u.column for u in manifold.units]
+    scaled = start * np.exp(h[names])
+    moved = trajectory(after, inputs, {state: scaled})
+    for y in network.outputs:
+        np.testing.assert_allclose(moved[y], before[y], rtol=1e-10, atol=1e-10 * np.abs(before[y]).max())
+    # the initial state has to scale with the rest
+    left = trajectory(after, inputs, {state: start})
+    assert max(np.abs(left[y] - before[y]).max() for y in network.outputs) > 1e-3
+
+
+def test_matrix_without_visible_units_has_one_scale_less_than_neurons() -> None:
+    manifold = infer(load({"J": np.array([[5.0, 2.0, 0.0], [1.0, 0.0, 3.0], [4.0, 0.0, 0.0]])}))
+    assert (manifold.count, manifold.free_scales) == (3, 2)
+    assert manifold.invariants() == 5 - 2  # five synapses, the self-loop among them
+    assert manifold.blocks[0].row(0) == ()  # the self-loop does not scale
+
+
+def test_two_weak_components_leave_one_more_invariant() -> None:
+    joined = np.array([[0.0, 1.0], [1.0, 0.0]])
+    apart = np.kron(np.eye(2), joined)
+    assert infer(load({"J": apart})).invariants() == 4 - (4 - 2)
+
+
+def test_tanh_blocks_the_recurrent_neurons() -> None:
+    manifold = infer(recurrent(activation="tanh"))
+    assert manifold.free_scales == 0
+    assert len(manifold.units) == 4
+    assert all("tanh" in u.why for u in manifold.units)
+
+
+def test_a_constant_pins_where_it_is_not_zero() -> None:
+    def network(factor: list[float]) -> Network:
+        return load(
+            {
+                "inputs": {"x": [2]},
+                "parameters": {"fc1.weight": [[1.0, 2.0], [3.0, 4.0]], "fc2.weight": [[1.0, 1.0]]},
+                "constants": {"c": factor},
+                "operations": [
+                    {"kind": "linear", "inputs": ["x", "fc1.weight"], "output": "z"},
+                    {"kind": "bias", "inputs": ["z", "c"], "output": "b"},
+                    {"kind": "activation", "function": "relu", "inputs": ["b"], "output": "a"},
+                    {"kind": "linear", "inputs": ["a", "fc2.weight"], "output": "y"},
+                ],
+                "outputs": ["y"],
+            }
+        )
+
+    assert infer(network([0.0, 0.0])).free_scales == 2
+    half = infer(network([1.0, 0.0]))
+    assert half.free_scales == 1
+    assert {u.name: u.free for u in half.units} == {"fc1[0]": False, "fc1[1]": True}
+
+
+def test_degrees_follow_the_activation() -> None:
+    manifold = infer(mlp([2, 3, 2], activation="Max(x,0)**2"))
+    assert {u.degree for u in manifold.units} == {Fraction(2)}
+    out = next(b for b in manifold.blocks if b.name == "fc2.weight")
+    assert out.row(0) == ((0, Fraction(-2)),)
+
+
+def test_a_scale_without_finite_optimum_is_reported() -> None:
+    manifold = infer(mlp([2, 3, 2], activation="sign"))
+    assert manifold.free_scales == 3
+    assert all("degree 0" in u.why for u in manifold.units)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 4), min_size=2, max_size=5), st.booleans(), st.integers(0, 10**6))
+def test_mlp_has_one_scale_for_each_hidden_unit(widths: list[int], bias: bool, seed: int) -> None:
+    network = mlp(widths, bias=bias, seed=seed)
+    manifold = infer(network)
+    hidden = sum(widths[1:-1])
+    parameters = sum(t.size for t in network.parameters)
+    assert manifold.free_scales == hidden == len(manifold.units)
+    assert manifold.invariants() == parameters - hidden
+
+
+def test_digits() -> None:
+    manifold = infer(load("tests/data/digits.onnx"))
+    assert manifold.free_scales == 80
+    assert manifold.invariants() == 5018 - 80
+    assert manifold.names[0] == "fc1[0]"

@@ -1,0 +1,98 @@
+"""Every record on [B] as it stands: reached what is required, twins refuted, the printed claims judged."""
+
+from functools import cache
+
+import pytest
+
+from balproof.theorems import (
+    b_activations,
+    b_convergence,
+    b_convex,
+    b_general_cost,
+    b_optimal_scale,
+    b_order,
+    b_paths,
+    b_scaling,
+)
+from balproof.theorems.registry import Record, run_claim
+from balproof.verdict import Verdict
+
+MODULES = (
+    b_activations,
+    b_convergence,
+    b_convex,
+    b_general_cost,
+    b_optimal_scale,
+    b_order,
+    b_paths,
+    b_scaling,
+)
+RECORDS = {c.claim.id: c for module in MODULES for c in module.CLAIMS}
+
+EXPECTED = {
+    "B.homogeneous-iff-bilu": ("proved", "proved"),
+    "B.power-iff-bipu": ("proved", "refuted"),
+    "B.scaling-preserves": ("proved", "proved"),
+    "B.balancings-do-not-commute": ("proved", "proved"),
+    "B.optimal-scale-lp": ("proved", "proved"),
+    "B.optimal-scale-general": ("certified", "refuted"),
+    "B.cost-reduction": ("proved", "proved"),
+    "B.balance-equation": ("proved", "refuted"),
+    "B.gradient-identity": ("proved", "proved"),
+    "B.existence": ("certified", "refuted"),
+    "B.strictly-convex": ("proved", "proved"),
+    "B.stochastic-balancing": ("certified", "certified"),
+    "B.path-cover": ("certified", "refuted"),
+    "B.favorable": ("certified", "refuted"),
+}
+"""id: what the exact statement reaches and requires, what became of the printed claim."""
+
+
+@cache
+def record(name: str) -> Record:
+    return run_claim(RECORDS[name])
+
+
+def test_these_are_all_of_them():
+    assert set(RECORDS) == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_record(name):
+    found = record(name)
+    exact, printed = EXPECTED[name]
+    assert found.ok
+    assert (str(found.verdict), str(found.claim.required)) == (exact, exact)
+    assert str(found.findings.printed.verdict) == printed
+    assert found.claim.assumptions
+    assert found.findings.twins
+    assert all(t.verdict is Verdict.refuted for t in found.findings.twins)
+    assert found.seconds < 30
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_two_ways_at_least_and_none_undecided(name):
+    evidence = record(name).findings.evidence
+    assert len({e.method for e in evidence}) >= 2
+    assert all(e.verdict > Verdict.undecided for e in evidence)
+    assert max(e.verdict for e in evidence) <= (record(name).claim.required or Verdict.undecided)
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_lemmas_alone_prove_nothing_more(name):
+    for evidence in record(name).findings.evidence:
+        assert not (evidence.what.startswith("lemma") and evidence.verdict is Verdict.proved)
+
+
+def test_printed_refutations_name_their_counterexample():
+    words = {
+        "B.path-cover": ("1-2-2-1", "rank is 2, needed 4", "[0, 1, 0, 0]"),
+        "B.favorable": ("IN 1, OUT 16", "1.2214", "13.099"),
+        "B.optimal-scale-general": ("log(1 + log(1 + |w|))", "e³", "2.7967", "2.317", "4.926"),
+        "B.balance-equation": ("IN w², OUT |w|", "0.6300", "1.2599"),
+        "B.power-iff-bipu": ("f(x) = x", "D·(−1)^1 = 1"),
+        "B.existence": ("1⇄2→3⇄4", "h = −1 on 3 and 4"),
+    }
+    for name, expected in words.items():
+        why = record(name).findings.printed.why
+        assert all(word in why for word in expected), why
