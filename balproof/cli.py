@@ -30,12 +30,20 @@ out = Console(soft_wrap=True, highlight=False)
 
 _ROWS = 40
 
-JsonOption = Annotated[str | None, typer.Option("--json", metavar="F", help="write the answer as JSON; - for standard output")]
+JsonOption = Annotated[
+    str | None, typer.Option("--json", metavar="F", help="write the answer as JSON; - for standard output")
+]
 Specs = Annotated[
     list[str] | None,
-    typer.Option("--regularizer", metavar="SPEC", help="l1, l2, lp:1.5, a formula in w, or 'NAME*=SPEC'; may be repeated"),
+    typer.Option(
+        "--regularizer",
+        metavar="SPEC",
+        help="l1, l2, lp:1.5, a formula in w, or 'NAME*=SPEC'; may be repeated",
+    ),
 ]
-NoBiasCost = Annotated[bool, typer.Option("--no-bias-cost", help="leave biases out of the cost (never out of the symmetry)")]
+NoBiasCost = Annotated[
+    bool, typer.Option("--no-bias-cost", help="leave biases out of the cost (never out of the symmetry)")
+]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help=".onnx, .json, .npz, .npy or .mtx")]
 
 
@@ -127,7 +135,9 @@ def _root(
 
 @app.command()
 def verify(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID…", help="claims to check; default: all")] = None,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID…", help="claims to check; default: all")
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="list the claims and check nothing")] = False,
     json_: JsonOption = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="F", help="write a report page")] = None,
@@ -145,7 +155,10 @@ def verify(
 
     chosen = select(CLAIMS, ids or [])
     if list_:
-        data = [{"id": c.claim.id, "title": c.claim.title, "required": str(c.claim.required or "none")} for c in chosen]
+        data = [
+            {"id": c.claim.id, "title": c.claim.title, "required": str(c.claim.required or "none")}
+            for c in chosen
+        ]
         if not _emit({"version": __version__, "claims": data}, json_):
             for row in data:
                 out.print(f"{row['id']:<32} {row['required']:<10} {row['title']}", markup=False)
@@ -178,13 +191,20 @@ def _print_claims(records: list[Any]) -> None:
     for r in records:
         required = "–" if r.claim.required is None else str(r.claim.required)
         table.add_row(
-            r.claim.id, str(r.findings.printed.verdict), str(r.verdict), required, f"{r.seconds:.1f}", "ok" if r.ok else "NOT OK"
+            r.claim.id,
+            str(r.findings.printed.verdict),
+            str(r.verdict),
+            required,
+            f"{r.seconds:.1f}",
+            "ok" if r.ok else "NOT OK",
         )
     Console(highlight=False, width=max(out.width, 100)).print(table)
     checked = [r for r in records if r.claim.required is not None]
     failed = [r.claim.id for r in records if not r.ok]
     pending = len(records) - len(checked)
-    out.print(f"\n{len(checked) - len(failed)} of {len(checked)} checked claims ok, {pending} not checked yet")
+    out.print(
+        f"\n{len(checked) - len(failed)} of {len(checked)} checked claims ok, {pending} not checked yet"
+    )
     if failed:
         out.print("not ok: " + ", ".join(failed))
 
@@ -193,7 +213,9 @@ def _explain(r: Any) -> None:
     """One claim in a screenful."""
     c = r.claim
     out.print(f"[bold]{c.id}[/bold]  {escape(c.title)}\n[dim]{escape(c.source)}[/dim]\n")
-    out.print(f"as printed: {escape(c.printed)}\n  {r.findings.printed.verdict}: {escape(r.findings.printed.why)}\n")
+    out.print(
+        f"as printed: {escape(c.printed)}\n  {r.findings.printed.verdict}: {escape(r.findings.printed.why)}\n"
+    )
     out.print(f"exact: {escape(c.exact)}\n  verdict {r.verdict}, required {c.required or 'none'}")
     for a in c.assumptions:
         out.print(f"  assuming {escape(a)}")
@@ -208,9 +230,15 @@ def _explain(r: Any) -> None:
 def derive(
     activation: Annotated[str, typer.Option(metavar="EXPR", help="a name (relu, abs, …) or a formula in x")],
     regularizer: Annotated[str, typer.Option(metavar="EXPR", help="l1, l2, lp:P or a formula in w")],
-    network: Annotated[Path | None, typer.Option(metavar="F", help="add the conserved quantities of this network")] = None,
-    format_: Annotated[str, typer.Option("--format", metavar="FORM", help="md, tex, html, ipynb or json")] = "md",
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="F", help="write to a file")] = None,
+    network: Annotated[
+        Path | None, typer.Option(metavar="F", help="add the conserved quantities of this network")
+    ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", metavar="FORM", help="md, tex, html, ipynb or json")
+    ] = "md",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="F", help="write to a file")
+    ] = None,
 ) -> int:
     """Derive the optimal scale, the balance equation and the conserved quantities.
 
@@ -283,21 +311,33 @@ def _runs(units: Any) -> list[tuple[str, str, str, str, str]]:
         else:
             rows.append(([u.name], facts))
     return [
-        (names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}", str(len(names)), *facts) for names, facts in rows
+        (names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}", str(len(names)), *facts)
+        for names, facts in rows
     ]
 
 
 @app.command()
 def solve(
     model: Model,
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="write the balanced model, in the form of MODEL")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="OUT", help="write the balanced model, in the form of MODEL"),
+    ] = None,
     regularizer: Specs = None,
     no_bias_cost: NoBiasCost = False,
-    method: Annotated[str, typer.Option(metavar="NAME", help="auto, multilevel, newton, stochastic or cvxpy")] = "auto",
-    schedule: Annotated[str, typer.Option(metavar="NAME", help="for stochastic: random, cyclic, reshuffled or greedy")] = "random",
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, multilevel, newton, stochastic or cvxpy")
+    ] = "auto",
+    schedule: Annotated[
+        str, typer.Option(metavar="NAME", help="for stochastic: random, cyclic, reshuffled or greedy")
+    ] = "random",
     seed: Annotated[int, typer.Option(metavar="N", help="for stochastic")] = 0,
-    certify: Annotated[bool, typer.Option("--certify", help="bound the distance to the optimum rigorously")] = False,
-    plot: Annotated[Path | None, typer.Option(metavar="F", help="draw the units' imbalance before and after (.svg, .png)")] = None,
+    certify: Annotated[
+        bool, typer.Option("--certify", help="bound the distance to the optimum rigorously")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="F", help="draw the units' imbalance before and after (.svg, .png)")
+    ] = None,
     json_: JsonOption = None,
 ) -> int:
     """Find the balanced state: the rescaling of least cost.
@@ -317,7 +357,13 @@ def solve(
     costs = Costs.parse(regularizer or "l2", bias_cost=not no_bias_cost)
     with _progress("solving") as tell:
         found = run(
-            network, costs, method=method, schedule=schedule, seed=seed, certify=certify, progress=tell  # type: ignore[arg-type]
+            network,
+            costs,
+            method=method,
+            schedule=schedule,
+            seed=seed,
+            certify=certify,
+            progress=tell,  # type: ignore[arg-type]
         )
     data = found.as_json()
     if output is not None:
@@ -371,7 +417,9 @@ def _print_solution(found: Any, data: dict[str, Any]) -> None:
         out.print(f"the optimum is not attained: the cost falls for ever along h = ({escape(moves)})")
     if "written" in data:
         w = data["written"]
-        out.print(f"written    {escape(w['path'])}, rounded to {', '.join(w['dtypes'])}: imbalance {w['imbalance']:.3g}")
+        out.print(
+            f"written    {escape(w['path'])}, rounded to {', '.join(w['dtypes'])}: imbalance {w['imbalance']:.3g}"
+        )
 
 
 def _some(names: Any, count: int = 8) -> str:

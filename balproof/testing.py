@@ -32,7 +32,8 @@ def assert_balanced(
         worst = ", ".join(f"{problem.manifold.names[k]} by {imbalances[k]:.2g}" for k in wrong[:5])
         more = f", and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise AssertionError(
-            f"{len(wrong)} of {int(problem.active.sum())} units unbalanced under {problem.costs.name}: {worst}{more}"
+            f"{len(wrong)} of {int(problem.active.sum())} units unbalanced under {problem.costs.name}: "
+            f"{worst}{more}"
         )
 
 
@@ -45,6 +46,10 @@ def assert_same_function(before: object, after: object, *, tolerance: float = 1e
     """
     error = function_error(load(before), load(after), seed)
     if error is None:
-        raise AssertionError("the two models cannot be compared: other inputs, outputs, or unknown operations")
+        raise AssertionError(
+            "the two models cannot be compared: other inputs, outputs, or unknown operations"
+        )
     if not error <= tolerance:
-        raise AssertionError(f"outputs differ by {error:.3g} of the largest output (tolerance {tolerance:.1g})")
+        raise AssertionError(
+            f"outputs differ by {error:.3g} of the largest output (tolerance {tolerance:.1g})"
+        )

@@ -34,9 +34,13 @@ def mlp(
             operations.append({"kind": "bias", "inputs": [x, f"fc{i}.bias"], "output": f"z{i}"})
             x = f"z{i}"
         if i < len(widths) - 1:
-            operations.append({"kind": "activation", "function": activation, "inputs": [x], "output": f"a{i}"})
+            operations.append(
+                {"kind": "activation", "function": activation, "inputs": [x], "output": f"a{i}"}
+            )
             x = f"a{i}"
-    return load({"inputs": {"x": [widths[0]]}, "parameters": parameters, "operations": operations, "outputs": [x]})
+    return load(
+        {"inputs": {"x": [widths[0]]}, "parameters": parameters, "operations": operations, "outputs": [x]}
+    )
 
 
 def weights(rng: np.random.Generator, shape: tuple[int, ...], spread: float = 1.0) -> np.ndarray:

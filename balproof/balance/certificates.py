@@ -20,11 +20,11 @@ from typing import Literal
 
 import networkx as nx
 import numpy as np
-import sympy
 from flint import arb, ctx, fmpq
 
 from balproof.balance.existence import GROUND, exact_rows
 from balproof.balance.problem import BalanceProblem
+from balproof.symbolic.numeric import rational
 
 Array = np.ndarray
 Arithmetic = Literal["double", "rational", "ball"]
@@ -105,7 +105,9 @@ def certify_gap(
         c = correction.get(t, Fraction(0))
         low = term.value - term.error
         if low <= 0 or term.value + c < 0:
-            return NoCertificate("the state is too far from balance for the gap bound: an edge of y is negative")
+            return NoCertificate(
+                "the state is too far from balance for the gap bound: an edge of y is negative"
+            )
         floor += low
         if c or term.error:
             gap += _up((abs(c) + term.error) ** 2 / low) if arithmetic != "rational" else c * c / term.value
@@ -141,7 +143,7 @@ def _terms(problem: BalanceProblem, arithmetic: Arithmetic, bits: int) -> list[_
     terms: list[_Term] = []
     for regularizer, part in problem.groups:
         for a, p in regularizer.terms or ():
-            power, factor = _rational(p), _rational(a)
+            power, factor = rational(p), rational(a)
             if power is None or factor is None:
                 return NoCertificate(f"coefficient {a} or exponent {p} is not rational")
             if arithmetic == "rational" and power.denominator != 1:
@@ -152,10 +154,6 @@ def _terms(problem: BalanceProblem, arithmetic: Arithmetic, bits: int) -> list[_
                 for (value, error), row in zip(values, rows[part], strict=True)
             ]
     return terms
-
-
-def _rational(x: sympy.Expr) -> Fraction | None:
-    return Fraction(int(x.p), int(x.q)) if isinstance(x, sympy.Rational) else None
 
 
 def _omega(
@@ -198,8 +196,7 @@ def _route(terms: Sequence[_Term], moving: Sequence[int]) -> dict[int, Fraction]
             continue
         if len(term.row) > 2:
             return NoCertificate("a weight depends on more than two scales")
-        i = term.row[0][0]
-        j = term.row[1][0] if len(term.row) == 2 else GROUND
+        i, j = term.row[0][0], next((k for k, _ in term.row[1:]), GROUND)
         if not graph.has_edge(i, j) or terms[graph.edges[i, j]["term"]].value < term.value:
             graph.add_edge(i, j, term=t, weight=float(term.value))
     correction: dict[int, Fraction] = {}

@@ -49,7 +49,11 @@ def power_terms(problem: BalanceProblem) -> tuple[Array, sparse.csr_array]:
         [np.log(a) + p * log_w[part] for part, terms in problem.exponents for a, p in terms] or [np.zeros(0)]
     )
     parts = [sparse.csr_array(problem.A[part] * p) for part, terms in problem.exponents for _, p in terms]
-    rows = sparse.csr_array(sparse.vstack(parts, format="csr")) if parts else sparse.csr_array((0, problem.count))
+    rows = (
+        sparse.csr_array(sparse.vstack(parts, format="csr"))
+        if parts
+        else sparse.csr_array((0, problem.count))
+    )
     # What cannot move is part of the constant.
     rows = sparse.csr_array(rows @ sparse.diags_array(problem.active.astype(float)))
     rows.eliminate_zeros()
@@ -87,7 +91,9 @@ def solve_convex(
             f"it is meant for at most {limit}; use --method multilevel",
         )
     if not len(b) or not problem.active.any():
-        return ConvexOptimum(np.zeros(problem.count), problem.cost(np.zeros(problem.count)), "trivial", form, 0)
+        return ConvexOptimum(
+            np.zeros(problem.count), problem.cost(np.zeros(problem.count)), "trivial", form, 0
+        )
     cp: Any = importlib.import_module("cvxpy")
     shift = logsumexp(b)  # F(0) becomes 1
     moving = np.flatnonzero(problem.active)

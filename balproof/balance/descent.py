@@ -57,7 +57,7 @@ def stochastic(
     taken = 0
     best = np.inf
     stalled = 0
-    for k in _order(problem, schedule, units, seed, lambda: logs):
+    for k in _order(problem, schedule, units, seed, logs):
         if k not in parts:
             raise RequestError(f"the schedule names scale {k}, which does not move", "name active units")
         columns = parts[k]
@@ -68,7 +68,7 @@ def stochastic(
         taken += 1
         if taken % steps_in_sweep:
             continue
-        logs = problem.A @ h  # drop the rounding that the increments gathered
+        logs[:] = problem.A @ h  # drop the rounding that the increments gathered
         history.append(problem.cost(h))
         touched += total
         imbalance = problem.imbalance(h)
@@ -90,7 +90,7 @@ def _order(
     schedule: Schedule | Iterable[int],
     units: Array,
     seed: int,
-    logs: Callable[[], Array],
+    logs: Array,
 ) -> Iterator[int]:
     if not isinstance(schedule, str):
         yield from (int(k) for k in schedule)
@@ -106,7 +106,7 @@ def _order(
         elif schedule == "cyclic":
             yield from (int(k) for k in units)
         else:
-            m = problem.marginal_of(problem.weights * np.exp(logs()))
+            m = problem.marginal_of(problem.weights * np.exp(logs))
             total = problem.absolute.T @ m
             ratio = np.where(problem.active, np.abs(problem.A.T @ m) / np.where(total > 0, total, 1.0), -1.0)
             yield int(np.argmax(ratio))

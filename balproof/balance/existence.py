@@ -184,7 +184,11 @@ def _circulation(ends: Sequence[End], component: dict[int, int]) -> list[Fractio
             flow = demand.pop(node, Fraction(0)) / b
             z[edge] += flow
             demand[head] = demand.get(head, Fraction(0)) + flow * a
-    scale = Fraction(lcm(*(v.denominator for v in z)), reduce(gcd, (v.numerator for v in z))) if z else Fraction(1)
+    scale = (
+        Fraction(lcm(*(v.denominator for v in z)), reduce(gcd, (v.numerator for v in z)))
+        if z
+        else Fraction(1)
+    )
     return [v * scale for v in z]
 
 
@@ -234,7 +238,9 @@ def _rounded_circulation(rows: Sequence[Form], count: int) -> list[Fraction] | N
     pivots = [next(j for j in range(len(rows)) if reduced[r, j] != 0) for r in range(rank)]
     others = [j for j in range(len(rows)) if j not in set(pivots)]
     for r, pivot in enumerate(pivots):
-        value = sum((_fraction(reduced[r, j]) * z[order[j]] for j in others if reduced[r, j] != 0), Fraction(0))
+        value = sum(
+            (_fraction(reduced[r, j]) * z[order[j]] for j in others if reduced[r, j] != 0), Fraction(0)
+        )
         z[order[pivot]] = -value
     return z if all(v > 0 for v in z) else None
 
@@ -252,7 +258,9 @@ def _rounded_direction(rows: Sequence[Form], count: int) -> dict[int, Fraction] 
     if found.x is None:
         return None
     tight = [row for row, v in zip(rows, a @ found.x, strict=True) if v > -1e-7]
-    solved = _null_space_point(tight, {k: Fraction(float(found.x[k])).limit_denominator(10**4) for k in range(count)})
+    solved = _null_space_point(
+        tight, {k: Fraction(float(found.x[k])).limit_denominator(10**4) for k in range(count)}
+    )
     return solved
 
 

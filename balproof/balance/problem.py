@@ -141,7 +141,11 @@ class BalanceProblem:
             rows.append(manifold.matrix([tensor.name])[kept])
             groups.append((costs.regularizer(tensor.name), slice(start, start + len(kept))))
             start += len(kept)
-        a = sparse.csr_array(sparse.vstack(rows, format="csr")) if rows else sparse.csr_array((0, manifold.count))
+        a = (
+            sparse.csr_array(sparse.vstack(rows, format="csr"))
+            if rows
+            else sparse.csr_array((0, manifold.count))
+        )
         active, dead, left_out = _classify(manifold, a)
         flat = np.concatenate(weights) if weights else np.zeros(0)
         problem = BalanceProblem(
@@ -279,5 +283,3 @@ def _signs(a: sparse.csr_array) -> tuple[Array, Array]:
 
 def _architecture_signs(manifold: Manifold) -> tuple[Array, Array]:
     return _signs(manifold.matrix())
-
-

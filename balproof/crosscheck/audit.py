@@ -1,4 +1,4 @@
-"""Audit what another program made of a network: same function, same orbit, balanced, optimal, and if not, why."""
+"""Audit what another program made of a network: a rescaling, balanced, optimal, and if not, why."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ class Audit:
         }
 
 
-def check(before: Network, after: Network, costs: Costs | str | Sequence[str] = "l2", *, seed: int = 0) -> Audit:
+def check(
+    before: Network, after: Network, costs: Costs | str | Sequence[str] = "l2", *, seed: int = 0
+) -> Audit:
     """Is ``after`` a balanced rescaling of ``before``, and if not, what went wrong and where?
 
     Raises RequestError and RegularizerError as `BalanceProblem.build` does.
@@ -147,7 +149,9 @@ def check(before: Network, after: Network, costs: Costs | str | Sequence[str] = 
         notes.append("the weights are a rescaling, but the outputs differ by more than rounding explains")
     verdict = Verdict.refuted if not ok else Verdict.certified if gap is not None else Verdict.sampled
     scales = {name: float(value) for name, value in zip(manifold.names, found.h, strict=True)}
-    return Audit(same_orbit, error, balanced, imbalance, gap, tuple(faults), verdict, ok, scales, tuple(notes))
+    return Audit(
+        same_orbit, error, balanced, imbalance, gap, tuple(faults), verdict, ok, scales, tuple(notes)
+    )
 
 
 def _output_limit(eps: float) -> float:
@@ -162,7 +166,10 @@ def _structure(before: Network, after: Network) -> list[Fault]:
     faults: list[Fault] = []
     split = _split_tensors(before, after)
     if split:
-        return [Fault("tied-weights-split", f"{name} became {', '.join(parts)}", None) for name, parts in split.items()]
+        return [
+            Fault("tied-weights-split", f"{name} became {', '.join(parts)}", None)
+            for name, parts in split.items()
+        ]
     old, new = ({t.name: t.shape for t in n.parameters} for n in (before, after))
     for name in {**old, **new}:
         if name not in new:
@@ -179,13 +186,22 @@ def _structure(before: Network, after: Network) -> list[Fault]:
     ):
         return [Fault("structure-differs", "the operations, inputs or outputs", None)]
     for a, b in zip(before.operations, after.operations, strict=True):
-        if (a.kind, a.inputs, a.output, _plain(a.attributes)) != (b.kind, b.inputs, b.output, _plain(b.attributes)):
+        if (a.kind, a.inputs, a.output, _plain(a.attributes)) != (
+            b.kind,
+            b.inputs,
+            b.output,
+            _plain(b.attributes),
+        ):
             faults.append(Fault("structure-differs", f"operation {a.name}", None))
     for tensor in before.tensors.values():
         other = after.tensors.get(tensor.name)
-        if tensor.role == "constant" and (other is None or not np.array_equal(tensor.value, other.value)):
+        if tensor.role == "constant" and (other is None or not _same_values(tensor.value, other.value)):
             faults.append(Fault("structure-differs", f"constant {tensor.name}", None))
     return faults
+
+
+def _same_values(left: Array | None, right: Array | None) -> bool:
+    return left is not None and right is not None and np.array_equal(left, right)
 
 
 def _plain(attributes: Mapping[str, object]) -> str:
@@ -234,7 +250,11 @@ def _orbit_faults(
         kinds.append(("not-a-rescaling", wrong))
         for kind, mask in kinds:
             faults += [
-                Fault(kind, _place(manifold, block.row(int(flat)), tensor.element(int(flat))), float(abs(left.flat[flat])))
+                Fault(
+                    kind,
+                    _place(manifold, block.row(int(flat)), tensor.element(int(flat))),
+                    float(abs(left.flat[flat])),
+                )
                 for flat in np.flatnonzero(mask)
             ]
     return faults
@@ -281,7 +301,9 @@ def _optimality(after: Network, costs: Costs) -> tuple[float | None, list[str]]:
 # --- function ------------------------------------------------------------------------------------------
 
 
-def function_error(before: Network, after: Network, seed: int, batch: int = 64, steps: int = 8) -> float | None:
+def function_error(
+    before: Network, after: Network, seed: int, batch: int = 64, steps: int = 8
+) -> float | None:
     """The largest output difference on random inputs, relative to the largest output."""
     if not (can_run(before) and can_run(after)) or not (before.outputs or before.states):
         return None

@@ -15,7 +15,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Recovered:
-    """``h`` with log|w'/w| ≈ A h, and per parameter the ``residual`` log|w'/w| − A h (0 where w or w' is 0)."""
+    """``h`` with log|w'/w| ≈ A h, and the ``residual`` log|w'/w| − A h of each parameter (0 where w or w' is)."""
 
     h: Array
     residual: Mapping[str, Array]
@@ -40,7 +40,9 @@ def recover_scales(
     names = [b.name for b in manifold.blocks]
     usable = {n: (before[n] != 0) & (after[n] != 0) & np.isfinite(after[n]) for n in names}
     keep = np.concatenate([usable[n].ravel() for n in names]) if names else np.zeros(0, bool)
-    ratio = np.concatenate([_log_ratio(before[n], after[n], usable[n]).ravel() for n in names] or [np.zeros(0)])
+    ratio = np.concatenate(
+        [_log_ratio(before[n], after[n], usable[n]).ravel() for n in names] or [np.zeros(0)]
+    )
     a = manifold.matrix(names)
     h = np.zeros(manifold.count)
     if manifold.count and keep.any():
@@ -70,7 +72,7 @@ def _log_ratio(before: Array, after: Array, usable: Array) -> Array:
 
 
 def _least_squares(rows: sparse.csr_array, right: Array, weight: Array) -> Array:
-    """Minimise Σ weight·(right − rows h)²; the smallest h where several do (dead units, drifting components)."""
+    """Minimise Σ weight·(right − rows h)²; the smallest h where several do (dead units)."""
     weighted = sparse.diags_array(weight / weight.max()) @ rows
     normal = (rows.T @ weighted).toarray()
     scale = np.sqrt(np.where(np.diag(normal) > 0, np.diag(normal), 1.0))

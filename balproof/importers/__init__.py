@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from balproof.errors import ModelError
+from balproof.importers.rounding import require_finite
 from balproof.network.graph import Network
 
 FORMS: Mapping[str, str] = MappingProxyType(
@@ -32,12 +33,13 @@ _KNOWN = ", ".join(FORMS)
 _EXPORT = "export the model with torch.onnx.export and give the .onnx file"
 
 
-def load(model: object) -> Network:
+def load(model: object, *, finite: bool = True) -> Network:
     """Read a network from a file, or from an object in memory.
 
     ``model`` is a path (its suffix tells the form), a ``Network`` (returned as it is), a mapping (a JSON
     document of our own form, or the arrays of a recurrent network), a square array J, or an
-    ``onnx.ModelProto``. Pickled files are never opened.
+    ``onnx.ModelProto``. Pickled files are never opened. With ``finite=False`` parameters may be NaN or
+    infinite, for an audit of what another program wrote; constants never may.
 
     >>> load(np.array([[0.0, 2.0], [0.5, 0.0]])).parameters[0].name
     'J'
@@ -45,6 +47,14 @@ def load(model: object) -> Network:
     Raises ModelError for a form that is not known, and for every fault of the file, in one line;
     MissingToolError if the library that reads the form is not installed.
     """
+    network = _read(model)
+    for tensor in network.tensors.values():
+        if finite or tensor.role == "constant":
+            require_finite(tensor)
+    return network
+
+
+def _read(model: object) -> Network:
     if isinstance(model, str | Path):
         path = Path(model)
         return _module(path.suffix, str(path)).load(path)

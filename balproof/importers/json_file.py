@@ -247,7 +247,7 @@ def _tensor(name: str, role: Role, entries: Any) -> Tensor:
     value = np.empty(len(flat), dtype=object if exact else np.float64)
     value[:] = numbers
     dtype = "exact" if exact else "float64"
-    return require_finite(Tensor(name, shape, role, value.reshape(shape), dtype))
+    return Tensor(name, shape, role, value.reshape(shape), dtype)
 
 
 def _leaves(entries: Any, shape: tuple[int, ...], name: str) -> Iterator[Any]:

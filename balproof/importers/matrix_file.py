@@ -30,7 +30,7 @@ import scipy.sparse
 
 from balproof.errors import ModelError
 from balproof.importers.files import first_line, read_bytes, write_atomically
-from balproof.importers.rounding import require_finite, require_size, rounded
+from balproof.importers.rounding import require_size, rounded
 from balproof.network.graph import Network, Operation, Tensor
 from balproof.symbolic.activation import Activation
 
@@ -57,7 +57,7 @@ _REPAIR = "write the file anew with numpy.savez(path, J=...)"
 def load(path: Path) -> Network:
     """Read a recurrent network; see the module's text for the form.
 
-    Raises ModelError for damaged files, pickles, unknown names, wrong shapes and types, NaN and infinity.
+    Raises ModelError for damaged files, pickles, unknown names, wrong shapes and types.
     """
     kind = path.suffix.lower().removeprefix(".")
     read = {"npz": _read_npz, "npy": _read_npy, "mtx": _read_mtx}[kind]
@@ -133,7 +133,7 @@ def _parameter(name: str, given: Any) -> Tensor:
             f"{name} holds {array.dtype.name}", "give real numbers in float64 or a narrower type"
         )
     value = np.ascontiguousarray(array, dtype=np.float64)
-    return require_finite(Tensor(name, array.shape, "parameter", value, array.dtype.name))
+    return Tensor(name, array.shape, "parameter", value, array.dtype.name)
 
 
 def _activation(given: Any) -> Activation:

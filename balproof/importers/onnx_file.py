@@ -29,7 +29,7 @@ import numpy as np
 
 from balproof.errors import MissingToolError, ModelError
 from balproof.importers.files import first_line, read_bytes, write_atomically
-from balproof.importers.rounding import require_finite, require_size, rounded
+from balproof.importers.rounding import require_size, rounded
 from balproof.network.graph import Network, Tensor
 
 MAX_BYTES = 2**31 - 1  # of any protobuf message
@@ -52,7 +52,7 @@ def load(path: Path) -> Network:
     """Read a model file.
 
     Raises ModelError for damaged files, opsets outside 13 to 21, external data outside the folder of the
-    model, control flow, models without parameters, weights that are NaN or infinite, and shapes that
+    model, control flow, models without parameters, and shapes that
     cannot be told; MissingToolError if onnx is not installed.
     """
     return from_proto(_read(path), str(path.resolve()))
@@ -105,7 +105,7 @@ def save(network: Network, path: Path) -> None:
 def tensor(proto: Any) -> Tensor:
     """An initializer or the value of a Constant node: a parameter if of floating point, else a constant.
 
-    Raises ModelError for other types, for data that is not as long as the shape says, and for NaN.
+    Raises ModelError for other types and for data that is not as long as the shape says.
     """
     shape = tuple(int(n) for n in proto.dims)
     name = proto.name or "(unnamed tensor)"
@@ -123,7 +123,7 @@ def tensor(proto: Any) -> Tensor:
         raise ModelError(f"tensor {name} of shape {shape} holds {length:g} entries", _EXPORT)
     value = _onnx().numpy_helper.to_array(proto).astype(np.float64)
     role = "parameter" if kind in FLOATS else "constant"
-    return require_finite(Tensor(name, shape, role, value.reshape(shape), dtype))
+    return Tensor(name, shape, role, value.reshape(shape), dtype)
 
 
 def _type(proto: Any) -> str | None:

@@ -18,7 +18,9 @@ def can_run(network: Network) -> bool:
     return not network.symbolic and all(op.kind in RULES for op in network.operations)
 
 
-def evaluate(network: Network, inputs: Mapping[str, Array], states: Mapping[str, Array] | None = None) -> dict[str, Array]:
+def evaluate(
+    network: Network, inputs: Mapping[str, Array], states: Mapping[str, Array] | None = None
+) -> dict[str, Array]:
     """All results of one pass, or of one time step of a recurrent network.
 
     ``inputs`` maps each input to an array whose axis 0 is a batch of any length; ``states`` likewise for
@@ -44,7 +46,9 @@ def evaluate(network: Network, inputs: Mapping[str, Array], states: Mapping[str,
     return values
 
 
-def trajectory(network: Network, inputs: Mapping[str, Array], start: Mapping[str, Array] | None = None) -> dict[str, Array]:
+def trajectory(
+    network: Network, inputs: Mapping[str, Array], start: Mapping[str, Array] | None = None
+) -> dict[str, Array]:
     """The outputs of a recurrent network over time.
 
     ``inputs`` have shape (time, batch, ...), and ``start`` holds the initial states (default 0). Returns

@@ -62,7 +62,11 @@ def conserved(network: Network | Manifold) -> Conserved:
     """
     manifold = network if isinstance(network, Manifold) else infer(network)
     laws = tuple(
-        Law(scale_formula(manifold, k), "scaling", "exact: row k of Aᵀ, from the scaling rules and Aᵀ(w∘∇E) = 0")
+        Law(
+            scale_formula(manifold, k),
+            "scaling",
+            "exact: row k of Aᵀ, from the scaling rules and Aᵀ(w∘∇E) = 0",
+        )
         for k in range(manifold.count)
     )
     return Conserved(laws, manifold.free_scales, sum(t.size for t in manifold.network.parameters))

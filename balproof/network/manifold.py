@@ -177,14 +177,20 @@ def _spanning_entries(keep: Array) -> Iterable[int]:
     """
     if keep.all():
         strides = np.array(keep.strides) // keep.itemsize
-        return {0} | {int(i * st) for n, st in zip(keep.shape, strides, strict=True) for i in range(n)} if keep.size else ()
+        return (
+            {0} | {int(i * st) for n, st in zip(keep.shape, strides, strict=True) for i in range(n)}
+            if keep.size
+            else ()
+        )
     return (int(i) for i in np.flatnonzero(keep))
 
 
 def _sparse(forms: tuple[Form, ...], count: int) -> sparse.csr_array:
     entries = [(i, k, float(c)) for i, form in enumerate(forms) for k, c in form]
     rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
-    return sparse.csr_array((np.array(values, float), (np.array(rows, int), np.array(columns, int))), shape=(len(forms), count))
+    return sparse.csr_array(
+        (np.array(values, float), (np.array(rows, int), np.array(columns, int))), shape=(len(forms), count)
+    )
 
 
 def infer(network: Network) -> Manifold:
@@ -224,9 +230,7 @@ def infer(network: Network) -> Manifold:
         for t in use.terms:
             forms = [solution.forms[int(v)] for v in t.variables]
             old = axes.get(t.axis, [()] * len(forms))
-            axes[t.axis] = [
-                combine(((o, ONE), (f, t.coefficient))) for o, f in zip(old, forms, strict=True)
-            ]
+            axes[t.axis] = [combine(((o, ONE), (f, t.coefficient))) for o, f in zip(old, forms, strict=True)]
         kept = tuple((axis, tuple(forms)) for axis, forms in sorted(axes.items()) if any(forms))
         drafts.append(Block(tensor.name, use.shape or (1,), kept))
 
@@ -234,7 +238,11 @@ def infer(network: Network) -> Manifold:
     felt = sorted({k for b in drafts for _, forms in b.axes for form in forms for k, _ in form})
     column = {k: new for new, k in enumerate(felt)}
     blocks = tuple(
-        Block(b.name, b.shape, tuple((axis, tuple(_renumber(f, column) for f in forms)) for axis, forms in b.axes))
+        Block(
+            b.name,
+            b.shape,
+            tuple((axis, tuple(_renumber(f, column) for f in forms)) for axis, forms in b.axes),
+        )
         for b in drafts
     )
     units, names = _units(network, scales, solution, column)

@@ -17,12 +17,12 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import sympy
 
 from balproof.errors import ModelError
 from balproof.network.equations import Equation, solve_equations
 from balproof.network.graph import Operation, Tensor
 from balproof.symbolic.activation import Activation
+from balproof.symbolic.numeric import rational
 
 Array = np.ndarray
 Tensors = Mapping[str, Tensor]
@@ -81,7 +81,9 @@ def implication(op: Operation, tensors: Tensors, scales: Scales) -> Implication:
 
 def _equal(left: Array, right: Array, reason: str, ratio: Fraction = ONE) -> list[Equation]:
     """s_left = ratio·s_right, entry by entry after broadcasting, each pair of variables once."""
-    pairs = {(int(a), int(b)) for a, b in zip(*(x.flat for x in np.broadcast_arrays(left, right)), strict=True)}
+    pairs = {
+        (int(a), int(b)) for a, b in zip(*(x.flat for x in np.broadcast_arrays(left, right)), strict=True)
+    }
     return [
         Equation(((a, ONE), (b, -ratio)), reason)
         if a != b
@@ -122,7 +124,9 @@ def _elementwise_factor(op: Operation, tensors: Tensors, scales: Scales) -> Impl
     if tensor.role == "constant":
         nonzero = np.broadcast_to(_nonzero(tensor), out.shape)
         source = np.broadcast_to(source, out.shape)
-        return Implication(tuple(_equal(out[nonzero], source[nonzero], f"constant factor (operation {op.name})")))
+        return Implication(
+            tuple(_equal(out[nonzero], source[nonzero], f"constant factor (operation {op.name})"))
+        )
     # A parameter: one variable pair per entry, further pairs that broadcasting brings are equations.
     shape = (1,) * (out.ndim - len(tensor.shape)) + tensor.shape
     home = np.broadcast_to(np.arange(tensor.size).reshape(shape), out.shape).ravel()
@@ -131,7 +135,8 @@ def _elementwise_factor(op: Operation, tensors: Tensors, scales: Scales) -> Impl
     reason = f"one factor for several entries (operation {op.name})"
     ties = [
         Equation(
-            ((int(o), ONE), (int(s), -ONE), (int(outs[first[e]]), -ONE), (int(sources[first[e]]), ONE)), reason
+            ((int(o), ONE), (int(s), -ONE), (int(outs[first[e]]), -ONE), (int(sources[first[e]]), ONE)),
+            reason,
         )
         for e, o, s in zip(home, outs, sources, strict=True)
         if (o, s) != (outs[first[e]], sources[first[e]])
@@ -184,7 +189,9 @@ def _bias(op: Operation, tensors: Tensors, scales: Scales) -> Implication:
     equations = _equal(out, scales[x], reason)
     shape = (1,) * (out.ndim - len(tensor.shape)) + tensor.shape
     if tensor.role == "constant":
-        equations += _pin(out[np.broadcast_to(_nonzero(tensor).reshape(shape), out.shape)], f"constant {b} is added")
+        equations += _pin(
+            out[np.broadcast_to(_nonzero(tensor).reshape(shape), out.shape)], f"constant {b} is added"
+        )
         return Implication(tuple(equations))
     home = np.broadcast_to(np.arange(tensor.size).reshape(shape), out.shape).ravel()
     first = np.unique(home, return_index=True)[1]
@@ -225,8 +232,7 @@ def exact_degree(function: Activation) -> Fraction | None:
     >>> exact_degree(Activation.parse("relu"))
     Fraction(1, 1)
     """
-    degree = function.degree if function.homogeneous else None
-    return Fraction(int(degree.p), int(degree.q)) if isinstance(degree, sympy.Rational) else None
+    return rational(function.degree) if function.homogeneous else None
 
 
 def _prelu(op: Operation, tensors: Tensors, scales: Scales) -> Implication:
@@ -323,12 +329,8 @@ def _example_identity(rng: np.random.Generator) -> tuple[Operation, dict[str, Te
 
 RULES: Mapping[str, ScalingRule] = MappingProxyType(
     {
-        "linear": ScalingRule(
-            "s_out[i] = s_W[i,j] + s_in[j]", _linear, _evaluate_linear, _example_linear
-        ),
-        "bias": ScalingRule(
-            "s_out = s_in = s_b", _bias, lambda op, v: v[0] + v[1], _example_bias
-        ),
+        "linear": ScalingRule("s_out[i] = s_W[i,j] + s_in[j]", _linear, _evaluate_linear, _example_linear),
+        "bias": ScalingRule("s_out = s_in = s_b", _bias, lambda op, v: v[0] + v[1], _example_bias),
         "add": ScalingRule(
             "s_out = s_1 = s_2 = …",
             _add,

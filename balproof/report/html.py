@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, Protocol, TypedDict
@@ -9,7 +10,6 @@ from typing import Any, NotRequired, Protocol, TypedDict
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from balproof import __version__
 from balproof.report.formulas import as_html
 from balproof.report.plots import convergence_figure, imbalance_figure
 from balproof.verdict import Verdict
@@ -108,7 +108,7 @@ def render_report(
     return (
         environment.get_template("verify.html.j2")
         .render(
-            version=__version__,
+            version=importlib.metadata.version("balproof"),
             claims=claims,
             groups=[g for g in groups if g["claims"]],
             counts=_counts(claims),

@@ -160,7 +160,7 @@ def _render(figure: Any, kind: str, salt: str, background: str) -> bytes:
     import matplotlib as mpl
 
     stream = io.BytesIO()
-    settings = {"svg.hashsalt": salt, "svg.fonttype": "none", "font.family": ["DejaVu Sans"]}
+    settings: dict[Any, Any] = {"svg.hashsalt": salt, "svg.fonttype": "none", "font.family": ["DejaVu Sans"]}
     if kind == "svg":  # nothing in it depends on the day or the version
         extra: dict[str, Any] = {"metadata": dict.fromkeys(("Date", "Creator", "Format", "Type"))}
     else:

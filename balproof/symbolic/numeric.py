@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 
 import numpy as np
 import sympy
@@ -36,6 +37,15 @@ _RELATIONS: Mapping[type, Callable[[Array, Array], NDArray[np.bool_]]] = {
     sympy.Eq: np.equal,
     sympy.Ne: np.not_equal,
 }
+
+
+def rational(expr: sympy.Expr | None) -> Fraction | None:
+    """A rational number as a fraction; None for anything else.
+
+    >>> rational(sympy.Rational(3, 4)), rational(sympy.sqrt(2))
+    (Fraction(3, 4), None)
+    """
+    return Fraction(int(expr.p), int(expr.q)) if expr is not None and expr.is_Rational else None
 
 
 def _condition(condition: sympy.Basic, values: Mapping[sympy.Symbol, Array]) -> NDArray[np.bool_]:

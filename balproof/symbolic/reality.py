@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 
@@ -50,7 +50,7 @@ def _where(variable: sympy.Symbol, x: Fraction, values: Mapping[sympy.Symbol, Fr
 
 
 @contextmanager
-def analysed(text: str) -> Iterator[None]:
+def analysed(text: str) -> Generator[None]:
     """What SymPy raises on a formula that it cannot take apart becomes an ExpressionError.
 
     SymPy compares infinities and complex numbers inside Max and conditions, and then raises TypeError or

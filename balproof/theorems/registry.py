@@ -71,7 +71,8 @@ class Findings:
 class ClaimFunction(Protocol):
     """A function that checks a claim and carries its statement."""
 
-    claim: Claim
+    @property
+    def claim(self) -> Claim: ...
 
     def __call__(self) -> Findings: ...
 

@@ -121,7 +121,9 @@ def test_apply_adjoint_rows_and_matrix_say_the_same(name: str) -> None:
     assert np.dot(manifold.adjoint(m), h) == pytest.approx(pairing, rel=1e-12, abs=1e-12)
     rows = [sum(float(c) * h[k] for k, c in form) for _, _, form in manifold.rows()]
     np.testing.assert_allclose(rows, flat, atol=1e-12)
-    assert manifold.free_scales == (np.linalg.matrix_rank(manifold.matrix().toarray()) if manifold.count else 0)
+    assert manifold.free_scales == (
+        np.linalg.matrix_rank(manifold.matrix().toarray()) if manifold.count else 0
+    )
 
 
 def recurrent(seed: int = 0, n: int = 4, **extra: Any) -> Network:

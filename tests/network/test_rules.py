@@ -68,7 +68,13 @@ def test_unknown_operations_pin_all_their_operands() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("relu", Fraction(1)), ("Max(x,0)**2", Fraction(2)), ("sign", Fraction(0)), ("tanh", None), ("abs(x)**sqrt(2)", None)],
+    [
+        ("relu", Fraction(1)),
+        ("Max(x,0)**2", Fraction(2)),
+        ("sign", Fraction(0)),
+        ("tanh", None),
+        ("abs(x)**sqrt(2)", None),
+    ],
 )
 def test_only_rational_degrees_scale(text: str, expected: Fraction | None) -> None:
     assert rules.exact_degree(Activation.parse(text)) == expected

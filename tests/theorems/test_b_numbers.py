@@ -75,7 +75,9 @@ def test_first_formula_at_degree_two():
     )
 
 
-@pytest.mark.parametrize(("sizes", "cover", "expected"), [((1, 2, 2, 1), 2, (2, 4)), ((1, 2, 2, 2, 1), 4, (4, 6))])
+@pytest.mark.parametrize(
+    ("sizes", "cover", "expected"), [((1, 2, 2, 1), 2, (2, 4)), ((1, 2, 2, 2, 1), 4, (4, 6))]
+)
 def test_ranks_of_covers(sizes, cover, expected):
     # Paths and A by plain loops, ranks in floating point.
     edges = [(k, i, j) for k in range(len(sizes) - 1) for i in range(sizes[k]) for j in range(sizes[k + 1])]
