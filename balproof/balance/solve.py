@@ -13,6 +13,7 @@ import numpy as np
 from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
 from balproof.balance.convex import solve_convex
 from balproof.balance.descent import Schedule, stochastic
+from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
@@ -109,8 +110,7 @@ def solve(
     problem = BalanceProblem.build(network, costs)
     answer = existence(problem)
     state = _minimise(problem, method, schedule, seed, answer.attained is not False, progress)
-    after = problem.manifold.rescale(state.h)
-    final = BalanceProblem.build(dataclasses.replace(problem.manifold, network=after), problem.costs)
+    final = problem.rescaled(state.h)
     zero = np.zeros(problem.count)
     imbalance = final.imbalance(zero)
     witness = _witness(problem, answer)
@@ -123,7 +123,7 @@ def solve(
     return Solution(
         status=status,
         regularizer=problem.costs.name,
-        network=after,
+        network=final.manifold.network,
         h=state.h,
         scales=problem.manifold.names,
         cost_before=problem.cost(zero),
@@ -185,14 +185,18 @@ def _minimise(
 def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
     """The strongest certificate of the weights that ``problem`` holds.
 
-    Exact rationals where the exponents are integers and the network is not large, otherwise bounded
-    doubles.
+    The gap in exact rationals where the exponents are integers and the network is not large, otherwise in
+    bounded doubles; with a bound on the distance of the log-scales to the optimum where the box test
+    gives one.
     """
-    if len(problem.weights) <= _EXACT_CERTIFICATE:
-        found = certify_gap(problem, "rational")
-        if isinstance(found, GapCertificate):
-            return found
-    return certify_gap(problem, "double")
+    small = len(problem.weights) <= _EXACT_CERTIFICATE
+    found = certify_gap(problem, "rational") if small else NoCertificate("large")
+    if isinstance(found, NoCertificate):
+        found = certify_gap(problem, "double")
+    if isinstance(found, NoCertificate):
+        return found
+    radius = state_radius(problem)
+    return found if isinstance(radius, NoCertificate) else dataclasses.replace(found, radius=radius)
 
 
 def _witness(problem: BalanceProblem, answer: Existence) -> dict[str, str] | None:

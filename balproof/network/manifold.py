@@ -146,6 +146,21 @@ class Manifold:
         total.eliminate_zeros()
         return total
 
+    @cached_property
+    def dead_units(self) -> tuple[str, ...]:
+        """The names of the scales that have nonzero weights on one side only, or on none.
+
+        Scales of degree ≤ 0 are not among them: theirs lie on one side by nature.
+        """
+        values = [np.asarray(self.network.tensors[b.name].value) for b in self.blocks]
+        nonzero = np.concatenate(
+            [np.asarray(v != 0, dtype=bool).ravel() for v in values] or [np.zeros(0, bool)]
+        )
+        everything = self.matrix()
+        whole = np.logical_and(*column_signs(everything))
+        alive = np.logical_and(*column_signs(sparse.csr_array(everything[np.flatnonzero(nonzero)])))
+        return tuple(self.names[k] for k in np.flatnonzero(whole & ~alive))
+
     def rank(self, support: Mapping[str, Array] | None = None) -> int:
         """The exact rank of A, on all entries or on those where ``support`` is true."""
         seen: set[Form] = set()
@@ -168,6 +183,15 @@ class Manifold:
         return self.network.with_parameters(
             {name: self.network.numbers(name) * np.exp(log) for name, log in self.apply(h).items()}
         )
+
+
+def column_signs(a: sparse.csr_array) -> tuple[Array, Array]:
+    """Per column of A: has it a positive entry (weights in), has it a negative one (weights out)."""
+    coo = a.tocoo()
+    up, down = np.zeros(a.shape[1], bool), np.zeros(a.shape[1], bool)
+    up[coo.coords[1][coo.data > 0]] = True
+    down[coo.coords[1][coo.data < 0]] = True
+    return up, down
 
 
 def _spanning_entries(keep: Array) -> Iterable[int]:

@@ -1,0 +1,82 @@
+"""The command line: commands to calls below. No mathematics happens here.
+
+Exit codes: 0 all as claimed; 1 the answer is no; 2 the request or the input is wrong (one line).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from balproof.cli.check import check
+from balproof.cli.derive import derive
+from balproof.cli.inspect import inspect
+from balproof.cli.output import out
+from balproof.cli.solve import solve
+from balproof.cli.verify import verify
+from balproof.errors import BalproofError
+
+app = typer.Typer(
+    add_completion=False,
+    help="Verify synaptic balance: derive it, solve it, certify it, and check other people's work.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for command in (verify, derive, inspect, solve, check):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+) -> None:
+    if version:
+        from balproof import __version__
+
+        out.print(f"balproof {__version__}")
+    elif context.invoked_subcommand is None:
+        out.print(context.get_help(), markup=False)
+
+
+def main() -> None:
+    """Run a command; every failure is one line on standard error and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except BalproofError as error:
+        _fail(str(error))
+    except typer.TyperException as error:
+        _fail(_usage(error))
+    except (typer.Abort, KeyboardInterrupt):
+        _fail("stopped")
+    except BrokenPipeError:  # the reader of a pipe has gone, with all that it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except MemoryError:
+        _fail("not enough memory: give a smaller model")
+    except RecursionError:
+        _fail("the input is nested too deeply: simplify it")
+    except Exception as fault:  # a fault of ours must not look like an answer, which exit code 1 would
+        if os.environ.get("BALPROOF_TRACEBACK"):
+            raise
+        what = " ".join(f"{type(fault).__name__}: {fault}".split())
+        _fail(f"internal fault ({what[:200]}): please report it with what BALPROOF_TRACEBACK=1 shows")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(error: Any) -> str:
+    """A wrong option in one line, and where to look."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "balproof"
+    text = " ".join(str(getattr(error, "format_message", lambda: str(error))()).split()).rstrip(".")
+    return f"{text}: see {path} --help"
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"balproof: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,67 @@
+"""``balproof check``: audit what another program made of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from balproof.cli.output import (
+    ROWS,
+    JsonOption,
+    NoBiasCost,
+    Specs,
+    emit,
+    number,
+    out,
+    progress,
+    require_outputs,
+)
+
+if TYPE_CHECKING:
+    from balproof.crosscheck.audit import Audit
+
+
+def check(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="the original model")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="what another program made of it")],
+    regularizer: Specs = None,
+    no_bias_cost: NoBiasCost = False,
+    json_: JsonOption = None,
+) -> int:
+    """Audit AFTER: a rescaling of BEFORE, the same function, balanced, optimal, and if not, why?
+
+    Exits with 1 where AFTER is not a balanced rescaling of BEFORE.
+
+    Example: balproof check tests/data/digits.onnx balanced.onnx --regularizer l2
+    """
+    from balproof.balance.problem import Costs
+    from balproof.crosscheck.audit import check as run
+    from balproof.importers import load
+
+    require_outputs((json_,), (before, after))
+    costs = Costs.parse(regularizer or "l2", bias_cost=not no_bias_cost)
+    with progress("checking"):
+        audit = run(load(before), load(after, finite=False), costs)
+    if not emit(audit.as_json(), json_):
+        _print(audit)
+    return 0 if audit.ok else 1
+
+
+def _print(audit: Audit) -> None:
+    def say(word: bool) -> str:
+        return "yes" if word else "NO"
+
+    out.print(f"a rescaling of BEFORE  {say(audit.same_orbit)}")
+    out.print(f"outputs differ by      {number(audit.function_error)} of the largest output")
+    out.print(f"balanced               {say(audit.balanced)}, imbalance {number(audit.imbalance)}")
+    out.print(f"above the optimum by   at most {number(audit.optimality_gap)}, relatively")
+    for fault in audit.faults[:ROWS]:
+        size = "" if fault.size is None else f"  ({fault.size:.3g})"
+        out.print(f"  {fault.kind}: {fault.where}{size}", markup=False)
+    if len(audit.faults) > ROWS:
+        out.print(f"  … and {len(audit.faults) - ROWS} more (--json has all)")
+    for note in audit.notes:
+        out.print(note, markup=False)
+    out.print("ok" if audit.ok else "not ok")

@@ -1,0 +1,70 @@
+"""``balproof inspect``: which units can scale, which cannot and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from balproof.cli.output import (
+    ROWS,
+    JsonOption,
+    Model,
+    emit,
+    out,
+    print_table,
+    progress,
+    require_outputs,
+    some,
+)
+
+if TYPE_CHECKING:
+    from balproof.network.manifold import Unit
+
+
+def inspect(model: Model, json_: JsonOption = None) -> int:
+    """Say which units can scale, which cannot and why.
+
+    Example: balproof inspect tests/data/digits.onnx
+    """
+    from balproof.importers import load
+    from balproof.network.manifold import infer
+
+    require_outputs((json_,), (model,))
+    with progress("reading"):
+        network = load(model)
+        manifold = infer(network)
+        dead = manifold.dead_units
+        data = {
+            "parameters": sum(t.size for t in network.parameters),
+            "free_scales": manifold.free_scales,
+            "invariants": manifold.invariants(),
+            "units": [u.as_json() for u in manifold.units],
+            "dead_units": list(dead),
+        }
+    if emit(data, json_):
+        return 0
+    rows = _rows(manifold.units)
+    print_table(("units", "count", "degree", "free", "why"), rows[:ROWS], right=("count",))
+    if len(rows) > ROWS:
+        out.print(f"… and {len(rows) - ROWS} more rows (--json has all)")
+    counts = f"{data['parameters']} parameters, {data['free_scales']} free scales"
+    out.print(f"\n{counts}, {data['invariants']} invariants")
+    if dead:
+        out.print(f"dead units, in or out all 0: {some(dead)}", markup=False)
+    return 0
+
+
+def _rows(units: Sequence[Unit]) -> list[tuple[str, str, str, str, str]]:
+    """Consecutive units of one layer that agree in all else, as one row."""
+    rows: list[tuple[list[str], tuple[str, str, str]]] = []
+    for u in units:
+        facts = ("–" if u.degree is None else str(u.degree), "yes" if u.free else "no", u.why)
+        stem = u.name.rsplit("[", 1)[0]
+        if rows and rows[-1][1] == facts and rows[-1][0][0].rsplit("[", 1)[0] == stem:
+            rows[-1][0].append(u.name)
+        else:
+            rows.append(([u.name], facts))
+    return [
+        (names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}", str(len(names)), *facts)
+        for names, facts in rows
+    ]

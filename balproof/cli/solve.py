@@ -1,0 +1,142 @@
+"""``balproof solve``: the balanced state of a model, written back and certified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import numpy as np
+import typer
+from rich.markup import escape
+
+from balproof.cli.output import (
+    JsonOption,
+    Model,
+    NoBiasCost,
+    Specs,
+    emit,
+    out,
+    progress,
+    require_outputs,
+    some,
+)
+from balproof.errors import RequestError
+
+if TYPE_CHECKING:
+    from balproof.balance.problem import Costs
+    from balproof.balance.solve import Solution
+
+
+def solve(
+    model: Model,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="OUT", help="write the balanced model, in the form of MODEL"),
+    ] = None,
+    regularizer: Specs = None,
+    no_bias_cost: NoBiasCost = False,
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, multilevel, newton, stochastic or cvxpy")
+    ] = "auto",
+    schedule: Annotated[
+        str, typer.Option(metavar="NAME", help="for stochastic: random, cyclic, reshuffled or greedy")
+    ] = "random",
+    seed: Annotated[int, typer.Option(metavar="N", help="for stochastic")] = 0,
+    certify: Annotated[
+        bool, typer.Option("--certify", help="bound the distance to the optimum rigorously")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="draw cost and imbalance before and after (.svg or .png)"),
+    ] = None,
+    json_: JsonOption = None,
+) -> int:
+    """Find the balanced state: the rescaling of least cost.
+
+    Exits with 1 where the optimum is not attained or was not reached.
+
+    Example: balproof solve tests/data/digits.onnx --regularizer l2 --certify -o balanced.onnx
+    """
+    from balproof.balance.problem import Costs
+    from balproof.balance.solve import Method
+    from balproof.balance.solve import solve as run
+    from balproof.importers import load, save
+    from balproof.report.plots import check_plot_path
+
+    require_outputs((output, json_, plot), (model,))
+    if plot is not None:
+        check_plot_path(plot)
+    if output is not None and output.suffix.lower() != model.suffix.lower():
+        raise RequestError(f"{output} has another suffix than {model}", f"write to a file in {model.suffix}")
+    if seed < 0:
+        raise RequestError(f"seed {seed} is negative", "give a whole number from 0")
+    costs = Costs.parse(regularizer or "l2", bias_cost=not no_bias_cost)
+    with progress("solving") as tell:
+        found = run(
+            load(model),
+            costs,
+            method=cast("Method", method),
+            schedule=cast("Any", schedule),
+            seed=seed,
+            certify=certify,
+            progress=tell,
+        )
+    data = found.as_json()
+    if output is not None:
+        save(found.network, output)
+        data["written"] = _written(output, costs)
+    if plot is not None:
+        _plot(found, model, costs, plot)
+    if not emit(data, json_):
+        _print(found, data)
+    return 0 if found.status == "balanced" else 1
+
+
+def _written(path: Path, costs: Costs) -> dict[str, Any]:
+    """What the file holds: its weights are rounded to their type, and so is their balance."""
+    from balproof.balance.problem import BalanceProblem
+    from balproof.importers import load
+
+    network = load(path)
+    problem = BalanceProblem.build(network, costs)
+    return {
+        "path": str(path),
+        "dtypes": sorted({t.dtype for t in network.parameters}),
+        "imbalance": problem.imbalance(np.zeros(problem.count)),
+    }
+
+
+def _plot(found: Solution, model: Path, costs: Costs, path: Path) -> None:
+    from balproof.balance.problem import BalanceProblem
+    from balproof.importers import load
+    from balproof.report.plots import save_plot
+
+    problems = [BalanceProblem.build(network, costs) for network in (load(model), found.network)]
+    imbalances = [p.imbalances(np.zeros(p.count))[p.active].tolist() for p in problems]
+    save_plot(path, found.history, min(found.cost_after, *found.history), *imbalances)
+
+
+def _print(found: Solution, data: dict[str, Any]) -> None:
+    out.print(f"{found.status} under {escape(found.regularizer)} by {escape(found.method)}")
+    out.print(f"cost       {found.cost_before:.10g} → {found.cost_after:.10g}")
+    out.print(f"imbalance  {found.imbalance_before:.3g} → {found.imbalance:.3g}")
+    out.print(f"passes     {found.passes:.1f} in {found.seconds:.2f} s")
+    if found.certificate is not None:
+        c = found.certificate
+        how = "exact rationals" if c.bits is None else f"{c.bits} bits"
+        out.print(f"certified  at most {c.gap:.2g} above the optimum, relatively ({c.kind}, {how})")
+        if c.radius is not None:
+            out.print(f"           log-scales within {c.radius:.2g} of the only balanced state")
+    elif found.no_certificate != "not requested":
+        out.print(f"no certificate: {escape(str(found.no_certificate))}")
+    if found.dead_units:
+        out.print("dead units, left alone: " + escape(some(found.dead_units)))
+    if found.left_out:
+        out.print("scales of degree ≤ 0, left out: " + escape(some(found.left_out)))
+    if found.witness:
+        moves = some([f"{k}: {v}" for k, v in found.witness.items()])
+        out.print(f"the optimum is not attained: the cost falls for ever along h = ({escape(moves)})")
+    if "written" in data:
+        w = data["written"]
+        rounded = f"rounded to {', '.join(w['dtypes'])}: imbalance {w['imbalance']:.3g}"
+        out.print(f"written    {escape(w['path'])}, {rounded}")
