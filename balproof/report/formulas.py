@@ -160,7 +160,7 @@ def _command(name: str, tokens: list[str]) -> str:
 
 _SCRIPT = re.compile(
     # One letter that does not end a Latin word (so that file_name stays), or a closing bracket.
-    r"(?P<base>(?<![A-Za-z_])[A-Za-zΑ-Ωα-ωℓ∇∂∑∏][\u0300-\u036f]?[′*]?|[)\]}|‖]|(?<![A-Za-z_])\d+(?=\^))"
+    r"(?P<base>(?:(?<![A-Za-z_])[A-Za-z]|[Α-Ωα-ωℓ∇∂∑∏])[\u0300-\u036f]?[′*]?|[)\]}|‖]|(?<![A-Za-z_])\d+(?=\^))"
     r"(?P<mark>[_^])(?P<arg>\{(?:[^{}]|\{[^{}]*\})*\}|\([^()]*\)|[A-Za-zα-ω0-9]+|[¼½¾])"
 )
 _FORMULA = re.compile(r"\$([^$]+)\$")

@@ -70,7 +70,8 @@ def _bilu_queries() -> list[list[sympy.Basic]]:
         [sympy.Eq(fx, _T * minus), sympy.Ne(fx, bilu(-_T, -minus, one))],
         [sympy.Eq(fx, 2 * fx), sympy.Ne(fx, 0)],
     ]
-    back = [[sympy.Ne(bilu(_L * x, _A, _B), _L * bilu(x, _A, _B), evaluate=False)] for x in (_T, -_T)]
+    right = sympy.Symbol("x0", nonnegative=True)
+    back = [[sympy.Ne(bilu(_L * x, _A, _B), _L * bilu(x, _A, _B), evaluate=False)] for x in (right, -_T)]
     return [*forward, *back]
 
 
@@ -97,11 +98,11 @@ def discrete(x: sympy.Expr) -> sympy.Expr:
 
 
 def _only_doubling() -> bool:
+    """At x = 2^k for every real k, that is, at every x > 0; and f(x)/x is 2 at 1 and 3 at 2^¼."""
     at = sympy.Integer(2) ** sympy.Rational(1, 4)
-    log2 = sympy.Symbol("k", real=True)  # x = 2^k
-    angle = sympy.sin(2 * sympy.pi * (log2 + 1)) - sympy.sin(2 * sympy.pi * log2)
-    doubles = sympy.expand_trig(sympy.expand(angle)).equals(0)
-    return bool(doubles) and discrete(sympy.S.One) == 2 and sympy.simplify(discrete(at) / at) == 3
+    x = 2 ** sympy.Symbol("k", real=True)
+    doubles = sympy.expand(sympy.expand_log(discrete(2 * x) - 2 * discrete(x), force=True))
+    return vanishes(doubles) and discrete(sympy.S.One) == 2 and sympy.simplify(discrete(at) / at) == 3
 
 
 @claim(
@@ -148,7 +149,7 @@ def homogeneous_iff_bilu() -> Findings:
             twin(
                 "for all λ > 0 (λ = 2 only)",
                 _only_doubling(),
-                "f(x) = x·(2 + sin(2π·log₂|x|)) has f(2x) = 2f(x), yet f(1) = 2·1 and f(2^¼) = 3·2^¼",
+                "f(0) = 0, f(x) = x·(2 + sin(2π·log₂|x|)) has f(2x) = 2f(x), yet f(1) = 2 and f(2^¼)/2^¼ = 3",
             ),
             twin(
                 "for x < 0 as well",
@@ -196,17 +197,26 @@ def _continuity() -> bool:
     """One-sided limits at 0: 0 for c > 0, C and D for c = 0, and not finite for c < 0."""
     positive, negative, zero = _EXPONENTS
 
-    def limits(c: sympy.Expr) -> list[sympy.Expr]:
-        f = (bipu(_T, _C, _D, c, _Z), bipu(-_T, _C, _D, c, _Z))
+    def limits(c: sympy.Expr, C: sympy.Expr = _C, D: sympy.Expr = _D) -> list[sympy.Expr]:
+        f = (bipu(_T, C, D, c, _Z), bipu(-_T, C, D, c, _Z))
         return [sympy.limit(g, _T, 0, "+") for g in f]
 
-    unbounded = sympy.limit(_T**negative, _T, 0, "+") is sympy.oo
+    unbounded = limits(negative, sympy.S.One, sympy.S.One) == [sympy.oo, sympy.oo]
     return limits(positive) == [0, 0] and limits(zero) == [_C, _D] and unbounded
 
 
+def _multiplier_is_smooth() -> bool:
+    """G(λμ) = G(λ)G(μ), G > 0 continuous: G(λ)·∫₁²G = ∫₁²G(λμ)dμ is (1/λ)∫G over [λ, 2λ], so G has a
+    derivative."""
+    G, s = sympy.Function("G"), sympy.Symbol("s", positive=True)
+    mean = sympy.Integral(G(_L * _M), (_M, 1, 2)).transform(_L * _M, (s, s))
+    moving = sympy.Integral(G(s), (s, _L, 2 * _L)) / _L
+    slope = (2 * G(2 * _L) - G(_L)) / _L - moving / _L
+    return sympy.simplify(mean - moving) == 0 and sympy.simplify(sympy.diff(moving, _L) - slope) == 0
+
+
 def _multiplier_is_power() -> bool:
-    """G(λμ) = G(λ)G(μ) with G differentiable: λG′ = cG with c = G′(1), so G·λ^{−c} is constant, and 1 at
-    1."""
+    """Then λG′ = cG with c = G′(1), so G·λ^{−c} is constant, and 1 at 1."""
     G, c = sympy.Function("G"), sympy.Symbol("c", real=True)
     at_one = sympy.Subs(sympy.Derivative(G(_M), _M), _M, 1)
     relation = sympy.diff(G(_L * _M) - G(_L) * G(_M), _M).subs(_M, 1).doit().subs(at_one, c)
@@ -231,7 +241,10 @@ def _bipu_queries() -> list[list[sympy.Basic]]:
     back = [
         [sympy.Eq(plt, pl * pt), sympy.Ne(form(plt, s, _C, _D), pl * form(pt, s, _C, _D))] for s in (1, -1)
     ]
-    return [*forward, *back]
+    # G(1) = 1, so G(λ)G(1/λ) = 1, and G(λ) = G(√λ)²: G > 0. Continuity at 1 carries over: |G(λμ) − G(λ)|
+    # is G(λ)|G(μ) − 1|.
+    g, root, inverse = sympy.symbols("g root inverse", real=True)
+    return [*forward, *back, [sympy.Eq(g, root**2), sympy.Eq(g * inverse, 1), sympy.Le(g, 0)]]
 
 
 def printed_power_fails() -> bool:
@@ -252,12 +265,12 @@ def printed_power_fails() -> bool:
         "$\\lambda>0$ and $x$ if and only if $f(x)=Cx^c$ for $x>0$, $f(x)=D|x|^c$ for $x<0$, and $f(0)=0$ "
         "unless $c=0$ (then $f(0)$ is free); $C=f(1)$, $D=f(-1)$. It is continuous at 0 iff $c>0$, or $c=0$ "
         "and $C=D=f(0)$, or $f\\equiv 0$. If $f(\\lambda x)=G(\\lambda)f(x)$ for all $\\lambda>0$ and $x$, "
-        "and $f$ is differentiable at some $x_0\\neq 0$ with $f(x_0)\\ne 0$, then $G(\\lambda)=\\lambda^c$ "
+        "and $f$ is continuous at some $x_0\\neq 0$ with $f(x_0)\\ne 0$, then $G(\\lambda)=\\lambda^c$ "
         "for some $c$.",
         (
             "the equation holds for every real λ > 0 and every real x",
             (
-                "for G: f is differentiable at a point x₀ ≠ 0 where it is not 0 (measurable would do, by "
+                "for G: f is continuous at a point x₀ ≠ 0 where it is not 0 (measurable would do, by "
                 "Cauchy's equation; that is not shown here)"
             ),
         ),
@@ -265,7 +278,8 @@ def printed_power_fails() -> bool:
     )
 )
 def power_iff_bipu() -> Findings:
-    """As for degree 1, with λ^c in place of λ; G is multiplicative, and λG′(λ) = G′(1)·G(λ)."""
+    """As for degree 1, with λ^c in place of λ; G is multiplicative, smooth as its own mean, and λG′(λ) =
+    G′(1)·G(λ)."""
     return Findings(
         printed_false(
             printed_power_fails(),
@@ -277,14 +291,21 @@ def power_iff_bipu() -> Findings:
                 "sympy",
                 "⇒ the hypothesis at (t, 1), (t, −1), (2, 0) for c > 0, c < 0, c = 0, with 2^c = 1 only for "
                 "c = 0; ⇐ by substitution for x > 0, x < 0, x = 0; one-sided limits at 0 for the three "
-                "signs of c; G(λμ) = G(λ)G(μ) differentiated at μ = 1, and (G·λ^{−c})′ = 0",
+                "signs of c; G(λμ) = G(λ)G(μ) integrated over μ in [1, 2], so that G has a derivative, then "
+                "differentiated at μ = 1, and (G·λ^{−c})′ = 0",
                 Verdict.proved,
-                lambda: _power_is_bipu() and _bipu_is_power() and _continuity() and _multiplier_is_power(),
+                lambda: (
+                    _power_is_bipu()
+                    and _bipu_is_power()
+                    and _continuity()
+                    and _multiplier_is_smooth()
+                    and _multiplier_is_power()
+                ),
             ),
             by_z3(
                 "lemma proved: the equivalence, with λ ↦ λ^c replaced by any positive multiplicative "
-                "function P (P(λt) = P(λ)P(t); f(0) = 0 where P(2) ≠ 1); this leaves continuity and G to "
-                "SymPy",
+                "function P (P(λt) = P(λ)P(t); f(0) = 0 where P(2) ≠ 1); and G > 0, as G(λ) = G(√λ)² and "
+                "G(λ)G(1/λ) = 1",
                 Verdict.certified,
                 _bipu_queries(),
             ),
@@ -300,7 +321,8 @@ def power_iff_bipu() -> Findings:
             twin(
                 "for all λ > 0 (λ = 2 only)",
                 _only_doubling(),
-                "x·(2 + sin(2π·log₂ x)) has f(2x) = 2f(x), yet f(1) = 2 and f(2^¼)/2^¼ = 3",
+                "c = 1: f(x) = x·(2 + sin(2π·log₂ x)) for x > 0, 0 elsewhere, has f(2x) = 2f(x), yet f(1) = "
+                "2 and f(2^¼)/2^¼ = 3",
             ),
             twin(
                 "c ≠ 0 for f(0) = 0",
@@ -313,12 +335,27 @@ def power_iff_bipu() -> Findings:
                 "f = sign has degree 0 and jumps from −1 to 1",
             ),
             twin(
+                "f(0) = C for continuity at c = 0",
+                all(_one_but_at_zero(k * x) == _one_but_at_zero(x) for k in (2, 5) for x in (-1, 0, 3))
+                and _one_but_at_zero(0) != 1,
+                "f = 1 off 0 with f(0) = 7 has degree 0 and C = D, and is not continuous at 0",
+            ),
+            twin(
+                "c ≥ 0 for continuity",
+                bipu(sympy.Rational(1, 10**6), *map(sympy.Integer, (1, 1, -1, 0))) == 10**6,
+                "c = −1: f(x) = 1/|x|, f(0) = 0 has degree −1 and is 10⁶ at 10⁻⁶",
+            ),
+            twin(
                 "f(x₀) ≠ 0, for G",
                 all((k + 1) * 0 == 0 for k in (1, 2, 3)) and (1 + 1) != 1,
                 "f ≡ 0 has f(λx) = G(λ)f(x) with G(λ) = λ + 1, and G(1) = 2 is no power of 1",
             ),
         ),
     )
+
+
+def _one_but_at_zero(x: int) -> int:
+    return 7 if x == 0 else 1
 
 
 def _sign_plus(at_zero: int, x: int) -> int:

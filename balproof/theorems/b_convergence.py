@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 import sympy
@@ -15,7 +16,7 @@ from balproof.balance.existence import is_direction
 from balproof.balance.problem import BalanceProblem
 from balproof.network.evaluate import evaluate
 from balproof.network.graph import Network
-from balproof.theorems.b_convex import bridge_direction
+from balproof.theorems.b_convex import bound_query, bridge_direction
 from balproof.theorems.b_lemmas import PAPER, by_z3, near, positive_beyond, twin, vanishes
 from balproof.theorems.b_optimal_scale import cost, gain, optimal
 from balproof.theorems.b_order import shrinking_fails
@@ -56,16 +57,20 @@ def _above_parabola() -> bool:
     return positive_beyond(sympy.simplify(right), v, 3) and factors
 
 
+def omega(a: sympy.Expr, log_scale: sympy.Expr) -> sympy.Expr:
+    """The cost of a weight at its log-scale."""
+    return a * sympy.exp(_P * log_scale)
+
+
 def _gradient() -> bool:
     """F = Σ a_e exp(p(x_e + A_e t)) has derivative p·Σ A_e ω_e along one scale, and second derivative p²·Σ
     A_e² ω_e."""
     a, x, A = (sympy.IndexedBase(name) for name in ("a", "x", "A"))
     t = sympy.Symbol("t", real=True)
-    omega = a[_E] * sympy.exp(_P * (x[_E] + A[_E] * t))
-    first = sympy.diff(sympy.Sum(omega, (_E, 1, _M)), t) - _P * sympy.Sum(A[_E] * omega, (_E, 1, _M))
-    second = sympy.diff(sympy.Sum(omega, (_E, 1, _M)), t, 2) - _P**2 * sympy.Sum(
-        A[_E] ** 2 * omega, (_E, 1, _M)
-    )
+    term = omega(a[_E], x[_E] + A[_E] * t)
+    F = sympy.Sum(term, (_E, 1, _M))
+    first = sympy.diff(F, t) - _P * sympy.Sum(A[_E] * term, (_E, 1, _M))
+    second = sympy.diff(F, t, 2) - _P**2 * sympy.Sum(A[_E] ** 2 * term, (_E, 1, _M))
     return all(sympy.simplify(e) == 0 for e in (first, second))
 
 
@@ -73,10 +78,9 @@ def _bregman() -> bool:
     """ω e^u − ω − ωu, summed, is F(h′) − F(h) − ⟨∇F(h), h′ − h⟩ with u = pA(h′ − h): 0 or more, term by
     term."""
     a, L, D = sympy.symbols("a L D", real=True)
-    omega = a * sympy.exp(_P * L)
-    u = _P * D
-    difference = a * sympy.exp(_P * (L + D)) - omega - _P * omega * D
-    return vanishes(difference - omega * (sympy.exp(u) - 1 - u))
+    here, u = omega(a, L), _P * D
+    difference = omega(a, L + D) - here - _P * here * D
+    return vanishes(difference - here * (sympy.exp(u) - 1 - u))
 
 
 def _step_lemmas() -> bool:
@@ -90,15 +94,11 @@ def _step_lemmas() -> bool:
 
 def _bound_queries() -> list[list[sympy.Basic]]:
     """Σ z_e x_e = 0 with x ≤ U bounds x from below by −UΣz/z_e; and two balanced states coincide."""
-    z, others, U = sympy.symbols("z others U", positive=True)
-    x, rest = sympy.symbols("x rest", real=True)
-    # rest = Σ over the other weights of z·x ≤ U·others, where others is the sum of their z.
-    bound = [sympy.Eq(z * x + rest, 0), rest <= U * others, sympy.Lt(x * z, -U * (others + z))]
     m1, m2 = sympy.symbols("m1 m2", positive=True)
     x1, x2, sum_ = sympy.symbols("x1 x2 sum", real=True)
     # (φ′(x₂) − φ′(x₁))(x₂ − x₁) > 0 where φ′ is strictly increasing; the others are ≥ 0, the total is 0.
     unique = [x1 < x2, m1 < m2, sum_ >= 0, sympy.Eq((m2 - m1) * (x2 - x1) + sum_, 0)]
-    return [bound, unique]
+    return [bound_query(), unique]
 
 
 # --- instances ----------------------------------------------------------------------------------------
@@ -213,6 +213,13 @@ def _unvisited() -> tuple[bool, float]:
     return problem.scaled(run.h).tolist() == [1.0, 1.0, 16.0] and near(other, least, 1e-12), least
 
 
+def all_at_once(costs: tuple[Fraction, Fraction]) -> tuple[Fraction, Fraction]:
+    """1⇄2, |w|, with the cost of 2→1 and that of 1→2: λ₁*² and λ₂*² are their ratios, and λ₁*/λ₂* = λ₁*²."""
+    first, second = costs
+    ratio = second / first
+    return first * ratio, second / ratio
+
+
 def _no_limit() -> tuple[bool, tuple[float, float]]:
     """1⇄2→3⇄4: the part of R above its infimum 4, times the sweeps, after 200 and 400 cyclic sweeps."""
     problem = BalanceProblem.build(bridge(), "l1")
@@ -322,6 +329,11 @@ def stochastic_balancing() -> Findings:
                 shrinking_fails(),
                 "one unit, IN 1, OUT 16, scaled by exp(0.1·2^(−t)): R falls each time, the limit is not "
                 "balanced (B.favorable)",
+            ),
+            twin(
+                "one after the other",
+                all_at_once(all_at_once((Fraction(4), Fraction(1)))) == (4, 1),
+                "1⇄2 with |w| costs (4, 1), both scaled at once by their own λ*: (4, 1) → (1, 4) → (4, 1) …",
             ),
         ),
     )

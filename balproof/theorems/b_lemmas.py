@@ -139,7 +139,7 @@ def stays(expression: sympy.Expr, x: sympy.Symbol, low: Fraction, high: Fraction
     """
     if ball.enclose(expression, {x: ball.over(low, high)}) > 0:
         return True
-    if depth == 0:
-        return False
     middle = (low + high) / 2
+    if depth == 0 or not ball.enclose(expression, {x: middle}) > 0:
+        return False
     return stays(expression, x, low, middle, depth - 1) and stays(expression, x, middle, high, depth - 1)

@@ -52,6 +52,19 @@ def gain(A: sympy.Expr, B: sympy.Expr, c: sympy.Expr) -> sympy.Expr:
 # --- the optimal scale --------------------------------------------------------------------------------
 
 
+def _sums_scale() -> bool:
+    """Σ α|λw|^p = λ^p·Σ α|w|^p and Σ α|λ^{−c}w|^p = λ^{−cp}·Σ α|w|^p, for any number of weights."""
+    i, n = sympy.symbols("i n", integer=True, positive=True)
+    w, alpha = sympy.IndexedBase("w"), sympy.IndexedBase("alpha")
+
+    def total(scale: sympy.Expr) -> sympy.Expr:
+        return sympy.Sum(alpha[i] * sympy.Abs(scale * w[i]) ** _P, (i, 1, n))
+
+    scaled = total(_S) + total(_S**-_C)
+    one = total(sympy.S.One)
+    return sympy.simplify(scaled - cost(one, one, _P, _C, _S)) == 0
+
+
 def _by_convexity() -> bool:
     """In t = log λ the cost has a positive second derivative, and its first vanishes at log λ*."""
     f = cost(_A, _B, _P, _C, sympy.exp(_T))
@@ -147,6 +160,10 @@ def _one_side_missing() -> bool:
     return falls is True and rises is True
 
 
+def _only_rises(c: sympy.Expr) -> bool:
+    return sympy.diff(cost(_A, _B, _P, c, _S), _S).is_positive is True
+
+
 def _loop_counted() -> tuple[bool, sympy.Expr, sympy.Expr]:
     """IN 1, OUT 16, self-loop 100, degree 1, p = 2: the loop cancels; counted on both sides it misleads."""
     one, sixteen, loop, p = sympy.Integer(1), sympy.Integer(16), sympy.Integer(100), sympy.Integer(2)
@@ -159,7 +176,7 @@ def _loop_counted() -> tuple[bool, sympy.Expr, sympy.Expr]:
     return bool(total[0] < total[1]) and near(ours, float(right)), right, wrong
 
 
-def _loop_of_degree_two() -> bool:
+def loop_of_degree_two() -> bool:
     """IN 1, OUT 1, self-loop 1, c = 2, p = 1: λ + λ^{−2} + λ^{−1}; the two-term λ* = 2^{1/3} is not its
     minimiser."""
     s = sympy.Symbol("s", positive=True)
@@ -199,28 +216,29 @@ def optimal_scale_lp() -> Findings:
         (
             timed(
                 "sympy",
-                "for all A, B, p, c > 0: cost(λ*e^u) − cost(λ*) = α(e^{pu}−1−pu) + β(e^{−qu}−1+qu) with pα "
+                "any numbers of weights have the cost Aλ^p + B·λ^{−cp} after scaling, and for all A, B, p, "
+                "c > 0: cost(λ*e^u) − cost(λ*) = α(e^{pu}−1−pu) + β(e^{−qu}−1+qu) with pα "
                 "= qβ, and e^x > 1 + x for x ≠ 0 (second derivatives); at λ* IN = c·OUT",
                 Verdict.proved,
-                lambda: _by_one_inequality() and _balanced_after(),
+                lambda: _sums_scale() and _by_one_inequality() and _balanced_after(),
             ),
             timed(
                 "sympy",
                 "independently: d²cost/dt² > 0 in t = log λ and dcost/dt = 0 at log λ*, hence the one "
                 "minimiser",
                 Verdict.proved,
-                lambda: _by_convexity() and _balanced_after(),
+                lambda: _sums_scale() and _by_convexity() and _balanced_after(),
             ),
             by_z3(
-                "lemma proved: for (p, c) = (1,1), (2,1), (3,1), (1,2) and all A, λ, μ > 0 with Aμ^{p(1+c)} "
-                "= cB, cost(λ) ≤ cost(μ) only at λ = μ",
+                "lemma proved: for (p, c) = (1,1), (2,1), (3,1), (1,2) and all A, λ, μ > 0 with "
+                "A·μ^{p(1+c)} = cB, cost(λ) ≤ cost(μ) only at λ = μ",
                 Verdict.certified,
                 _queries(),
             ),
             timed(
                 "exact",
-                "five rational units, degrees 1 and 2: λ* in closed form, IN = c·OUT and dearer neighbours "
-                "in fractions; the solver's step agrees to 1e-14",
+                "five rational units, degrees 1 and 2: the solver's step is λ* to 1e-14; where λ* is "
+                "rational, IN = c·OUT and dearer neighbours in fractions",
                 Verdict.certified,
                 _exact_units,
             ),
@@ -233,11 +251,11 @@ def optimal_scale_lp() -> Findings:
             ),
         ),
         (
-            twin("A > 0", _one_side_missing(), "A = 0 < B: Bλ^{−cp} falls for ever, λ* = ∞; no least point"),
+            twin("A > 0", _one_side_missing(), "A = 0 < B: B·λ^{−cp} falls for ever, λ* = ∞; no least point"),
             twin(
                 "B > 0",
                 _one_side_missing(),
-                "B = 0 < A: Aλ^p rises from 0, λ* = 0 is no scale; no least point",
+                "B = 0 < A: A·λ^p rises from 0, λ* = 0 is no scale; no least point",
             ),
             twin(
                 "A > 0 and B > 0",
@@ -252,9 +270,20 @@ def optimal_scale_lp() -> Findings:
             ),
             twin(
                 "c = 1 where there is a self-loop",
-                _loop_of_degree_two(),
+                loop_of_degree_two(),
                 "c = 2, p = 1, IN = OUT = loop = 1: the cost is λ + λ^{−2} + λ^{−1}, and its slope at "
                 "(cB/A)^{1/3} = 2^{1/3} is not 0",
+            ),
+            twin(
+                "degree c > 0",
+                all(_only_rises(c) for c in (sympy.S.Zero, -_C)),
+                "c = 0: A·λ^p + B rises for ever; c < 0: both terms do; neither has a least point",
+            ),
+            twin(
+                "one exponent",
+                excludes_zero(_first_formula_for_mixed_powers()),
+                "IN w², OUT |w|, A = B = 1, c = 1: the formula says λ* = 1 at every p, but λ = 2^{−1/3} "
+                "costs less",
             ),
         ),
     )
@@ -334,9 +363,16 @@ def _first_formula_at_degree_two() -> arb:
 
 
 def _first_formula_for_mixed_powers() -> arb:
-    """IN w², OUT |w|, A = B = 1, c = 1: 2 − min(λ² + 1/λ), with the minimum at λ = 2^{−1/3}."""
+    """IN w², OUT |w|, A = B = 1, c = 1: what λ = 2^{−1/3}, the minimum of λ² + 1/λ, gains over λ = 1."""
     best = arb(2) ** (arb(-1) / 3)
     return 2 - (best**2 + 1 / best)
+
+
+def _gain_not_reached() -> bool:
+    """With A = 0 the formula promises all of B, yet some cost is left at every λ; with B = 0 likewise."""
+    promised = gain(sympy.S.Zero, _B, sympy.S.One) == _B and gain(_A, sympy.S.Zero, sympy.S.One) == _A
+    left = cost(sympy.S.Zero, _B, _P, _C, _S), cost(_A, sympy.S.Zero, _P, _C, _S)
+    return promised and all(x.is_positive is True for x in left)
 
 
 def _first_formula_with_loop() -> bool:
@@ -399,6 +435,16 @@ def cost_reduction() -> Findings:
         ),
         (
             twin(
+                "A > 0 and B > 0",
+                _gain_not_reached(),
+                "A = 0 < B, c = 1: the formula promises B, but B·λ^{−p} > 0 is left at every λ; so for B = 0",
+            ),
+            twin(
+                "degree c > 0",
+                all(_only_rises(c) for c in (sympy.S.Zero, -_C)),
+                "c = 0 or c < 0: the cost rises with λ for ever, and there is no λ* that could gain anything",
+            ),
+            twin(
                 "degree 1, for (√A − √B)²",
                 excludes_zero(degree_two),
                 f"c = 2, A = B = 1: balancing gains 2 − 3·2^(−2/3) = {float(degree_two):.6f}, not 0",
@@ -413,6 +459,12 @@ def cost_reduction() -> Findings:
                 _first_formula_with_loop(),
                 "IN 1, OUT 16, loop 100: the cost falls by 9, from 117 to 108; with the loop in both, (√101 "
                 "− √116)² = 0.52",
+            ),
+            twin(
+                "c = 1 where there is a self-loop",
+                loop_of_degree_two(),
+                "c = 2, p = 1, IN = OUT = loop = 1: the scale that the formula rests on, 2^{1/3}, is not "
+                "where λ + λ^{−2} + λ^{−1} is least",
             ),
         ),
     )

@@ -13,7 +13,7 @@ import sympy
 from balproof.network.manifold import infer
 from balproof.symbolic import smt
 from balproof.theorems.b_lemmas import PAPER, printed_false, twin
-from balproof.theorems.instances import dense, layered, rank
+from balproof.theorems.instances import chain, dense, layered, rank
 from balproof.theorems.registry import Claim, ClaimFunction, Findings, claim
 from balproof.verdict import Evidence, Verdict, timed
 
@@ -65,6 +65,25 @@ def _annihilates(rows: Sequence[Row], A: Sequence[Sequence[Fraction]]) -> bool:
         for row in rows
         for column in zip(*A, strict=True)
     )
+
+
+def _telescopes() -> bool:
+    """Along a walk of units of degree 1 the log-scales L = h_head − h_tail add up to h_end − h_start; between
+    visible units that is 0."""
+    start, here, there = sympy.symbols("h0 h1 h2", real=True)
+    longer = (here - start) + (there - here)
+    return sympy.simplify(longer - (there - start)) == 0 and longer.subs({start: 0, there: 0}) == 0
+
+
+def _degree_two_path() -> bool:
+    """x → u → y, u of degree 2: its scaling has the log-scales (1, −2), up to sign, which add up to −1."""
+    rows = dense([form for _, _, form in infer(chain([1, 1], "Max(x,0)**2")).rows()], 1)
+    return abs(rows[0][0] + rows[1][0]) == 1
+
+
+def _unit_off_the_paths() -> tuple[int, int]:
+    """x → y beside 1⇄2: three weights, two hidden units; the rank of A, and the rank of the only path."""
+    return rank([[0, 0], [1, -1], [-1, 1]]), rank([[1, 0, 0]])
 
 
 def _criterion() -> bool:
@@ -159,7 +178,7 @@ def _by_z3() -> Evidence:
         "$\\operatorname{rank}P=m-\\operatorname{rank}A$; with every unit on an input–output path and "
         "degree 1 that is $m$ minus the number of hidden units. Covering every unit, or even every weight, "
         "is not enough.",
-        ("units of degree 1", "visible units at scale 1", "every hidden unit on an input–output path"),
+        ("every unit has degree 1", "for the count: every hidden unit is on an input–output path"),
         Verdict.certified,
     )
 )
@@ -173,6 +192,13 @@ def path_cover() -> Findings:
         printed_false(units[0] < units[1] and outside, first),
         (
             timed(
+                "sympy",
+                "lemma proved: sums along walks of any length telescope, so that PA = 0 in any network of "
+                "degree 1, and range A lies in the null space of P",
+                Verdict.certified,
+                _telescopes,
+            ),
+            timed(
                 "exact",
                 "all sets of paths of 1-2-1, 2-2-1 and 1-2-2-1, and all sets of four paths and the set of "
                 "all eight of 1-2-2-2-1: PA = 0, and P suffices (its null space lies in range A) exactly if "
@@ -185,6 +211,18 @@ def path_cover() -> Findings:
         (
             twin("the rank (cover every unit instead)", units[0] < units[1] and outside, first),
             twin("the rank (cover every weight instead)", edges[0] < edges[1], second),
+            twin(
+                "degree 1",
+                _degree_two_path(),
+                "x→u→y with u of degree 2: scaling u by e has L = (1, −2), self-consistent, with the sum −1 "
+                "on the path",
+            ),
+            twin(
+                "every hidden unit on a path, for the count",
+                _unit_off_the_paths() == (1, 1),
+                "x→y beside 1⇄2: m − rank A = 3 − 1 = 2, but m less two hidden units is 1, the rank of the "
+                "only path",
+            ),
         ),
     )
 

@@ -198,7 +198,9 @@ def scaling_preserves() -> Findings:
     """Induction over time (or the topological order): Σ_j w_ij s_i s_j^{−c}·s_j^c f_j(z_j) + s_i b_i = s_i
     z_i."""
     scaled, plain = (arb(2).tanh() / 2, arb(1).tanh())
-    blocked = infer(chain([1, 1], "tanh")).free_scales == 0
+    sigmoid = [1 / (1 + (-arb(z)).exp()) for z in (2, 1)]
+    blocked = infer(chain([1, 1], "tanh")).free_scales == infer(chain([1, 1], "sigmoid")).free_scales == 0
+    normalised = infer(chain([1, 1], "x/sqrt(x**2 + 1)")).free_scales == 0
     skip_fails, skip_pinned = _skip_fixed()
     return Findings(
         Printed(
@@ -243,15 +245,21 @@ def scaling_preserves() -> Findings:
                 "v·relu(w·1 + b) with w = b = v = 1 is 2; with w = 2, v = 1/2 and b left at 1 it is 3/2",
             ),
             twin(
+                "λ > 0",
+                _one_unit(*[Fraction(-1)] * 3) != _one_unit(*[Fraction(1)] * 3),
+                "the same unit with w = b = v = −1, scaled by λ = −1, is 0 and not 2",
+            ),
+            twin(
                 "the unit is homogeneous",
-                excludes_zero(scaled - plain) and blocked,
-                f"tanh(2)/2 = {float(scaled):.6f}, tanh(1) = {float(plain):.6f}; inference leaves no scale "
-                f"free",
+                excludes_zero(scaled - plain) and excludes_zero(sigmoid[0] / 2 - sigmoid[1]) and blocked,
+                f"tanh(2)/2 = {float(scaled):.6f}, tanh(1) = {float(plain):.6f}; for the sigmoid "
+                f"{float(sigmoid[0] / 2):.6f} and {float(sigmoid[1]):.6f}; inference leaves no scale free",
             ),
             twin(
                 "every operation between the two is homogeneous (a normalisation with ε = 1)",
-                Fraction(4, 4 + 1) != Fraction(1, 1 + 1),
-                "n(z) = z/√(z² + 1) would have degree 0: n(1)² = 1/2, n(2)² = 4/5",
+                Fraction(4, 4 + 1) != Fraction(1, 1 + 1) and normalised,
+                "n(z) = z/√(z² + 1), of degree 0 without the 1, has n(1)² = 1/2 and n(2)² = 4/5; inference "
+                "leaves no scale free",
             ),
             twin(
                 "all weights out of the unit are free to scale (a skip with fixed weight 1)",
@@ -397,6 +405,27 @@ def _chain_sides(activation: str, w: Any, b: Any, v: Any) -> tuple[sympy.Expr, s
     return products["W0"][0], products["b0"][0], products["W1"][0]
 
 
+def _decay_sides() -> tuple[sympy.Expr, sympy.Expr]:
+    """w∂E/∂w and v∂E/∂v for E = w² + v² at w = 1, v = 2."""
+    w, v = sympy.symbols("w v")
+    sides = [x * sympy.diff(w**2 + v**2, x) for x in (w, v)]
+    return sides[0].subs(w, 1), sides[1].subs(v, 2)
+
+
+def _kink_sides() -> tuple[Fraction, Fraction]:
+    """Σ_IN and Σ_OUT of w times the right-hand derivative of |relu(w₁ − w₂)·v − 1| at (2, 1, 1), where it is
+    piecewise linear."""
+
+    def error(w1: Fraction, w2: Fraction, v: Fraction) -> Fraction:
+        return abs(max(w1 - w2, Fraction(0)) * v - 1)
+
+    at, small = [Fraction(2), Fraction(1), Fraction(1)], Fraction(1, 1000)
+    slopes = [
+        (error(*(x + small * (i == k) for i, x in enumerate(at))) - error(*at)) / small for k in range(3)
+    ]
+    return at[0] * slopes[0] + at[1] * slopes[1], at[2] * slopes[2]
+
+
 def _tanh_sides() -> tuple[arb, arb]:
     """E = y²/2, y = v·tanh(w), w = v = 1: w∂E/∂w and v∂E/∂v."""
     t = arb(1).tanh()
@@ -434,7 +463,7 @@ def gradient_identity() -> Findings:
         (
             timed(
                 "sympy",
-                "any number of weights, any E differentiable at w, any A: d/dh_k of E(w∘exp(Ah)) at 0 is "
+                "any number of weights, any E differentiable at w, any A: ∂/∂h_k of E(w∘exp(Ah)) at 0 is "
                 "Σ_e A_ek·w_e·∂_eE, which is 0 as E is constant there; and again for one unit with any "
                 "numbers of weights by back-propagation, with Euler's z·f′(z) = c·f(z)",
                 Verdict.proved,
@@ -472,8 +501,14 @@ def gradient_identity() -> Findings:
             ),
             twin(
                 "E depends on the weights through the function alone",
-                2 * 1**2 != 2 * 2**2,
+                _decay_sides() == (2, 8),
                 "E = Σw² with w = 1 in and v = 2 out: IN 2, OUT 8",
+            ),
+            twin(
+                "E is differentiable at w",
+                _kink_sides() == (3, 1),
+                "y = relu(w₁ − w₂)·v, E = |y − 1|, w = (2, 1), v = 1, where y = 1: with the derivatives "
+                "from the right IN is 3 and OUT is 1",
             ),
         ),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from balproof.errors import RequestError
@@ -191,10 +191,14 @@ def verify(
 
 
 def run_claim(check: ClaimFunction) -> Record:
-    """Check one claim."""
+    """Check one claim. What is printed is held for no more than the exact statement was shown to be."""
     start = time.perf_counter()
     findings = check()
-    return Record(check.claim, findings, time.perf_counter() - start)
+    record = Record(check.claim, findings, time.perf_counter() - start)
+    shown = max(record.verdict, Verdict.undecided)
+    if findings.printed.verdict <= shown:
+        return record
+    return replace(record, findings=replace(findings, printed=replace(findings.printed, verdict=shown)))
 
 
 def _run_by_id(name: str) -> Record:

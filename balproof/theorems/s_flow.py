@@ -225,6 +225,21 @@ def _euler_raises() -> bool:
     return total(exact_costs(J, ones(2), 2)) == 17 and total(exact_costs(after, ones(2), 2)) == 80
 
 
+def _other_sign() -> tuple[Fraction, Fraction]:
+    """Ċ at J = (0 4; 1 0), p = 2, for ḣ = g in the transform of the paper and with h reversed."""
+    c = exact_costs([[Fraction(0), Fraction(4)], [Fraction(1), Fraction(0)]], ones(2), 2)
+    g, start = exact_imbalances(c), [Fraction(1), Fraction(1)]
+    return cost_slope(c, 2, start, g), cost_slope(c, 2, start, [-v for v in g])
+
+
+def _growing_coefficients() -> Fraction:
+    """The cost of (0 1; 1 0) with α = 1 + t at t = 1 less that at t = 0; g = 0 at all times, so J rests."""
+    J = [[Fraction(0), Fraction(1)], [Fraction(1), Fraction(0)]]
+    before, after = (exact_costs(J, [[Fraction(a)] * 2] * 2, 2) for a in (1, 2))
+    rests = exact_imbalances(before) == exact_imbalances(after) == [0, 0]
+    return total(after) - total(before) if rests else Fraction(0)
+
+
 def _two_units(rule: tuple[Fraction, Fraction], slopes: tuple[Fraction, Fraction]) -> Fraction:
     """Ċ for two synapses 1←2 and 2←1, τ = 1: log|J₁₂| changes by g₂ − g₁ = −2(c₁₂ − c₂₁), log|J₂₁| by
     the opposite; ``rule`` holds the costs that the rule sees and ``slopes`` those of C by log|J|."""
@@ -236,14 +251,14 @@ def _two_units(rule: tuple[Fraction, Fraction], slopes: tuple[Fraction, Fraction
         "S.gradient-flow",
         "The local rule is gradient descent of the cost",
         f"{STOCK}, Results",
-        "The local rule τJ̇_ij = (g_j − g_i)J_ij lowers the cost C until the network is balanced.",
+        "The local rule τJ̇_ij = (g_j − g_i)J_ij descends the cost C.",
         "Let C = Σ α_ij|J_ij|^p and g_i = Σ_j c_ij − Σ_j c_ji with c_ij = α_ij|J_ij|^p. Along a solution "
         "of τJ̇_ij = (g_j − g_i)J_ij one has J(t)_ij = e^{−h_i}J(0)_ij e^{h_j} with ḣ = g/τ, h(0) = 0; and "
         "∂C/∂h_k = −p·g_k, so Ċ = −p‖g‖²/τ: the cost falls strictly except where g = 0. In this package's "
         "sign, J_ij → J_ij exp(h_i − h_j), the gradient is +p·g.",
         (
             "p > 0, the same for all synapses, and τ > 0",
-            "the coefficients α_ij ≥ 0 are constant, and the rule uses the same ones as C",
+            "the coefficients α_ij are constant, and the rule uses the same ones as C",
             "continuous time",
         ),
         Verdict.proved,
@@ -308,6 +323,17 @@ def gradient_flow() -> Findings:
                 negative > 0,
                 f"p = −1 at J = (0 1; 2 0): Ċ = {negative} > 0",
             ),
+            twin(
+                "the sign of h in the transform",
+                _other_sign() == (-900, 900),
+                "J = (0 4; 1 0), p = 2, g = (15, −15): with ḣ = g, Ċ = −900 where J_ij is scaled by "
+                "e^{h_j − h_i}, and 900 where it is scaled by e^{h_i − h_j}",
+            ),
+            twin(
+                "α is constant",
+                _growing_coefficients() > 0,
+                "J = (0 1; 1 0) is balanced for α = 1 + t and rests; Ċ = 2",
+            ),
         ),
     )
 
@@ -315,22 +341,58 @@ def gradient_flow() -> Findings:
 # --- S.conserved --------------------------------------------------------------------------------------
 
 
+def step(x: sympy.Expr, weight: sympy.Expr, y: sympy.Expr) -> sympy.Expr:
+    """e^{−x}·weight·e^{y}: a weight, or the product along a walk from y to x, after the transform."""
+    return sympy.exp(-x) * weight * sympy.exp(y)
+
+
 def _invariants_of_any_size() -> bool:
     """One induction step for walks, one for read-in and read-out, translation, and the kernel of A."""
     a, b, c, w, J, P, s = sympy.symbols("a b c w J P s", real=True)  # a, b, c: h at first, middle, last unit
-
-    def step(x: sympy.Expr, weight: sympy.Expr, y: sympy.Expr) -> sympy.Expr:
-        return sympy.exp(-x) * weight * sympy.exp(y)
 
     # P over a walk from a to b, then one more synapse from b to c: the walk's ends alone are left.
     walk = step(a, P, b) * step(b, J, c) - step(a, P * J, c)
     closed = step(a, P, a) - P
     through = (w * sympy.exp(a)) * step(a, P, b) * (sympy.exp(-b) * J) - w * P * J  # W_out … W_in or b
     translated = step(a + s, J, b + s) - step(a, J, b)  # so Σ_k ∂C/∂h_k = −p·Σ g_k = 0
-    # tr(J^{n−1}·[J, G]) = 0 entry by entry: [J, G]_ij = (g_j − g_i)J_ij is the rule.
+    # [J, G]_ij = (g_j − g_i)J_ij, entry by entry, is the rule.
     ga, gb = sympy.symbols("g_a g_b", real=True)
     lax = (J * gb - ga * J) - (gb - ga) * J
     return all(sympy.simplify(e) == 0 for e in (walk, closed, through, translated, lax))
+
+
+def similar(J: sympy.MatrixExpr, D: sympy.MatrixExpr) -> sympy.MatrixExpr:
+    """e^{−h}J e^{h}, with D = diag(e^h)."""
+    return D.I * J * D
+
+
+def _spectrum_of_any_size() -> bool:
+    """det(t − D⁻¹JD) = det(D⁻¹(t − J)D) = det(t − J) and det(D⁻¹JD) = det J, N × N with N a symbol."""
+    N, t = sympy.Symbol("N", integer=True, positive=True), sympy.Symbol("t")
+    J, D = sympy.MatrixSymbol("J", N, N), sympy.MatrixSymbol("D", N, N)
+    one = sympy.Identity(N)
+    same = (D.I * (t * one - J) * D).expand().doit() == (t * one - similar(J, D)).doit()
+    moved = sympy.det(D.I * (t * one - J) * D), sympy.det(similar(J, D))
+    units = sympy.det(D) * sympy.det(D.I)  # det(D⁻¹D) = 1
+    factors = all(
+        sympy.simplify(a - b * units) == 0
+        for a, b in zip(moved, (sympy.det(t * one - J), sympy.det(J)), strict=True)
+    )
+    return same and factors and (D.I * D).doit() == one
+
+
+def _count_of_any_size() -> bool:
+    """Synapse by synapse, rank A grows by 1 exactly if it joins two weak components.
+
+    Within one, its row h_i − h_j is the sum of the rows along a path i … j (telescoping, one step of it).
+    Between two, the indicator v of one of them has v_a − v_b = 0 on every row so far and 1 on the new one, so
+    the kernel shrinks, by one dimension as for any single row.
+    """
+    h_i, h_j, h_k = sympy.symbols("h_i h_j h_k", real=True)
+    within = sympy.expand((h_i - h_k) + (h_k - h_j) - (h_i - h_j)) == 0
+    row, other = h_i - h_j, {h_i: 0, h_j: 0}
+    between = row.subs({h_i: 1, h_j: 1}) == row.subs(other) == 0 and row.subs({h_i: 1, h_j: 0}) == 1
+    return within and between
 
 
 def _walks_exact() -> bool:
@@ -435,7 +497,7 @@ def _euler_drifts() -> bool:
         "S.conserved",
         "What balancing a recurrent network conserves",
         f"{STOCK}, Results and Methods",
-        "The flow is an integrable (Lax) system and conserves many quantities.",
+        "The flow conserves many quantities and is integrable.",
         "Every rescaling e^{−h}J e^{h}, with W_in → e^{−h}W_in, b → e^{−h}b, W_out → W_out e^{h}, and so "
         "the flow too, keeps the product of the weights along each closed walk, along each walk from an "
         "input or bias through J to an output, the spectrum and the determinant of J. With G = diag(g) the "
@@ -466,13 +528,13 @@ def conserved() -> Findings:
             timed(
                 "sympy",
                 "induction over the length of a walk: only the scales of its ends are left, and they "
-                "cancel where it is closed or ends in read-in and read-out; tr Jⁿ is a sum over closed "
-                "walks, and by Newton's identities these traces give the spectrum. C is unchanged by h → h "
-                "+ s, so Σg = 0 on each component. [J, G] is the rule, entry by entry. A h = 0 says h_i = "
-                "h_j across each synapse, an equivalence whose classes are the weak components, so rank A "
-                "= N − their number, and the invariants are the functions on the quotient by range(A)",
+                "cancel where it is closed or ends in read-in and read-out. det(t − D⁻¹JD) = det(t − J), "
+                "with N a symbol, for the spectrum and the determinant. C is unchanged by h → h "
+                "+ s, so Σg = 0 on each component. [J, G] is the rule, entry by entry. Induction over the "
+                "synapses: rank A grows by 1 exactly where one joins two weak components, so it is N − their "
+                "number, and the invariants are the functions on the quotient by range(A)",
                 Verdict.proved,
-                _invariants_of_any_size,
+                lambda: _invariants_of_any_size() and _spectrum_of_any_size() and _count_of_any_size(),
             ),
             timed(
                 "exact",

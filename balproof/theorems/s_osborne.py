@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise, product
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -25,6 +26,11 @@ from balproof.verdict import Verdict, timed
 Array = np.ndarray
 
 
+def factor(row: Any, column: Any, p: Any) -> Any:
+    """What Osborne's step multiplies a row by, and divides the column by; numbers or symbols."""
+    return (column / row) ** (1 / (2 * p))
+
+
 def osborne(J: Array, p: float, sweeps: int) -> Array:
     """Osborne's iteration as in the textbooks: make the p-norms of row k and column k equal, in turn.
 
@@ -39,9 +45,9 @@ def osborne(J: Array, p: float, sweeps: int) -> Array:
             others = np.arange(len(now)) != k
             row, column = np.sum(np.abs(now[k, others]) ** p), np.sum(np.abs(now[others, k]) ** p)
             if row > 0 and column > 0:
-                factor = (column / row) ** (1 / (2 * p))
-                now[k, :] *= factor
-                now[:, k] /= factor
+                scale = factor(row, column, p)
+                now[k, :] *= scale
+                now[:, k] /= scale
     return now
 
 
@@ -68,7 +74,7 @@ def _step_is_osborne() -> bool:
     r, c, p = sympy.symbols("r c p", positive=True)
     s = sympy.Symbol("s", real=True)
     cost = r * sympy.exp(p * s) + c * sympy.exp(-p * s)
-    best = sympy.log(c / r) / (2 * p)
+    best = sympy.expand_log(sympy.log(factor(r, c, p)), force=True)
     stationary = sympy.expand(sympy.simplify(cost.diff(s).subs(s, best)))
     convex = sympy.simplify(cost.diff(s, 2) - p**2 * cost) == 0 and cost.is_positive is True
     equal = (r * sympy.exp(p * best) - c * sympy.exp(-p * best)).rewrite(sympy.Pow)
@@ -224,6 +230,12 @@ def _read_in_counts() -> bool:
     )
 
 
+def _one_sided_unit() -> bool:
+    c, p = sympy.symbols("c p", positive=True)
+    s = sympy.Symbol("s", real=True)
+    return sympy.diff(c * sympy.exp(-p * s), s).is_negative is True
+
+
 def _other_exponent() -> bool:
     """Rows and columns of equal sums, but of unequal sums of squares."""
     J = np.array([[0.0, 1, 1], [2, 0, 0], [0, 1, 0]])
@@ -328,6 +340,11 @@ def matrix_balancing() -> Findings:
                 _read_in_counts(),
                 "one unit with J = 1, W_in = 4, W_out = 1, p = 1: J is balanced, the cost of the network "
                 "falls from 6 to 5",
+            ),
+            twin(
+                "no zero row or column, for the step",
+                _one_sided_unit(),
+                "row k zero, column k with cost c: c·e^{−ps} falls for ever, and (c/r)^{1/2p} is infinite",
             ),
             twin(
                 "one p",

@@ -20,7 +20,7 @@ def test_the_slow_cost_has_its_maximum_and_minimum_where_it_says():
         at = mpmath.findroot(lambda t: mpmath.diff(R, t), 4.9)
         top, bottom = b_general_cost.slow_numbers()
         assert float(at) == pytest.approx(4.926, abs=5e-4)
-        assert b_general_cost.BRACKET[0] < at < b_general_cost.BRACKET[1]
+        assert float(b_general_cost.BRACKET[0]) < at < float(b_general_cost.BRACKET[1])
         assert float(R(0)) == pytest.approx(2.797, abs=5e-4)
         assert float(R(at)) == pytest.approx(2.317, abs=5e-4)
         assert abs(float(top) - float(R(0))) < 1e-14

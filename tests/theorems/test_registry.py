@@ -9,6 +9,7 @@ import networkx as nx
 import pytest
 
 from balproof.errors import RequestError
+from balproof.report.formulas import as_html, mathml
 from balproof.theorems import CLAIMS, ORDER, sources, verify
 from balproof.theorems.registry import Record
 from balproof.verdict import METHODS, Verdict
@@ -35,6 +36,7 @@ R.du-hu-lee R.noether R.broken R.completeness R.graph-form R.path-norm R.osborne
 """Claims that are stated and not checked yet."""
 
 REFUTED_AS_PRINTED = {
+    "B.existence",
     "B.power-iff-bipu",
     "B.optimal-scale-general",
     "B.balance-equation",
@@ -84,6 +86,16 @@ def test_complete_records(records, name):
     assert set(methods) <= set(METHODS)
     assert record.findings.twins
     assert all(t.verdict is Verdict.refuted and t.witness for t in record.findings.twins)
+
+
+def test_texts_can_be_shown(records):
+    for record in records.values():
+        c, f = record.claim, record.findings
+        texts = [c.title, c.printed, c.exact, f.printed.why, *c.assumptions, *(e.what for e in f.evidence)]
+        for text in [*texts, *(t.dropped for t in f.twins), *(t.witness for t in f.twins)]:
+            assert all(mathml(formula) for formula in re.findall(r"\$([^$]+)\$", text)), text
+            shown = re.sub("<[^>]+>", "", as_html(text))
+            assert not re.search(r"[_^]\{|\w\^|\\", shown), shown
 
 
 @pytest.mark.parametrize("name", STATED)

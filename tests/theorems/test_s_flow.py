@@ -72,6 +72,28 @@ def test_a_wrong_count_of_components_is_seen(monkeypatch):
     assert not s_flow._package_counts()
 
 
+@pytest.mark.parametrize(
+    "name, wrong",
+    [
+        ("step", lambda x, weight, y: s_flow.sympy.exp(x) * weight * s_flow.sympy.exp(y)),
+        ("similar", lambda J, D: D * J * D),
+        ("similar", lambda J, D: D.T * J * D),
+    ],
+)
+def test_a_transform_that_is_no_similarity_is_seen(name, wrong, monkeypatch):
+    monkeypatch.setattr(s_flow, name, wrong)
+    assert ("sympy", Verdict.refuted) in verdicts(s_flow.conserved)
+
+
+def test_the_slope_of_a_wrong_sign_is_seen(monkeypatch):
+    right = s_flow.cost_slope
+    monkeypatch.setattr(s_flow, "cost_slope", lambda *args: -right(*args))
+    found = run_claim(s_flow.gradient_flow)
+    twins = {t.dropped: t.verdict for t in found.findings.twins}
+    assert twins["the sign of h in the transform"] is Verdict.undecided
+    assert not found.ok
+
+
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_dual_numbers_differentiate(n):
     x = s_flow.Dual(s_flow.Fraction(3), s_flow.Fraction(1))

@@ -51,9 +51,15 @@ def test_an_unchecked_certificate_is_seen(monkeypatch):
 
 
 def test_another_exponent_in_the_step_is_seen(monkeypatch):
+    right = s_osborne.factor
+    monkeypatch.setattr(s_osborne, "factor", lambda row, column, p: right(row, column, 2 * p))
+    assert not s_osborne._step_is_osborne()
+    assert not s_osborne._first_step_agrees()
+
+
+def test_another_exponent_in_the_iteration_is_seen(monkeypatch):
     right = s_osborne.osborne
     monkeypatch.setattr(s_osborne, "osborne", lambda J, p, sweeps: right(J, 2 * p, sweeps))
-    assert not s_osborne._first_step_agrees()
     assert not s_osborne._methods_meet()
 
 

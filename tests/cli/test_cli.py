@@ -1,0 +1,435 @@
+"""The commands from outside: answers, fields, exit codes, and one line for everything that is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import balproof.cli
+from balproof.importers import load
+from balproof.importers.json_file import to_document
+from tests.networks import mlp
+
+
+class Run:
+    """What a command printed and returned."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def balproof_(monkeypatch, capsys):
+    def run(*arguments: object) -> Run:
+        monkeypatch.setattr(sys, "argv", ["balproof", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            balproof.cli.main()
+        out, err = capsys.readouterr()
+        return Run(int(stop.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def dead(tmp_path_factory) -> Path:
+    """A network whose unit fc1[1] has no way out."""
+    network = mlp([3, 4, 2], seed=8)
+    value = network.numbers("fc2.weight").copy()
+    value[:, 1] = 0.0
+    path = tmp_path_factory.mktemp("dead") / "dead.json"
+    path.write_text(json.dumps(to_document(network.with_parameters({"fc2.weight": value}))))
+    return path
+
+
+# --- solve and check on the digits network --------------------------------------------------------------
+
+
+def test_solve_then_check(balproof_, digits, tmp_path) -> None:
+    target = tmp_path / "b.onnx"
+    found = balproof_("solve", digits, "--regularizer", "l2", "--certify", "-o", target, "--json", "-")
+    assert (found.code, found.err) == (0, "")
+    answer = found.json
+    assert answer["status"] == "balanced"
+    assert answer["imbalance"] <= 1e-12
+    assert answer["certificate"]["gap"] <= 1e-12
+    assert answer["certificate"]["radius"] <= 1e-12
+    assert set(answer) >= {
+        "status", "regularizer", "cost_before", "cost_after", "imbalance_before", "imbalance", "passes",
+        "seconds", "method", "dead_units", "certificate", "witness",
+    }  # fmt: skip
+    assert set(answer["certificate"]) >= {"kind", "gap", "radius", "bits"}
+    checked = balproof_("check", digits, target, "--regularizer", "l2")
+    assert (checked.code, checked.err) == (0, "")
+    assert checked.out.splitlines()[-1] == "ok"
+    onnx.checker.check_model(onnx.load(target), full_check=True)
+
+
+def test_a_bias_put_back_is_found_by_name(balproof_, digits, tmp_path) -> None:
+    target = tmp_path / "b.onnx"
+    assert balproof_("solve", digits, "-o", target).code == 0
+    model, original = onnx.load(target), onnx.load(digits)
+    by_name = {t.name: t for t in model.graph.initializer}
+    old = {t.name: onnx.numpy_helper.to_array(t) for t in original.graph.initializer}
+    bias = onnx.numpy_helper.to_array(by_name["fc2.bias"]).copy()
+    bias[5] = old["fc2.bias"][5]
+    by_name["fc2.bias"].CopyFrom(onnx.numpy_helper.from_array(bias, "fc2.bias"))
+    onnx.save(model, target)
+    found = balproof_("check", digits, target, "--regularizer", "l2", "--json", "-")
+    assert found.code == 1
+    answer = found.json
+    assert not answer["ok"]
+    assert not answer["same_orbit"]
+    assert [f["kind"] for f in answer["faults"]] == ["bias-not-scaled"]
+    assert "fc2[5]" in answer["faults"][0]["where"]
+    assert answer["function_error"] > 1e-4
+    assert set(answer) >= {
+        "same_orbit", "function_error", "balanced", "imbalance", "optimality_gap", "faults", "verdict", "ok"
+    }  # fmt: skip
+    text = balproof_("check", digits, target)
+    assert text.code == 1
+    assert "bias-not-scaled: fc2.bias[5] (unit fc2[5])" in text.out
+
+
+@pytest.mark.parametrize("cost", ["l1", "lp:1.5", "abs(w) + w**2/10"])
+@pytest.mark.parametrize("method", ["auto", "multilevel", "newton", "stochastic", "cvxpy"])
+def test_every_method_under_every_cost(balproof_, tmp_path, cost: str, method: str) -> None:
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps(to_document(mlp([3, 4, 3, 2], seed=2))))
+    found = balproof_("solve", path, "--regularizer", cost, "--method", method, "--certify", "--json", "-")
+    assert (found.code, found.err) == (0, "")
+    assert found.json["imbalance"] <= 1e-12
+    assert found.json["certificate"]["gap"] <= 1e-12
+
+
+def test_per_tensor_costs_and_biases_left_out(balproof_, tmp_path) -> None:
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps(to_document(mlp([3, 4, 3, 2], seed=2))))
+    options = ("--regularizer", "fc1.*=l1", "--regularizer", "fc2.*=lp:3", "--no-bias-cost", "--certify")
+    found = balproof_("solve", path, *options, "--json", "-")
+    assert found.code == 0
+    assert found.json["regularizer"] == "fc1.*=l1, fc2.*=lp:3"
+    assert found.json["certificate"]["gap"] <= 1e-12
+
+
+def test_solve_in_words_and_pictures(balproof_, digits, tmp_path) -> None:
+    picture = tmp_path / "p.svg"
+    found = balproof_("solve", digits, "--certify", "-o", tmp_path / "b.onnx", "--plot", picture)
+    assert found.code == 0
+    assert "balanced under l2 by multilevel" in found.out
+    assert "above the optimum, relatively (chi2-rational, exact rationals)" in found.out
+    assert "rounded to float32" in found.out
+    assert picture.read_text().lstrip().startswith("<?xml")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.onnx", "p.svg"]
+
+
+def test_json_to_a_file_leaves_the_words_on_the_terminal(balproof_, tmp_path) -> None:
+    target = tmp_path / "answer.json"
+    found = balproof_("solve", "tests/data/chain.json", "--json", target)
+    assert json.loads(target.read_text())["status"] == "balanced"
+    assert "balanced under l2" in found.out
+
+
+def test_an_unattained_optimum_has_a_direction(balproof_, tmp_path) -> None:
+    bridge = np.array([[0, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 1, 0.0]])
+    np.save(tmp_path / "bridge.npy", bridge)
+    found = balproof_("solve", tmp_path / "bridge.npy", "--certify", "--json", "-")
+    assert found.code == 1
+    assert found.json["status"] == "unattained"
+    assert found.json["certificate"] is None
+    h = np.zeros(4)
+    for name, value in found.json["witness"].items():
+        h[int(name.split("[")[1].rstrip("]"))] = float(value)
+    away = h[:, None] - h[None, :]  # J_ij takes the scale of i, and gives up that of j
+    assert np.all(away[bridge != 0] <= 0)
+    assert np.any(away[bridge != 0] < 0)
+    assert "falls for ever along" in balproof_("solve", tmp_path / "bridge.npy").out
+
+
+# --- dead units -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["auto", "multilevel", "newton", "stochastic", "cvxpy"])
+def test_a_dead_unit_is_named_and_left_alone(balproof_, dead, tmp_path, method: str) -> None:
+    target = tmp_path / "b.json"
+    found = balproof_("solve", dead, "--method", method, "--certify", "-o", target, "--json", "-")
+    assert found.code == 1  # its cost could fall for ever
+    assert found.json["status"] == "unattained"
+    assert found.json["dead_units"] == ["fc1[1]"]
+    assert found.json["imbalance"] <= 1e-12
+    assert found.json["witness"] == {"fc1[1]": "-1"}
+    before, after = load(dead), load(target)
+    assert np.array_equal(before.numbers("fc1.weight")[1], after.numbers("fc1.weight")[1])
+    assert np.isfinite(after.numbers("fc1.weight")).all()
+    assert "fc1[1]" in balproof_("solve", dead, "--method", method).out
+
+
+def test_a_dead_unit_in_inspect_and_check(balproof_, dead, tmp_path) -> None:
+    assert balproof_("inspect", dead, "--json", "-").json["dead_units"] == ["fc1[1]"]
+    assert "dead units, in or out all 0: fc1[1]" in balproof_("inspect", dead).out
+    target = tmp_path / "b.json"
+    balproof_("solve", dead, "-o", target)
+    found = balproof_("check", dead, target, "--json", "-")
+    assert any("fc1[1]" in note for note in found.json["notes"])
+    assert "NaN" not in found.out
+
+
+# --- inspect, derive, verify ------------------------------------------------------------------------------
+
+
+def test_inspect(balproof_, digits) -> None:
+    answer = balproof_("inspect", digits, "--json", "-").json
+    assert (answer["parameters"], answer["free_scales"], answer["invariants"]) == (5018, 80, 4938)
+    assert len(answer["units"]) == 80
+    assert set(answer["units"][0]) >= {"name", "size", "degree", "free", "why"}
+    text = balproof_("inspect", digits)
+    assert text.code == 0
+    assert "fc1[0] … fc1[47]" in text.out
+    assert "5018 parameters, 80 free scales, 4938 invariants" in text.out
+
+
+def test_inspect_says_what_blocks(balproof_, tmp_path) -> None:
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps(to_document(mlp([3, 4, 2], activation="tanh"))))
+    answer = balproof_("inspect", path, "--json", "-").json
+    assert answer["free_scales"] == 0
+    assert all(not u["free"] and "tanh" in u["why"] for u in answer["units"])
+
+
+def test_derive_degree_two_with_a_general_power(balproof_) -> None:
+    found = balproof_("derive", "--activation", "Max(x,0)**2", "--regularizer", "abs(w)**p", "--format", "md")
+    assert (found.code, found.err) == (0, "")
+    assert "\\lambda^* = \\left(\\frac{2 B}{A}\\right)^{1/(3 p)}" in found.out
+    assert "\\sum_{\\mathrm{IN}} |w|^{p} = 2 \\sum_{\\mathrm{OUT}} |w|^{p}" in found.out
+    for word in ("Laws", "Checked by", "proved"):
+        assert word in found.out
+
+
+@pytest.mark.parametrize("form", ["md", "tex", "html", "ipynb", "json"])
+def test_derive_in_every_format(balproof_, tmp_path, form: str) -> None:
+    target = tmp_path / f"d.{form}"
+    options = ("--activation", "relu", "--regularizer", "l2", "--network", "tests/data/chain.json")
+    found = balproof_("derive", *options, "--format", form, "-o", target)
+    assert (found.code, found.out, found.err) == (0, "", "")
+    text = target.read_text()
+    assert "fc1" in text
+    if form == "json":
+        answer = json.loads(text)
+        assert set(answer) >= {
+            "activation", "regularizer", "optimal_scale", "balance_equation", "laws", "steps"
+        }  # fmt: skip
+        assert set(answer["activation"]) >= {"kind", "degree", "parameters"}
+        assert set(answer["regularizer"]) >= {"even", "increasing", "log_convex", "coercive"}
+        assert set(answer["optimal_scale"]) >= {"closed_form", "equation", "latex"}
+        assert all(set(s) >= {"claim", "checked_by", "verdict"} for s in answer["steps"])
+
+
+def test_derive_tanh_has_a_witness_to_check_by_hand(balproof_) -> None:
+    found = balproof_("derive", "--activation", "tanh(x)", "--regularizer", "l2", "--format", "json")
+    assert found.code == 1
+    witness = found.json["activation"]["witness"]
+    x1, x2, scale = (float(witness[k]) for k in ("x1", "x2", "scale"))
+    assert abs(np.tanh(scale * x1) * np.tanh(x2) - np.tanh(scale * x2) * np.tanh(x1)) > 1e-3
+    said = balproof_("derive", "--activation", "tanh(x)", "--regularizer", "l2")
+    assert said.code == 1
+    assert "f(2·1)/f(1)" in said.out
+
+
+@pytest.mark.parametrize("text", ["w**2/(1 + w**2)", "1 - exp(-w**2)", "w**3"])
+def test_derive_says_no_where_the_scale_is_not_the_only_one(balproof_, text: str) -> None:
+    assert balproof_("derive", "--activation", "relu", "--regularizer", text).code == 1
+
+
+def test_nothing_is_run(balproof_, tmp_path) -> None:
+    mark = tmp_path / "mark"
+    text = f"__import__('os').system('touch {mark}')"
+    for option, other in (("--activation", "--regularizer"), ("--regularizer", "--activation")):
+        found = balproof_("derive", option, text, other, "l2" if option == "--activation" else "relu")
+        assert found.code == 2
+        assert found.err.count("\n") == 1
+    assert not mark.exists()
+
+
+def test_verify_one(balproof_) -> None:
+    found = balproof_("verify", "B.cost-reduction", "B.path-cover", "--json", "-")
+    assert (found.code, found.err) == (0, "")
+    answer = found.json
+    assert answer["version"] == balproof.__version__
+    assert answer["ok"]
+    assert [c["id"] for c in answer["claims"]] == ["B.cost-reduction", "B.path-cover"]
+    for c in answer["claims"]:
+        assert set(c) >= {"id", "title", "source", "printed", "exact", "twins", "required", "ok"}
+        assert set(c["printed"]) >= {"verdict", "why"}
+        assert set(c["exact"]) >= {"statement", "verdict", "evidence", "assumptions"}
+        assert all(set(e) == {"method", "what", "verdict", "seconds"} for e in c["exact"]["evidence"])
+        assert all(set(t) == {"dropped", "verdict", "witness"} for t in c["twins"])
+    words = balproof_("verify", "B.cost-reduction")
+    assert words.code == 0
+    assert "as required" in words.out
+    table = balproof_("verify", "B.cost-reduction", "S.euler", "--jobs", "2")
+    assert "1 of 1 claims as required, 1 not checked yet" in table.out
+
+
+def test_a_claim_below_its_requirement_is_exit_code_one(balproof_, monkeypatch) -> None:
+    """The guard is seen failing: a check that refutes makes verify say no."""
+    from balproof import theorems
+    from balproof.theorems.registry import Claim, Findings, Printed, claim
+    from balproof.verdict import Evidence, Verdict
+
+    @claim(Claim("B.planted", "planted", "", "", "", (), Verdict.proved))
+    def planted() -> Findings:
+        return Findings(Printed(Verdict.undecided, ""), (Evidence("exact", "1 = 2", Verdict.refuted),))
+
+    monkeypatch.setattr(theorems, "CLAIMS", (*theorems.CLAIMS, planted))
+    monkeypatch.setattr(theorems, "ORDER", (*theorems.ORDER, "B.planted"))
+    found = balproof_("verify", "B.planted")
+    assert found.code == 1
+    assert "NOT as required" in found.out
+    assert balproof_("verify", "B.planted", "S.euler").code == 1
+
+
+def test_verify_list_and_page(balproof_, tmp_path) -> None:
+    listed = balproof_("verify", "--list")
+    assert listed.code == 0
+    assert len(listed.out.splitlines()) == 45
+    page = tmp_path / "page.html"
+    assert balproof_("verify", "B.cost-reduction", "--html", page).code == 0
+    assert "B.cost-reduction" in page.read_text()
+
+
+# --- what is wrong gets one line and exit code 2 ----------------------------------------------------------
+
+WRONG: dict[str, tuple[str, ...]] = {
+    "no such file": ("solve", "nothing.onnx"),
+    "a folder": ("inspect", "tests"),
+    "no suffix": ("inspect", "Makefile"),
+    "a pickle": ("solve", "model.pt"),
+    "an exported program": ("solve", "model.pt2"),
+    "not a model": ("inspect", "{tmp}/text.onnx"),
+    "not JSON": ("solve", "{tmp}/text.json"),
+    "empty file": ("solve", "{tmp}/empty.npz"),
+    "not square": ("solve", "{tmp}/oblong.npy"),
+    "NaN weights": ("solve", "{tmp}/nan.npy"),
+    "NaN before": ("check", "{tmp}/nan.npy", "{tmp}/nan.npy"),
+    "symbols to solve": ("solve", "{tmp}/symbols.json"),
+    "unknown claim": ("verify", "B.nothing"),
+    "no jobs": ("verify", "--jobs", "0"),
+    "jobs is a word": ("verify", "--jobs", "many"),
+    "unknown command": ("balance", "x"),
+    "unknown option": ("solve", "{digits}", "--fast"),
+    "missing argument": ("check", "{digits}"),
+    "unknown method": ("solve", "{digits}", "--method", "magic"),
+    "unknown schedule": ("solve", "{digits}", "--method", "stochastic", "--schedule", "lucky"),
+    "negative seed": ("solve", "{digits}", "--seed", "-1"),
+    "bad cost": ("solve", "{digits}", "--regularizer", "l7"),
+    "exponent 0": ("solve", "{digits}", "--regularizer", "lp:0"),
+    "cost with symbols": ("solve", "{digits}", "--regularizer", "abs(w)**p"),
+    "cost not even": ("solve", "{digits}", "--regularizer", "exp(w)"),
+    "cost not convex": ("solve", "{digits}", "--regularizer", "w**2/(1+w**2)"),
+    "no such tensor": ("solve", "{digits}", "--regularizer", "conv*=l1"),
+    "cvxpy cannot": ("solve", "{digits}", "--method", "cvxpy", "--regularizer", "log(1+w**2)"),
+    "over the input": ("solve", "{digits}", "-o", "{digits}"),
+    "other suffix": ("solve", "{digits}", "-o", "{tmp}/b.json"),
+    "folder missing": ("solve", "{digits}", "-o", "{tmp}/none/b.onnx"),
+    "json into nowhere": ("solve", "{digits}", "--json", "{tmp}/none/b.json"),
+    "plot suffix": ("solve", "{digits}", "--plot", "{tmp}/p.gif"),
+    "page into nowhere": ("verify", "B.cost-reduction", "--html", "{tmp}/none/p.html"),
+    "empty formula": ("derive", "--activation", "", "--regularizer", "l2"),
+    "unbalanced parenthesis": ("derive", "--activation", "Max(x, 0", "--regularizer", "l2"),
+    "unknown name": ("derive", "--activation", "foo(x)", "--regularizer", "l2"),
+    "code": ("derive", "--activation", "__import__('os').system('id')", "--regularizer", "l2"),
+    "attribute": ("derive", "--activation", "x.real", "--regularizer", "l2"),
+    "huge power": ("derive", "--activation", "x**x**x**x", "--regularizer", "9**9**9**9"),
+    "unknown format": ("derive", "--activation", "relu", "--regularizer", "l2", "--format", "pdf"),
+    "no variable": ("derive", "--activation", "relu", "--regularizer", "3"),
+    "null byte": ("solve", "a\0b.json"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def wrong_files(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wrong")
+    (folder / "text.onnx").write_text("this is no model")
+    (folder / "text.json").write_text("{not json")
+    (folder / "empty.npz").write_bytes(b"")
+    np.save(folder / "oblong.npy", np.ones((2, 3)))
+    np.save(folder / "nan.npy", np.array([[0.0, np.nan], [1.0, 0.0]]))
+    symbols = mlp([2, 2, 1])
+    document = to_document(symbols)
+    document["parameters"]["fc1.weight"][0][0] = "w"
+    (folder / "symbols.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_one_line_and_exit_code_two(balproof_, wrong_files, digits, tmp_path, name: str) -> None:
+    before = digits.read_bytes()
+    arguments = [a.replace("{tmp}", str(wrong_files)).replace("{digits}", str(digits)) for a in WRONG[name]]
+    found = balproof_(*arguments)
+    assert found.code == 2, found.out
+    assert found.out == ""
+    assert found.err.startswith("balproof: ")
+    assert found.err.count("\n") == 1
+    assert ": " in found.err.removeprefix("balproof: ")  # cause, then remedy
+    assert "internal fault" not in found.err
+    assert digits.read_bytes() == before
+    assert not (wrong_files / "none").exists()
+
+
+def test_a_fault_of_ours_is_not_an_answer(balproof_, monkeypatch) -> None:
+    from balproof.network import manifold
+
+    def broken(network: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(manifold, "infer", broken)
+    found = balproof_("inspect", "tests/data/chain.json")
+    assert found.code == 2
+    assert found.err.startswith("balproof: internal fault (ZeroDivisionError: planted)")
+    assert found.err.count("\n") == 1
+
+
+# --- as a program -----------------------------------------------------------------------------------------
+
+
+def program(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("balproof")), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **more)
+
+
+def test_help_shows_an_example_of_every_command() -> None:
+    top = program("--help")
+    assert top.returncode == 0
+    for command in ("verify", "derive", "inspect", "solve", "check"):
+        assert command in top.stdout
+        told = program(command, "--help")
+        assert told.returncode == 0
+        assert f"Example: balproof {command}" in " ".join(told.stdout.split())
+    assert program().stdout == top.stdout
+    assert program("--version").stdout == f"balproof {balproof.__version__}\n"
+
+
+def test_a_reader_that_goes_away_is_no_fault() -> None:
+    command = f"{Path(sys.executable).with_name('balproof')} verify --list | head -n 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("B.homogeneous-iff-bilu")
+
+
+def test_output_in_a_narrow_pipe_is_whole() -> None:
+    done = program("inspect", "tests/data/digits.onnx", env={**os.environ, "COLUMNS": "40"})
+    assert "fc1[0] … fc1[47]" in done.stdout
+    assert done.stderr == ""

@@ -1,0 +1,59 @@
+"""Figures: SVG that is well formed and speaks, files that are whole, the same bytes on every run."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from balproof.errors import RequestError
+from balproof.report.plots import check_plot_path, convergence_figure, imbalance_figure, save_plot
+
+HISTORY = {0: [3.0, 2.0, 1.5], 7: [3.0, 1.6, 1.5]}
+NAMESPACE = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.mark.parametrize(
+    "svg",
+    [
+        convergence_figure(HISTORY, 1.5, name="c"),
+        convergence_figure({}, 0.0, name="c"),
+        convergence_figure({0: [1.0]}, 1.0, name="c"),
+        imbalance_figure([0.5, 0.1], [0.0, 1e-16], name="c"),
+        imbalance_figure([], [], name="c"),
+    ],
+)
+def test_inline_figures_have_a_title_a_description_and_ids_of_their_own(svg: str) -> None:
+    root = ET.fromstring(svg)
+    assert root.find(f"{NAMESPACE}title") is not None
+    assert (root.find(f"{NAMESPACE}desc").text or "").strip()
+    ids = [e.get("id") for e in root.iter() if e.get("id")]
+    assert len(ids) == len(set(ids))
+    assert all(str(i).startswith("c") for i in ids)
+    assert "<style" not in svg
+
+
+def test_a_line_a_seed() -> None:
+    root = ET.fromstring(convergence_figure(HISTORY, 1.5))
+    texts = {"".join(e.itertext()) for e in root.iter(f"{NAMESPACE}text")}
+    assert {"seed 0", "seed 7", "sweeps", "R − R*"} <= texts
+
+
+def test_figures_do_not_change_from_run_to_run() -> None:
+    assert convergence_figure(HISTORY, 1.5) == convergence_figure(HISTORY, 1.5)
+
+
+@pytest.mark.parametrize(("name", "start"), [("p.svg", b"<?xml"), ("p.PNG", b"\x89PNG")])
+def test_files(tmp_path: Path, name: str, start: bytes) -> None:
+    save_plot(tmp_path / name, [3.0, 2.0, 1.5], 1.5, [0.5], [1e-16])
+    assert (tmp_path / name).read_bytes().startswith(start)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_other_suffixes_are_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="end it in .svg or .png"):
+        check_plot_path(tmp_path / "p.gif")
+    with pytest.raises(RequestError, match="without suffix"):
+        save_plot(tmp_path / "p", [1.0], 1.0, [], [])
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,62 @@
+"""The README's session is typed in, and says what the README shows."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Times, and what is as small as rounding, differ from machine to machine.
+LOOSE = re.compile(r"\d+\.\d+ s\b|\d(?:\.\d+)?e-\d\d")
+
+
+def sessions(text: str) -> list[tuple[str, str]]:
+    """Every command with what is shown below it."""
+    found = []
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+        first, _, shown = block.partition("\n")
+        assert first.startswith("$ ")
+        found.append((first.removeprefix("$ "), shown))
+    return found
+
+
+def loose(text: str) -> list[str]:
+    return [LOOSE.sub("~", line).rstrip() for line in text.rstrip().splitlines()]
+
+
+def agrees(shown: str, printed: str) -> bool:
+    """Whether the lines agree; a line … stands for any lines that follow."""
+    expected, got = loose(shown), loose(printed)
+    if expected[-1:] == ["…"]:
+        return got[: len(expected) - 1] == expected[:-1] and len(got) >= len(expected)
+    return got == expected
+
+
+def test_the_readme_shows_what_is_printed(root: Path, tmp_path: Path) -> None:
+    found = sessions((root / "README.md").read_text())
+    assert len(found) >= 6
+    shutil.copytree(root / "tests" / "data", tmp_path / "tests" / "data")
+    for command, shown in found:
+        program = f"{Path(sys.executable).parent}/{command}"
+        done = subprocess.run(shlex.split(program), cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.stderr == "", command
+        assert agrees(shown, done.stdout), f"{command} printed\n{done.stdout}"
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("a\n…\n", "a\nb\nc\n", True),
+        ("a\n…\n", "b\nc\n", False),
+        ("cost 1.5\n", "cost 1.6\n", False),
+        ("in 0.41 s, 7e-15\n", "in 1.20 s, 3e-16\n", True),
+        ("a\n", "a\nb\n", False),
+    ],
+)
+def test_the_comparison_sees(shown: str, printed: str, same: bool) -> None:
+    assert agrees(shown, printed) is same
