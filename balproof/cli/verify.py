@@ -98,7 +98,7 @@ def _explain(r: Record) -> None:
     for a in c.assumptions:
         out.print(f"  assuming {escape(a)}")
     for e in r.findings.evidence:
-        out.print(f"  {e.verdict} by {e.method} in {e.seconds:.2f} s: {escape(e.what)}")
+        out.print(f"  {e.verdict} ({e.method}, {e.seconds:.2f} s): {escape(e.what)}")
     for t in r.findings.twins:
         out.print(f"  without '{escape(t.dropped)}': {t.verdict}: {escape(t.witness)}")
     out.print("as required" if r.ok else "NOT as required")

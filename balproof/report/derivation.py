@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import nbformat
 import sympy
-from sympy.printing.mathml import mathml
+from sympy.printing.mathml import mathml as sympy_mathml
 
 from balproof.errors import RequestError
-from balproof.symbolic.activation import scaling_latex
+from balproof.report.formulas import as_html, mathml
+from balproof.symbolic.activation import power_latex, scaling_latex
 from balproof.symbolic.derivation import Derivation
+from balproof.symbolic.scale import ONE_ONE_LATEX
 from balproof.symbolic.steps import Step
 
 Format = Literal["md", "tex", "html", "ipynb", "json"]
@@ -22,7 +25,10 @@ Format = Literal["md", "tex", "html", "ipynb", "json"]
 
 @dataclass(frozen=True)
 class Block:
-    """One piece of the document: a heading, text, a formula, a list or the table of steps."""
+    """One piece of the document: a heading, text, a formula, a list or the table of steps.
+
+    In text, `…` is a piece of program text and $…$ is LaTeX.
+    """
 
     kind: Literal["title", "heading", "text", "formula", "list", "steps"]
     text: str = ""
@@ -33,7 +39,8 @@ class Block:
 
 def blocks(d: Derivation) -> tuple[Block, ...]:
     """The document of a derivation, without any format."""
-    found = [Block("title", d.title), *_activation(d), *_scale(d)]
+    title = f"Balance of {_code(d.activation.text)} with cost {_code(d.regularizer.name)}"
+    found = [Block("title", title), *_activation(d), *_scale(d)]
     if d.laws or d.network_laws:
         found.append(Block("heading", "Laws"))
         for law in d.laws:
@@ -49,33 +56,38 @@ def blocks(d: Derivation) -> tuple[Block, ...]:
     return tuple(found)
 
 
+def _code(text: object) -> str:
+    return f"`{str(text).replace('`', chr(39))}`"
+
+
+_KINDS = {
+    "zero": "0 everywhere",
+    "linear": "linear",
+    "relu": "a ReLU",
+    "leaky": "a leaky ReLU",
+    "bilu": "linear on each half-line",
+    "bipu": "a power on each half-line",
+    "non-homogeneous": "not homogeneous",
+    "undecided": "its degree is undecided",
+}
+
+
 def _network_law(law: Mapping[str, object]) -> str:
     return f"{law.get('formula')} ({law.get('kind')}; {law.get('verified_by')})"
 
 
 def _activation(d: Derivation) -> list[Block]:
     f = d.activation
-    found = [Block("heading", "Activation"), Block("text", f"f(x) = {f.expression}: {f.kind}.")]
+    shown = f"f(x) = {_code(f.expression)}: {_KINDS[f.kind]}."
+    found = [Block("heading", "Activation"), Block("text", shown)]
     if f.witness is not None:
-        found.append(Block("text", f.witness.sentence))
+        sentence = f.witness.sentence.replace(str(f.expression), _code(f.expression))
+        found.append(Block("text", f"If f(λx) = G(λ)·f(x), one factor would fit every x; but {sentence}."))
     elif f.coefficients is not None and f.degree is not None:
-        c, e = (sympy.latex(v) for v in f.coefficients)
-        power = "" if f.degree == 1 else f"^{{{sympy.latex(f.degree)}}}"
-        pieces = f"{_factor(c)}x{power}", f"{_factor(e)}|x|{power}"
-        shown = [("0" if v == 0 else p) for v, p in zip(f.coefficients, pieces, strict=True)]
-        found.append(
-            Block(
-                "formula", rf"f(x) = \begin{{cases}} {shown[0]} & x > 0 \\ {shown[1]} & x < 0 \end{{cases}}"
-            )
-        )
+        right, left = (power_latex(a, x, f.degree) for a, x in zip(f.coefficients, ("x", "|x|"), strict=True))
+        found.append(Block("formula", rf"f(x) = {right}\quad (x > 0),\qquad f(x) = {left}\quad (x < 0)"))
         found.append(Block("formula", scaling_latex(f.degree)))
     return found
-
-
-def _factor(tex: str) -> str:
-    if tex in ("1", "-1"):
-        return tex[:-1]
-    return rf"\left({tex}\right) " if "+" in tex or "-" in tex[1:] else f"{tex} "
 
 
 def _scale(d: Derivation) -> list[Block]:
@@ -83,21 +95,19 @@ def _scale(d: Derivation) -> list[Block]:
     found = [Block("heading", "Optimal scale")]
     if s.equation_latex is None:
         return [*found, Block("text", f"No optimal scale is claimed: {s.reason}.")]
-    found.append(
-        Block("text", "What comes in is multiplied by λ, what goes out divided by λ^c. The optimal λ solves")
-    )
+    factors = f"What comes in is multiplied by λ, what goes out by {_outward(d)}."
+    found.append(Block("text", f"{factors} The optimal λ solves"))
     found.append(Block("formula", s.equation_latex, expression=s.equation))
-    if s.definitions:
-        found.append(Block("list", items=s.definitions))
+    found.append(Block("list", items=s.definitions_latex))
     if s.closed_latex is not None and s.closed_form is not None:
         shown = sympy.Eq(sympy.Symbol("lambda^*"), s.closed_form, evaluate=False)
         found.append(Block("formula", s.closed_latex, expression=shown))
     if s.gain is not None:
         found.append(Block("text", "Balancing lowers the cost by"))
-        found.append(Block("formula", sympy.latex(s.gain), expression=s.gain))
+        found.append(Block("formula", s.gain_latex or "", expression=s.gain))
     if s.closed_form is None and s.one_one is not None:
-        found.append(Block("text", "With one weight a in and one weight b out:"))
-        found.append(Block("formula", rf"\lambda^* = {sympy.latex(s.one_one)}", expression=s.one_one))
+        found.append(Block("text", "With one weight in and one out, of sizes w_in and w_out:"))
+        found.append(Block("formula", ONE_ONE_LATEX, expression=s.one_one))
     found.append(Block("text", _uniqueness(d)))
     found.append(Block("heading", "Balance equation"))
     found.append(Block("formula", s.balance_latex or ""))
@@ -106,10 +116,14 @@ def _scale(d: Derivation) -> list[Block]:
     return found
 
 
+def _outward(d: Derivation) -> str:
+    return "1/λ" if d.activation.degree == 1 else f"$\\lambda^{{{sympy.latex(-(d.activation.degree or 1))}}}$"
+
+
 def _uniqueness(d: Derivation) -> str:
     check = d.optimal_scale.unique
     if check.holds:
-        return f"Exactly one λ solves it ({check.verdict}: {check.why})."
+        return f"Exactly one λ solves it: {check.why} ({check.verdict})."
     if check.holds is False:
         return f"The solution need not be the only one: {check.witness} ({check.verdict})."
     return f"Whether only one λ solves it is undecided: {check.why}."
@@ -118,11 +132,9 @@ def _uniqueness(d: Derivation) -> str:
 def render(derivation: Derivation, format: str) -> str:  # noqa: A002 the option is called that
     """The derivation as text in one of the formats md, tex, html, ipynb, json.
 
-    >>> from balproof.symbolic.activation import Activation
     >>> from balproof.symbolic.derivation import derive
-    >>> from balproof.symbolic.regularizer import Regularizer
-    >>> render(derive(Activation.parse("relu"), Regularizer.parse("l2")), "md").splitlines()[0]
-    '# Balance of relu with cost l2'
+    >>> render(derive("relu", "l2"), "md").splitlines()[0]
+    '# Balance of `relu` with cost `l2`'
 
     Raises RequestError for any other format.
     """
@@ -138,13 +150,50 @@ def render(derivation: Derivation, format: str) -> str:  # noqa: A002 the option
     return printers[format](derivation)
 
 
+_INLINE = re.compile(r"`([^`]*)`|\$([^$]*)\$")
+
+
+_SCRIPT = re.compile(r"(?<![A-Za-z`$])([A-Za-zλΣφ])([_^])([A-Za-z0-9]+)")
+_GREEK = {"λ": r"\lambda", "Σ": r"\Sigma", "φ": r"\varphi"}
+
+
+def _with_scripts(text: str) -> str:
+    """Σ_IN and λ^c in our own sentences as formulas; program text and formulas stay."""
+
+    def formula(match: re.Match[str]) -> str:
+        base, mark, script = match.groups()
+        upright = rf"\mathrm{{{script}}}" if script[1:].isalpha() else script
+        return f"${_GREEK.get(base, base)}{mark}{{{upright}}}$"
+
+    return _inline(text, lambda plain: _SCRIPT.sub(formula, plain), _code, lambda tex: f"${tex}$")
+
+
+def _inline(
+    text: str, plain: Callable[[str], str], code: Callable[[str], str], formula: Callable[[str], str]
+) -> str:
+    done, position = "", 0
+    for match in _INLINE.finditer(text):
+        done += plain(text[position : match.start()])
+        done += code(match[1]) if match[1] is not None else formula(match[2])
+        position = match.end()
+    return done + plain(text[position:])
+
+
+def _claim(step: Step) -> str:
+    return f"{step.claim}{':' if step.formula else '.'}"
+
+
 # --- Markdown ---------------------------------------------------------------------------------------------
 
 
-def _md_text(text: str) -> str:
-    for mark in ("\\", "*", "_", "|", "<", "`"):
+def _md_plain(text: str) -> str:
+    for mark in ("\\", "*", "_", "|", "<"):
         text = text.replace(mark, f"\\{mark}")
     return text
+
+
+def _md_text(text: str) -> str:
+    return _inline(_with_scripts(text), _md_plain, lambda c: f"`{c}`", lambda f: f"${f}$")
 
 
 def _md_block(block: Block) -> str:
@@ -162,10 +211,11 @@ def _md_block(block: Block) -> str:
 
 
 def _md_step(number: int, step: Step) -> str:
-    formula = f"\n\n   $$\n   {step.formula}\n   $$\n" if step.formula else ""
+    indent = " " * (len(str(number)) + 2)
+    formula = f"\n\n{indent}$$\n{indent}{step.formula}\n{indent}$$\n" if step.formula else ""
     where = f" Assumed: {', '.join(step.hypotheses)}." if step.hypotheses else ""
     checked = f"*Checked by* {_md_text(step.checked_by)}.{_md_text(where)}"
-    return f"{number}. **{step.verdict}**: {_md_text(step.claim)}.{formula}\n   {checked}"
+    return f"{number}. **{step.verdict}**: {_md_text(_claim(step))}{formula}\n{indent}{checked}"
 
 
 def _markdown(d: Derivation) -> str:
@@ -184,9 +234,18 @@ _TEX_MARKS = {
 }  # fmt: skip
 
 
-def _tex_text(text: str) -> str:
+def _tex_plain(text: str) -> str:
     """Text for pdflatex: marks escaped, the Greek of our own sentences as formulas, all else ASCII."""
     return "".join(_TEX_MARKS.get(mark, mark if mark.isascii() else "?") for mark in text)
+
+
+def _tex_code(text: str) -> str:
+    breakable = re.sub(r"([,+*/])", r"\1\\allowbreak{}", _tex_plain(text))
+    return rf"\texttt{{{breakable}}}"
+
+
+def _tex_text(text: str) -> str:
+    return _inline(_with_scripts(text), _tex_plain, _tex_code, lambda f: f"${f}$")
 
 
 def _tex_formula(formula: str) -> str:
@@ -212,7 +271,7 @@ def _tex_block(block: Block) -> str:
 def _tex_step(step: Step) -> str:
     formula = _tex_formula(step.formula) if step.formula else ""
     where = f" Assumed: {_tex_text(', '.join(step.hypotheses))}." if step.hypotheses else ""
-    claim = f"\\item \\textbf{{{step.verdict}}}: {_tex_text(step.claim)}.{formula}"
+    claim = f"\\item \\textbf{{{step.verdict}}}: {_tex_text(_claim(step))}{formula}"
     return f"{claim}\n\\emph{{Checked by}} {_tex_text(step.checked_by)}.{where}"
 
 
@@ -225,16 +284,55 @@ def _latex(d: Derivation) -> str:
 # --- HTML with MathML -------------------------------------------------------------------------------------
 
 
+_CASES = re.compile(r"\\begin\{cases\}((?:(?!\\begin\{cases\}).)*?)\\end\{cases\}")
+
+
+def _content(tex: str) -> str | None:
+    """MathML of a formula, without the outer element; its cases as tables."""
+    tables: list[str] = []
+
+    def table(match: re.Match[str]) -> str:
+        rows = [row.split("&") for row in match[1].split("\\\\")]
+        cells = [
+            [_content(re.sub(r"\\text\{(\w+)\}(\\:)?", _condition, c)) or "" for c in row] for row in rows
+        ]
+        inner = "".join(f"<mtr>{''.join(f'<mtd>{c}</mtd>' for c in row)}</mtr>" for row in cells)
+        tables.append(
+            "" if any("" in row for row in cells) else f"<mrow><mo>{{</mo><mtable>{inner}</mtable></mrow>"
+        )
+        return rf"\mathrm{{cases{len(tables) - 1}}}"
+
+    while _CASES.search(tex):
+        tex = _CASES.sub(table, tex)
+    made = mathml(tex)
+    if made is None or "" in tables:
+        return None
+    made = made.removeprefix("<math>").removesuffix("</math>")
+    for i, inner in reversed(list(enumerate(tables))):
+        made = made.replace(f'<mi mathvariant="normal">cases{i}</mi>', inner)
+    return made
+
+
+def _condition(word: re.Match[str]) -> str:
+    return r"\mathrm{if}\;" if word[1] == "for" else r"\mathrm{otherwise}"
+
+
 def _math(expression: sympy.Basic | None, tex: str) -> str:
-    """MathML from SymPy where there is an expression; the formula's TeX as code otherwise."""
-    if expression is None:
+    """MathML from the LaTeX or, where that is beyond it or has tall brackets with a power, from SymPy."""
+    made = None if expression is not None and r"\right)^" in tex else _content(tex)
+    if made is None and expression is not None:
+        made = str(sympy_mathml(expression, printer="presentation"))
+    if made is None:
         return f'<p><code class="tex">{html.escape(tex)}</code></p>'
-    inner = mathml(expression, printer="presentation")
-    return f'<math display="block" xmlns="http://www.w3.org/1998/Math/MathML">{inner}</math>'
+    return f'<math display="block" xmlns="http://www.w3.org/1998/Math/MathML">{made}</math>'
+
+
+def _html_text(text: str) -> str:
+    return _inline(text, as_html, lambda c: f"<code>{html.escape(c)}</code>", lambda f: as_html(f"${f}$"))
 
 
 def _html_block(block: Block) -> str:
-    text = html.escape(block.text)
+    text = _html_text(block.text)
     if block.kind == "title":
         return f"<h1>{text}</h1>"
     if block.kind == "heading":
@@ -242,7 +340,7 @@ def _html_block(block: Block) -> str:
     if block.kind == "formula":
         return _math(block.expression, block.text)
     if block.kind == "list":
-        return "<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in block.items) + "</ul>"
+        return "<ul>" + "".join(f"<li>{_html_text(item)}</li>" for item in block.items) + "</ul>"
     if block.kind == "steps":
         return "<ol>\n" + "\n".join(_html_step(step) for step in block.steps) + "\n</ol>"
     return f"<p>{text}</p>"
@@ -250,9 +348,9 @@ def _html_block(block: Block) -> str:
 
 def _html_step(step: Step) -> str:
     formula = _math(step.expression, step.formula) if step.formula else ""
-    where = f" Assumed: {html.escape(', '.join(step.hypotheses))}." if step.hypotheses else ""
-    claim = f"<li><strong>{step.verdict}</strong>: {html.escape(step.claim)}.{formula}"
-    return f"{claim} <em>Checked by</em> {html.escape(step.checked_by)}.{where}</li>"
+    where = f" Assumed: {_html_text(', '.join(step.hypotheses))}." if step.hypotheses else ""
+    claim = f"<li><strong>{step.verdict}</strong>: {_html_text(_claim(step))}{formula}"
+    return f"{claim} <em>Checked by</em> {_html_text(step.checked_by)}.{where}</li>"
 
 
 def _html(d: Derivation) -> str:
@@ -277,9 +375,7 @@ def _notebook(d: Derivation) -> str:
             texts[-1] += "\n\n" + piece
     cells = [nbformat.v4.new_markdown_cell(text, id=f"part-{i}") for i, text in enumerate(texts, 1)]
     again = (
-        "from balproof.symbolic.activation import Activation\n"
-        "from balproof.symbolic.derivation import derive\n"
-        "from balproof.symbolic.regularizer import Regularizer\n\n"
+        "from balproof import Activation, Regularizer, derive\n\n"
         f"derivation = derive(\n    Activation.parse({d.activation.text!r}, {d.activation.assumptions!r}),\n"
         f"    Regularizer.parse({d.regularizer.name!r}, {d.regularizer.assumptions!r}),\n)\n"
         "derivation.optimal_scale.closed_form, derivation.balance_equation"

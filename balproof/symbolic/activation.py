@@ -22,10 +22,11 @@ from balproof.errors import ExpressionError
 from balproof.symbolic import ball, numeric
 from balproof.symbolic.assumptions import Domain
 from balproof.symbolic.halfline import Monomial, T, equal, half_line, restrict
-from balproof.symbolic.parser import Formula, parse_formula
+from balproof.symbolic.limits import QUESTION, too_long, vanishes, within
+from balproof.symbolic.parser import Formula, parse_formula, refuse_ours
 from balproof.symbolic.reality import SEEDS, analysed, require_real, sample_parameters
 from balproof.symbolic.refute import Witness, find_witness
-from balproof.symbolic.steps import Step
+from balproof.symbolic.steps import Step, latex
 from balproof.verdict import Verdict
 
 Kind = Literal["zero", "linear", "relu", "leaky", "bilu", "bipu", "non-homogeneous", "undecided"]
@@ -75,7 +76,10 @@ _NAMES: Mapping[str, tuple[tuple[tuple[str, str | None], ...], str]] = {
     "exp": ((), "exp(x)"),
     "sin": ((), "sin(x)"),
 }
-_CALL = re.compile(r"\s*([a-z_0-9]+)\s*(?:\((.*)\)|:(.*))?\s*", re.DOTALL)
+_CALL = re.compile(r"\s*([A-Za-z_0-9]+)\s*(?:\((.*)\)|:(.*))?\s*", re.DOTALL)
+
+
+_SPELLINGS = {name.replace("_", ""): name for name in _NAMES}  # LeakyReLU is leaky_relu
 
 
 def names() -> tuple[str, ...]:
@@ -90,9 +94,12 @@ def names() -> tuple[str, ...]:
 def _named(text: str) -> tuple[str, Mapping[str, str]] | None:
     """A name with its arguments as the formula it stands for; None if ``text`` is a formula."""
     match = _CALL.fullmatch(text)
-    if match is None or match.group(1) not in _NAMES:
+    if match is None:
         return None
     name, inside, after = match.groups()
+    name = _SPELLINGS.get(name.lower().replace("_", ""), "")
+    if not name:
+        return None
     parameters, formula = _NAMES[name]
     given = [part.strip() for part in (inside or after or "").split(",") if part.strip()]
     if given and given[0] == "x":
@@ -148,6 +155,8 @@ class Activation:
     def parse(text: str, assumptions: Sequence[str] = ()) -> Activation:
         """Read a name (``relu``, ``leaky_relu(1/5)``, ``gelu``, ...) or a formula in x.
 
+        Capitals and underscores in a name do not matter: ``LeakyReLU`` is ``leaky_relu``.
+
         Raises ExpressionError for text outside the language and for a formula without real values.
         """
         return _parse(text, tuple(assumptions))
@@ -165,6 +174,7 @@ class Activation:
         if expression.free_symbols and (len(found) != 1 or not found[0].is_real):
             raise ExpressionError(f"{expression} has no real symbol x", "use sympy.Symbol('x', real=True)")
         x = found[0] if found else sympy.Symbol("x", real=True)
+        refuse_ours([s.name for s in expression.free_symbols if s != x], "x")
         exact = sympy.nsimplify(expression, rational=True) if expression.has(sympy.Float) else expression
         others = sorted((s for s in exact.free_symbols if s != x), key=lambda s: s.name)
         known = tuple(_domain_of(s) for s in others)
@@ -195,7 +205,8 @@ class Activation:
         if self.parameters:
             free = ", ".join(s.name for s in self.parameters)
             raise ExpressionError(f"{self.text} has free parameters {free}", "give numbers for them")
-        values = numeric.evaluate(self.expression, {self.variable: array})
+        with analysed(self.text):
+            values = numeric.evaluate(self.expression, {self.variable: array})
         at_zero = array == 0
         if self.homogeneous and bool(np.any(at_zero & np.isnan(values))):
             values = np.where(at_zero & np.isnan(values), 0.0, values)
@@ -229,6 +240,8 @@ def _domain_of(symbol: sympy.Symbol) -> Domain:
 @functools.lru_cache(maxsize=256)
 def _parse(text: str, assumptions: tuple[str, ...]) -> Activation:
     formula = parse_formula(_expand(text), "x", assumptions)
+    if formula.parameters and not formula.expression.has(formula.variable):
+        raise ExpressionError(f"{text[:60]!r} has no x in it", "write a name such as relu, or a formula in x")
     with analysed(text):
         return _decide(
             Formula(text.strip(), formula.expression, formula.variable, formula.domains, formula.assumptions)
@@ -240,10 +253,13 @@ def _decide(formula: Formula) -> Activation:
     require_real(formula)
     sides = [restrict(formula.expression, formula.variable, side) for side in (1, -1)]
     halves = [half_line(side, thorough=False) for side in sides]
-    witness = None if _settled(formula, halves) else _search(formula)
+    witness = None if _settled(formula, halves) else within(QUESTION, lambda: _search(formula), None)
     if witness is not None:
         return _refused(formula, witness)
-    halves = [found or half_line(side) for found, side in zip(halves, sides, strict=True)]
+    halves = [
+        found or within(QUESTION, lambda side=side: half_line(side), None)
+        for found, side in zip(halves, sides, strict=True)
+    ]
     if halves[0] is None or halves[1] is None:
         missing = " and ".join(side for side, h in zip(("x > 0", "x < 0"), halves, strict=True) if h is None)
         return _undecided(formula, f"no rule applies on {missing}, and no sampled points refute it")
@@ -252,7 +268,9 @@ def _decide(formula: Formula) -> Activation:
     zero_fits, zero_text = _at_zero(formula, halves)
     if not zero_fits:
         return _undecided(formula, zero_text)
-    return _confirmed(formula, (halves[0], halves[1]), zero_text)
+    proved = halves[0], halves[1]
+    late = _undecided(formula, too_long(QUESTION))
+    return within(QUESTION, lambda: _confirmed(formula, proved, zero_text), late)
 
 
 def _settled(formula: Formula, halves: Sequence[Half]) -> bool:
@@ -317,7 +335,7 @@ def _at_zero(formula: Formula, halves: Sequence[Half]) -> tuple[bool, str]:
 
 def _refused(formula: Formula, witness: Witness) -> Activation:
     step = Step(
-        "the activation is not homogeneous: " + witness.sentence,
+        f"the activation is not homogeneous: {witness.sentence}",
         rf"f(\lambda x_1)\,f(x_2) \neq f(\lambda x_2)\,f(x_1)\quad x_1={sympy.latex(_rational(witness.x1))},"
         rf"\;x_2={sympy.latex(_rational(witness.x2))},\;\lambda={sympy.latex(_rational(witness.scale))}",
         "ball arithmetic: the enclosures of the two products are disjoint",
@@ -383,7 +401,7 @@ def _confirmed(
     steps = [
         Step(
             f"on {side} the activation is a power of |x|",
-            rf"f(x) = {sympy.latex(a * sympy.Symbol(shown) ** degree)}\quad ({condition})",
+            rf"f(x) = {power_latex(a, shown, degree)}\quad ({condition})",
             f"sympy: {method}, at x = {sign}t with t > 0",
             Verdict.proved,
             formula.assumptions,
@@ -430,18 +448,34 @@ def _confirmed(
     return _made(formula, kind, degree, (c, d), None, tuple(steps))
 
 
+def power_latex(coefficient: sympy.Expr, base: str, degree: sympy.Expr) -> str:
+    r"""a·x^c in LaTeX.
+
+    >>> print(power_latex(sympy.Rational(1, 2), "x", sympy.Integer(2)))
+    \frac{1}{2} x^{2}
+    """
+    factor = latex(coefficient)
+    if coefficient == 0 or degree == 0:
+        return factor
+    if factor in ("1", "-1"):
+        factor = factor[:-1]
+    elif coefficient.is_Add or isinstance(coefficient, sympy.Piecewise):
+        factor = rf"\left({factor}\right)"
+    power = "" if degree == 1 else f"^{{{latex(degree)}}}"
+    return f"{factor} {base}{power}".strip()
+
+
 def scaling_latex(degree: sympy.Expr) -> str:
     """f(λx) = λ^c f(x) in LaTeX."""
-    power = "" if degree == 1 else f"^{{{sympy.latex(degree)}}}"
-    return rf"f(\lambda x) = \lambda{power} f(x)\quad (\lambda > 0)"
+    factor = "" if degree == 0 else power_latex(sympy.S.One, r"\lambda", degree) + " "
+    return rf"f(\lambda x) = {factor}f(x)\quad (\lambda > 0)"
 
 
 def _scales(formula: Formula, degree: sympy.Expr, c: sympy.Expr, d: sympy.Expr) -> bool:
     """f(λx) − λ^c f(x) simplifies to 0 on both half-lines, from the power form."""
-    scale = sympy.Symbol("lambda", positive=True)
+    scale = sympy.Dummy("lambda", positive=True)
     return all(
-        sympy.simplify(sympy.expand_power_base(a * (scale * T) ** degree - scale**degree * a * T**degree))
-        == 0
+        vanishes(sympy.expand_power_base(a * (scale * T) ** degree - scale**degree * a * T**degree))
         for a in (c, d)
     )
 

@@ -48,11 +48,14 @@ def _closed(s: Shape) -> Shape:
 
 def _constant(value: sympy.Basic) -> Shape:
     positive = value.is_positive is True
-    return Shape(positive, value.is_nonnegative is True, True, False, True, False, positive)
+    real = value.is_real is True
+    return Shape(positive, value.is_nonnegative is True, real, False, real, False, positive)
 
 
 def _power_of_w(exponent: sympy.Basic) -> Shape:
     """w^p = e^{pt}: log-affine, strictly convex for p ≠ 0."""
+    if exponent.is_real is not True:
+        return NOTHING
     up = exponent.is_positive is True
     return Shape(True, True, up, up, True, exponent.is_nonzero is True, True)
 
@@ -175,6 +178,8 @@ def _exponential(u: Shape) -> Shape:
 def _logarithm(argument: sympy.Expr) -> Shape:
     """log of a log-convex function is convex; log(1+u) is ≥ 0 for u ≥ 0."""
     u = shape(argument)
+    if not u.positive:
+        return NOTHING
     above = shape(argument - 1)
     return _closed(
         Shape(

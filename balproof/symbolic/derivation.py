@@ -9,9 +9,10 @@ import sympy
 
 from balproof.symbolic.activation import Activation
 from balproof.symbolic.halfline import T
+from balproof.symbolic.limits import vanishes
 from balproof.symbolic.regularizer import Regularizer
 from balproof.symbolic.scale import OptimalScale, optimal_scale
-from balproof.symbolic.steps import Step
+from balproof.symbolic.steps import Step, latex
 from balproof.verdict import Check, Verdict
 
 __all__ = ["Derivation", "Law", "Step", "derive", "unit_laws"]
@@ -41,7 +42,7 @@ class Law:
 class Derivation:
     """Everything that was derived, with what checked each step.
 
-    >>> d = derive(Activation.parse("Max(x, 0)**2"), Regularizer.parse("abs(w)**p"))
+    >>> d = derive("Max(x, 0)**2", "abs(w)**p")
     >>> d.answer, d.balance_equation
     (True, 'Σ_IN |w|^p = 2·Σ_OUT |w|^p')
     """
@@ -85,22 +86,24 @@ class Derivation:
 
 
 def derive(
-    activation: Activation,
-    regularizer: Regularizer,
+    activation: Activation | str,
+    regularizer: Regularizer | str,
     network_laws: Sequence[Mapping[str, object]] | None = None,
 ) -> Derivation:
     """Derive the optimal scale, the balance equation and the laws of one unit.
 
+    Text is read as by ``Activation.parse`` and ``Regularizer.parse``.
     ``network_laws`` are laws of a whole network (fields ``formula``, ``kind``, ``verified_by``), shown after
     those of the unit.  ([B] Prop. 2.2, 2.3, Thm 3.1, equations (3.3), (3.4))
     """
     scale = optimal_scale(activation, regularizer)
+    activation, regularizer = scale.activation, scale.regularizer
     laws = unit_laws(activation)
     steps = (
         *activation.steps,
         *_conditions(regularizer),
         *scale.steps,
-        *(Step(f"law ({law.kind}): {law.formula}", law.latex, law.verified_by, law.verdict) for law in laws),
+        *(Step(f"law: {law.kind}", law.latex, law.verified_by, law.verdict) for law in laws),
     )
     title = f"Balance of {activation.text} with cost {regularizer.name}"
     return Derivation(title, activation, regularizer, scale, laws, steps, tuple(network_laws or ()))
@@ -114,7 +117,7 @@ def _conditions(g: Regularizer) -> tuple[Step, ...]:
         (
             "φ(t) = g(e^t) is strictly convex",
             "φ(t) = g(e^t) is not strictly convex",
-            r"\varphi(t) = g(e^t),\quad \varphi'(\log w) = w\,g'(w) \text{ strictly increasing}",
+            r"\varphi'(\log w_1) = w_1\,g'(w_1) < w_2\,g'(w_2) = \varphi'(\log w_2)\quad (0 < w_1 < w_2)",
             g.log_convex,
         ),
     )
@@ -143,12 +146,13 @@ def unit_laws(activation: Activation) -> tuple[Law, ...]:
         or activation.kind == "zero"
     ):
         return ()
-    euler = all(sympy.simplify(T * (a * T**c).diff(T) - c * a * T**c) == 0 for a in activation.coefficients)
+    euler = all(vanishes(T * (a * T**c).diff(T) - c * a * T**c) for a in activation.coefficients)
     ledger = _ledger(c)
     verdict = Verdict.proved if euler else Verdict.undecided
-    factor = "" if c == sympy.S.One else f"({c})·" if c.is_Add or c.is_negative else f"{c}·"
-    tex = rf"\left({sympy.latex(c)}\right) " if c.is_Add or c.is_negative else f"{sympy.latex(c)} "
-    tex = "" if c == sympy.S.One else tex
+    grouped = c.is_Add or c.is_negative
+    fraction = c.is_Rational and not c.is_Integer
+    factor = "" if c == sympy.S.One else f"({c})·" if grouped or fraction else f"{c}·"
+    tex = "" if c == sympy.S.One else rf"\left({latex(c)}\right) " if grouped else f"{latex(c)} "
     into, out = r"\sum_{\mathrm{IN}}", r"\sum_{\mathrm{OUT}}"
     by_euler = "sympy: z f'(z) − c f(z) simplifies to 0 on both half-lines; chain rule"
     return (
@@ -161,14 +165,15 @@ def unit_laws(activation: Activation) -> tuple[Law, ...]:
         ),
         Law(
             f"Σ_IN w² − {factor}Σ_OUT w²",
-            rf"\frac{{d}}{{dt}}\Bigl({into} w^2 - {tex}{out} w^2\Bigr) = 0",
+            rf"\frac{{d}}{{dt}}\left({into} w^2 - {tex}{out} w^2\right) = 0",
             "conserved by gradient flow",
             "sympy: with ẇ = −∂E/∂w it is −2 times the gradient identity",
             min(verdict, ledger),
         ),
         Law(
             f"Σ_IN w² − {factor}Σ_OUT w² changes by η²·(Σ_IN g² − {factor}Σ_OUT g²) in a step w − ηg",
-            rf"D_+ = D + \eta^2\Bigl({into} g^2 - {tex}{out} g^2\Bigr),\quad D = {into} w^2 - {tex}{out} w^2",
+            rf"D_+ = D + \eta^2\left({into} g^2 - {tex}{out} g^2\right),"
+            rf"\quad D = {into} w^2 - {tex}{out} w^2",
             "finite step of gradient descent",
             "sympy: squares expanded; the term in η is −2η times the gradient identity",
             min(verdict, ledger),
@@ -181,7 +186,7 @@ def _ledger(c: sympy.Expr) -> Verdict:
 
     The sums over more weights are sums of such terms; −2(ag − c bh) is also the derivative along the flow.
     """
-    a, b, g, h, eta = sympy.symbols("a b g h eta", real=True)
+    a, b, g, h, eta = sympy.symbols("a b g h eta", real=True, cls=sympy.Dummy)
     change = (a - eta * g) ** 2 - c * (b - eta * h) ** 2 - (a**2 - c * b**2)
     rest = sympy.expand(change - eta**2 * (g**2 - c * h**2) + 2 * eta * (a * g - c * b * h))
     flow = sympy.expand(2 * a * (-g) - c * 2 * b * (-h) + 2 * (a * g - c * b * h))

@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 import sympy
 
-T = sympy.Symbol("t", positive=True)
+from balproof.symbolic.limits import ATTEMPT, vanishes, within
+
+T = sympy.Dummy("t", positive=True)  # no parameter called t is meant
 Monomial = tuple[sympy.Expr, sympy.Expr]
 _ORDERED = (sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge, sympy.Eq, sympy.Ne)
 
@@ -20,14 +22,14 @@ def restrict(expr: sympy.Expr, variable: sympy.Symbol, side: int) -> sympy.Expr:
 
     >>> x = sympy.Symbol("x", real=True)
     >>> restrict(sympy.Max(x, 0) ** 2, x, 1), restrict(sympy.Max(x, 0) ** 2, x, -1)
-    (t**2, 0)
+    (_t**2, 0)
     """
     return expr.subs(variable, side * T)
 
 
 def equal(left: sympy.Expr, right: sympy.Expr) -> bool:
     """Whether two expressions without t are shown to be the same (False: not shown)."""
-    return left == right or sympy.simplify(left - right) == 0
+    return left == right or vanishes(left - right)
 
 
 def _product(args: tuple[sympy.Basic, ...]) -> Monomial | None:
@@ -52,7 +54,7 @@ def _sum(args: tuple[sympy.Basic, ...]) -> Monomial | None:
                 break
         else:
             groups.append(part)
-    left = [g for g in groups if g[0] != 0 and sympy.simplify(g[0]) != 0]
+    left = [g for g in groups if not vanishes(g[0])]
     if not left:
         return sympy.S.Zero, sympy.S.Zero
     return left[0] if len(left) == 1 else None
@@ -181,7 +183,7 @@ def monomial(expr: sympy.Basic) -> Monomial | None:
 
 def _kinked(expr: sympy.Expr) -> bool:
     return expr.has(
-        sympy.Piecewise, sympy.Max, sympy.Min, sympy.Abs, sympy.sign, sympy.floor, sympy.Heaviside
+        sympy.Piecewise, sympy.Max, sympy.Min, sympy.Abs, sympy.sign, sympy.floor, sympy.Heaviside, sympy.tan
     )
 
 
@@ -213,13 +215,17 @@ def half_line(expr: sympy.Expr, *, thorough: bool = True) -> tuple[Monomial, str
         ("rules after simplify", lambda e: sympy.simplify(e) if e.count_ops() <= 60 else e),
     )
     for name, rewrite in (*cheap, *dear) if thorough else cheap:
-        found = monomial(rewrite(expr))
+        found = within(ATTEMPT, lambda rewrite=rewrite: _tidied(monomial(rewrite(expr))), None)
         if found is not None:
-            return (_tidy(found[0]), sympy.simplify(found[1])), name
+            return found, name
     if not thorough:
         return None
-    found = logarithmic_derivative(expr)
+    found = within(ATTEMPT, lambda: logarithmic_derivative(expr), None)
     return None if found is None else (found, "t f'/f free of t")
+
+
+def _tidied(found: Monomial | None) -> Monomial | None:
+    return None if found is None else (_tidy(found[0]), sympy.simplify(found[1]))
 
 
 def _tidy(coefficient: sympy.Expr) -> sympy.Expr:

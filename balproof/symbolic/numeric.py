@@ -55,8 +55,13 @@ def _condition(condition: sympy.Basic, values: Mapping[sympy.Symbol, Array]) -> 
         return np.asarray(np.logical_and.reduce([_condition(a, values) for a in condition.args]))
     if isinstance(condition, sympy.Or):
         return np.asarray(np.logical_or.reduce([_condition(a, values) for a in condition.args]))
+    if isinstance(condition, sympy.Not):
+        return np.logical_not(_condition(condition.args[0], values))
+    relation = _RELATIONS.get(type(condition))
+    if relation is None:
+        raise NotImplementedError(f"no numbers for the condition {type(condition).__name__}")
     left, right = (_walk(a, values) for a in condition.args)
-    return _RELATIONS[type(condition)](left, right)
+    return relation(left, right)
 
 
 def _sum(expr: sympy.Add, values: Mapping[sympy.Symbol, Array]) -> Array:
@@ -112,11 +117,14 @@ def _walk(expr: sympy.Basic, values: Mapping[sympy.Symbol, Array]) -> Array:
         for part in parts[1:]:
             result = join(result, part)
         return result
-    return _FUNCTIONS[type(expr)](parts[0])
+    function = _FUNCTIONS.get(type(expr))
+    if function is None:
+        raise NotImplementedError(f"no numbers for {type(expr).__name__}")
+    return function(parts[0])
 
 
 def evaluate(expr: sympy.Expr, values: Mapping[sympy.Symbol, Array]) -> Array:
-    """The value at each point; NaN where there is none.
+    """The value at each point; NaN where there is none.  Raises NotImplementedError for other functions.
 
     >>> x = sympy.Symbol("x", real=True)
     >>> evaluate(sympy.Max(x, 0) ** 2, {x: np.array([-1.0, 2.0])})

@@ -16,6 +16,7 @@ import sympy
 from balproof.errors import ExpressionError
 from balproof.symbolic import ball
 from balproof.symbolic.assumptions import Assumption, Domain, domains
+from balproof.symbolic.limits import QUESTION, too_long, within
 
 MAX_LENGTH = 2000
 MAX_DEPTH = 40
@@ -30,6 +31,13 @@ _TOKEN = re.compile(
     r"|(?P<op>\*\*|<=|>=|==|!=|[-+*/^(),<>]))"
 )
 _SPACE = re.compile(r"\s*")
+_HINTS = {
+    ".": "write functions by their plain names, as in Max(x, 0)",
+    "|": "write abs(...)",
+    "=": "write the formula alone, and parameters by their order",
+    "²": "write **2",
+    "if": "write Piecewise((x, x > 0), (0, True))",
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ def tokenize(text: str) -> tuple[Token, ...]:
                 text,
                 at,
                 f"unexpected character {text[at]!r}",
-                "use numbers, names, + - * / ** ( ) , and < <= > >=",
+                _HINTS.get(text[at], "use numbers, names, + - * / ** ( ) , and < <= > >="),
             )
         piece = match.group(match.lastgroup)
         if not piece.isascii():
@@ -137,7 +145,7 @@ class _Reader:
             remedy = (
                 "comparisons are only allowed as conditions of Piecewise"
                 if self.next.text in _COMPARISONS
-                else "write * for a product, and check the parentheses"
+                else _HINTS.get(self.next.text, "write * for a product, and check the parentheses")
             )
             raise _fault(self.text, self.next.at, f"unexpected {self.next.text!r}", remedy)
         return tree
@@ -210,6 +218,8 @@ class _Reader:
 
     def call(self, name: Token) -> Node:
         self.deeper()
+        if name.text not in FUNCTIONS and name.text.lower() in FUNCTIONS:
+            name = Token(name.kind, name.text.lower(), name.at)  # ReLU, Tanh
         if name.text not in FUNCTIONS and name.text != "Piecewise":
             raise _fault(
                 self.text,
@@ -292,6 +302,8 @@ FUNCTIONS: Mapping[str, _Function] = {
     "softplus": _Function(lambda u: sympy.log(1 + sympy.exp(u))),
 }
 CONSTANTS: Mapping[str, sympy.Expr] = {"pi": sympy.pi, "E": sympy.E}
+OURS = frozenset({"x", "w", "lambda", "A", "B"})
+"""Names with a meaning of their own in a derivation, beside A_p and B_p."""
 _RESERVED = frozenset(FUNCTIONS) | frozenset({"Piecewise", "True", "False"}) | frozenset(CONSTANTS)
 
 
@@ -420,6 +432,19 @@ class _Builder:
         return made
 
 
+def _build(text: str, symbols: Mapping[str, sympy.Symbol], tree: Node) -> sympy.Expr:
+    try:
+        made = within(QUESTION, lambda: _Builder(text, symbols).build(tree), None)
+    except (TypeError, ValueError, RecursionError, NotImplementedError) as fault:  # from within SymPy
+        raise ExpressionError(
+            f"{text[:60]!r} could not be read ({type(fault).__name__}: {str(fault)[:80]})",
+            "write it in simpler pieces, each with real values everywhere",
+        ) from fault
+    if made is None:
+        raise ExpressionError(f"{text[:60]!r}: {too_long(QUESTION)}", "give a simpler formula")
+    return made
+
+
 def _read(text: str) -> Node:
     if not text.strip():
         raise ExpressionError("the formula is empty", "give a formula such as 'Max(x, 0)'")
@@ -448,7 +473,7 @@ def parse(
         allowed_symbols = {
             n: sympy.Symbol(n, positive=True) if n in positive else sympy.Symbol(n, real=True) for n in names
         }
-    return _Builder(text, allowed_symbols).build(tree)
+    return _build(text, allowed_symbols, tree)
 
 
 @dataclass(frozen=True)
@@ -468,6 +493,21 @@ class Formula:
         return tuple(sorted((s for s in free if isinstance(s, sympy.Symbol)), key=lambda s: s.name))
 
 
+def refuse_ours(names: Collection[str], variable: str) -> None:
+    """Raise ExpressionError where a parameter has a name that the derivation uses itself.
+
+    >>> refuse_ours(["lambda"], "w")
+    Traceback (most recent call last):
+    ...
+    balproof.errors.ExpressionError: 'lambda' cannot be a parameter: the variable is w; call it alpha, say
+    """
+    taken = sorted(n for n in names if n in OURS or n[:2] in ("A_", "B_"))
+    if taken:
+        raise ExpressionError(
+            f"{taken[0]!r} cannot be a parameter", f"the variable is {variable}; call it alpha, say"
+        )
+
+
 def parse_formula(
     text: str, variable: str, assumptions: Sequence[str] = (), *, positive_parameters: bool = False
 ) -> Formula:
@@ -485,6 +525,7 @@ def parse_formula(
     tree = _read(text)
     occurrences = _names(tree)
     names = sorted({name for name, _ in occurrences} - {variable})
+    refuse_ours(names, variable)
     given = [Assumption.parse(a) for a in assumptions]
     for a in given:
         if a.name == variable or a.name in _RESERVED:
@@ -498,6 +539,6 @@ def parse_formula(
     known = domains(names, given)
     symbols = {name: domain.symbol() for name, domain in known.items()}
     x = sympy.Symbol(variable, real=True)
-    expression = _Builder(text, {**symbols, variable: x}).build(tree)
+    expression = _build(text, {**symbols, variable: x}, tree)
     kept = tuple(sorted(str(a) for a in given if a.name in names))
     return Formula(text, expression, x, tuple(known[n] for n in names), kept)

@@ -13,7 +13,8 @@ from fractions import Fraction
 import sympy
 
 from balproof.symbolic import ball, smt
-from balproof.symbolic.convexity import W
+from balproof.symbolic.convexity import W, shape
+from balproof.symbolic.limits import ATTEMPT, within
 from balproof.verdict import Method, Verdict
 
 RANGE = (Fraction(1, 1000), Fraction(1000))
@@ -30,17 +31,16 @@ class Sign:
     why: str
 
 
-def _by_assumptions(expr: sympy.Expr) -> Sign | None:
-    rewrites: tuple[tuple[str, Callable[[sympy.Expr], sympy.Expr]], ...] = (
-        ("as it stands", lambda e: e),
-        ("expanded", sympy.expand),
-        ("factored", lambda e: sympy.factor(sympy.together(e))),
-        ("simplified", lambda e: sympy.simplify(e) if e.count_ops() <= 80 else e),
-    )
-    for name, rewrite in rewrites:
-        if rewrite(expr).is_positive:
-            return Sign(True, "sympy", Verdict.proved, f"positive by the signs of its parts, {name}")
-    return None
+_Attempt = Callable[[sympy.Expr, bool], Sign | None]
+
+
+def _by_assumptions(name: str, rewrite: Callable[[sympy.Expr], sympy.Expr]) -> _Attempt:
+    def attempt(expr: sympy.Expr, _strict: bool) -> Sign | None:
+        if not rewrite(expr).is_positive:
+            return None
+        return Sign(True, "sympy", Verdict.proved, f"positive by the signs of its parts, {name}")
+
+    return attempt
 
 
 def _as_ratio(expr: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr] | None:
@@ -58,7 +58,7 @@ def _as_ratio(expr: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr] | None:
     return None
 
 
-def _by_roots(expr: sympy.Expr) -> Sign | None:
+def _by_roots(expr: sympy.Expr, strict: bool = False) -> Sign | None:
     """A quotient of rational polynomials: no sign change on w > 0 (roots counted exactly)."""
     ratio = _as_ratio(expr)
     if ratio is None or expr.free_symbols != {W}:
@@ -71,7 +71,7 @@ def _by_roots(expr: sympy.Expr) -> Sign | None:
     if product.eval(1) < 0 or (product.eval(1) == 0 and product.eval(2) < 0):
         return None
     for factor, multiplicity in product.sqf_list()[1]:
-        if multiplicity % 2 and _positive_roots(factor):
+        if (strict or multiplicity % 2) and _positive_roots(factor):
             return None
     return Sign(
         True, "sympy", Verdict.proved, "polynomial without sign change on w > 0 (real roots counted exactly)"
@@ -83,7 +83,7 @@ def _positive_roots(poly: sympy.Poly) -> int:
     return int(poly.count_roots(0, None)) - at_zero
 
 
-def _by_z3(expr: sympy.Expr) -> Sign | None:
+def _by_z3(expr: sympy.Expr, _strict: bool = False) -> Sign | None:
     ratio = _as_ratio(expr)
     if ratio is None:
         return None
@@ -96,7 +96,7 @@ def _by_z3(expr: sympy.Expr) -> Sign | None:
     return None
 
 
-def _by_subdivision(expr: sympy.Expr) -> Sign | None:
+def _by_subdivision(expr: sympy.Expr, _strict: bool = False) -> Sign | None:
     if expr.free_symbols != {W}:
         return None
     boxes = [RANGE]
@@ -124,14 +124,62 @@ def _geometric(low: Fraction, high: Fraction) -> Fraction:
     return Fraction(float(low * high) ** 0.5).limit_denominator(10**6) or (low + high) / 2
 
 
-def positive(expr: sympy.Expr) -> Sign:
-    """Whether ``expr`` is positive for all w > 0, isolated zeros allowed.
+_METHODS: tuple[_Attempt, ...] = (
+    _by_assumptions("as it stands", lambda e: e),
+    _by_assumptions("expanded", sympy.expand),
+    _by_roots,
+    _by_assumptions("factored", lambda e: sympy.factor(sympy.together(e))),
+    _by_assumptions("simplified", lambda e: sympy.simplify(e) if e.count_ops() <= 80 else e),
+    _by_z3,
+    _by_subdivision,
+)
+
+
+def positive(expr: sympy.Expr, *, strict: bool = False) -> Sign:
+    """Whether ``expr``, smooth on w > 0, is positive there; isolated zeros are allowed unless ``strict``.
 
     >>> positive(16 * W**2 - 9 * W + 4).why
     'polynomial without sign change on w > 0 (real roots counted exactly)'
     """
-    for method in (_by_assumptions, _by_roots, _by_z3, _by_subdivision):
-        found = method(expr)
+    for method in _METHODS:
+        found = within(ATTEMPT, lambda method=method: method(expr, strict), None)
         if found is not None:
             return found
     return Sign(False, "sympy", Verdict.undecided, "no method decided the sign")
+
+
+_ENTIRE = (
+    sympy.exp, sympy.tanh, sympy.sinh, sympy.cosh, sympy.sin, sympy.cos, sympy.atan, sympy.erf, sympy.erfc
+)  # fmt: skip
+
+
+def smooth(expr: sympy.Basic) -> bool:
+    """Whether a function is shown to be real and analytic for all w > 0: no pole, no jump, no kink.
+
+    A positive derivative says that a function rises only where there is no pole between two points.
+
+    >>> smooth(sympy.log(1 + W**2)), smooth(W - 1 / (W - 1)), smooth(sympy.sqrt(W**2 - W + 1))
+    (True, False, True)
+    """
+    if not expr.has(W):
+        return expr.is_real is True
+    if expr == W:
+        return True
+    if not all(smooth(arg) for arg in expr.args):
+        return False
+    if isinstance(expr, sympy.Pow) and not (expr.exp.is_Integer and expr.exp.is_nonnegative):
+        return _never_zero(expr.base, expr.exp.is_Integer is True)
+    if isinstance(expr, sympy.log):
+        return _never_zero(expr.args[0], False)
+    return isinstance(expr, (sympy.Add, sympy.Mul, sympy.Pow, *_ENTIRE))
+
+
+def _never_zero(expr: sympy.Expr, either_sign: bool) -> bool:
+    """Shown to be positive for all w > 0, or also negative for all of them."""
+    for side in (expr, -expr) if either_sign else (expr,):
+        if side.is_positive or shape(side).positive:
+            return True
+        found = positive(side, strict=True)
+        if found.holds and found.verdict == Verdict.proved:
+            return True
+    return False

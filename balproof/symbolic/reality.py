@@ -13,7 +13,9 @@ from balproof.symbolic import ball
 from balproof.symbolic.parser import Formula
 
 SEEDS = 3
-_POINTS = (Fraction(1), Fraction(-1), Fraction(7, 3), Fraction(-7, 3))
+_POINTS = tuple(
+    sign * size for size in map(Fraction, ("1", "7/3", "1/9", "50", "1e-6", "1e6")) for sign in (1, -1)
+)
 
 
 def sample_parameters(formula: Formula, seed: int) -> dict[sympy.Symbol, Fraction]:
@@ -58,7 +60,7 @@ def analysed(text: str) -> Generator[None]:
     """
     try:
         yield
-    except (ball.NotReal, ball.Unknown, TypeError, ValueError, NotImplementedError) as fault:
+    except (ball.NotReal, ball.Unknown, TypeError, ValueError, NotImplementedError, RecursionError) as fault:
         raise ExpressionError(
             f"{text[:60]!r} could not be analysed ({type(fault).__name__}: {str(fault)[:80]})",
             "write it in simpler pieces, each with real values everywhere",

@@ -43,10 +43,11 @@ class Witness:
         names = {s: values[sympy.Symbol(s.name)] for s in expr.free_symbols - {variable}}
 
         def f(x: Fraction) -> arb:
-            return ball.enclose(expr, {**names, variable: x}, 256)
+            return ball.sharp(expr, {**names, variable: x}, 100)
 
-        left = f(self.scale * self.x1) * f(self.x2)
-        right = f(self.scale * self.x2) * f(self.x1)
+        with ctx.workprec(256):
+            left = f(self.scale * self.x1) * f(self.x2)
+            right = f(self.scale * self.x2) * f(self.x1)
         return left.is_finite() and right.is_finite() and not left.overlaps(right)
 
     def as_json(self) -> dict[str, object]:
@@ -89,8 +90,9 @@ def _roots(node: sympy.Basic, variable: sympy.Symbol) -> Iterable[Fraction]:
             if slope != 0 and not rest.has(variable) and not (slope.free_symbols | rest.free_symbols):
                 root = sympy.nsimplify(0) if rest == 0 else abs(rest / slope)
                 value = ball.sharp(root, {})
-                if value.is_finite() and value > 0:
-                    yield ball.bounds(value)[0].limit_denominator(10**9)
+                near = ball.bounds(value)[0].limit_denominator(10**9) if value.is_finite() else Fraction(0)
+                if near > 0:
+                    yield near
 
 
 def _value(expr: sympy.Expr, variable: sympy.Symbol, x: Fraction) -> arb | None:
@@ -98,7 +100,8 @@ def _value(expr: sympy.Expr, variable: sympy.Symbol, x: Fraction) -> arb | None:
         value = ball.sharp(expr, {variable: x}, 100)
     except (ball.NotReal, ball.Unknown):
         return None
-    return value if value.is_finite() else None
+    # a value with a few certain digits, so that a reader can check the sentence
+    return value if value.is_zero() or value.rel_accuracy_bits() >= 40 else None
 
 
 def _number(q: Fraction) -> str:

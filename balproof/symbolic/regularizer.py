@@ -9,7 +9,7 @@ rises, and a convex function that rises is unbounded).
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -23,8 +23,9 @@ from balproof.symbolic import ball, numeric
 from balproof.symbolic.assumptions import Domain
 from balproof.symbolic.convexity import W, shape
 from balproof.symbolic.halfline import T, monomial, relation, restrict
+from balproof.symbolic.limits import ATTEMPT, QUESTION, too_long, vanishes, within
 from balproof.symbolic.parser import Formula, parse_formula
-from balproof.symbolic.positivity import positive
+from balproof.symbolic.positivity import positive, smooth
 from balproof.symbolic.reality import SEEDS, analysed, require_real, sample_parameters
 from balproof.verdict import Check, Verdict
 
@@ -43,7 +44,8 @@ class Regularizer:
     """g(w), the cost of one weight.
 
     ``half`` is g on w > 0 in the positive symbol w.  ``terms`` are the (a, p) of g = Σ a|w|^p with all a, p
-    positive, or None.
+    positive, or None.  ``origin`` is g(0), or None where there is no value; ``continuous`` says whether g is
+    shown to be continuous there.
 
     >>> r = Regularizer.parse("abs(w) + w**2/10")
     >>> r.terms, r.log_convex.holds
@@ -59,6 +61,8 @@ class Regularizer:
     coercive: Check
     log_convex: Check
     terms: Terms | None
+    origin: sympy.Expr | None
+    continuous: bool
     domains: tuple[Domain, ...] = ()
     assumptions: tuple[str, ...] = ()
 
@@ -75,12 +79,13 @@ class Regularizer:
     @property
     def numeric(self) -> bool:
         """Whether there are no symbols left but w."""
-        return self.half.free_symbols <= {W}
+        return not self.parameters
 
     @property
     def parameters(self) -> tuple[sympy.Symbol, ...]:
         """The free symbolic parameters."""
-        return tuple(sorted(self.half.free_symbols - {W}, key=lambda s: s.name))
+        free = self.half.free_symbols | (set() if self.origin is None else self.origin.free_symbols)
+        return tuple(sorted(free - {W}, key=lambda s: s.name))
 
     @property
     def marginal_expression(self) -> sympy.Expr:
@@ -155,26 +160,30 @@ class Regularizer:
         return total
 
     def _at_zero(self) -> float:
-        with np.errstate(all="ignore"):
-            value = numeric.evaluate(self.expression, {self.variable: np.zeros(())})
-        return float(value) if np.isfinite(value) else 0.0
+        self._require_numeric()
+        return 0.0 if self.origin is None else float(self.origin)
 
     def _numbers(self, expr: sympy.Expr, w: Array, at_zero: float = 0.0) -> Array:
         self._require_numeric()
         size = np.abs(np.asarray(w, dtype=np.float64))
-        values = numeric.evaluate(expr, {W: np.where(size == 0, 1.0, size)})
+        with analysed(self.name):
+            values = numeric.evaluate(expr, {W: np.where(size == 0, 1.0, size)})
         return np.where(size == 0, at_zero, values)
 
 
 @functools.lru_cache(maxsize=512)
 def _marginal(expr: sympy.Expr) -> sympy.Expr:
-    """w times the derivative; kinks first made pieces, since SymPy derives Max to a Heaviside."""
+    """w times the derivative; kinks first made pieces, since SymPy derives Max to a Heaviside.
+
+    Where floor and sign jump there is no derivative, elsewhere they are constant.
+    """
     if expr.has(sympy.Max, sympy.Min, sympy.Abs):
         expr = sympy.piecewise_fold(expr.rewrite(sympy.Piecewise))
     if isinstance(expr, sympy.Piecewise):
         return sympy.Piecewise(*((_marginal(e), c) for e, c in expr.args))
-    derivative = sympy.expand(W * expr.diff(W)) if expr.is_polynomial(W) else W * expr.diff(W)
-    return derivative
+    steps = {s: sympy.Dummy("step", real=True) for s in expr.atoms(sympy.floor, sympy.sign)}
+    derivative = expr.xreplace(steps).diff(W).xreplace({d: s for s, d in steps.items()})
+    return sympy.expand(W * derivative) if expr.is_polynomial(W) else W * derivative
 
 
 @functools.lru_cache(maxsize=256)
@@ -187,13 +196,12 @@ def _parse(text: str, assumptions: tuple[str, ...]) -> Regularizer:
 
 
 def _expand(text: str) -> str:
-    if text == "l1":
-        return "abs(w)"
-    if text == "l2":
-        return "w**2"
-    if not text.startswith("lp:"):
+    name = text[:3].lower()
+    if text.lower() in ("l1", "l2"):
+        return "abs(w)" if name == "l1" else "w**2"
+    if name != "lp:":
         return text
-    exponent = parse_formula(text[3:], "w", (), positive_parameters=True).expression
+    exponent = parse_formula(text[3:] or "0", "w", (), positive_parameters=True).expression
     if exponent.free_symbols or not exponent.is_positive:
         raise RegularizerError(f"{text[:40]!r} needs an exponent P > 0", "write for example lp:1.5 or lp:3/2")
     return f"abs(w)**({text[3:]})"
@@ -203,14 +211,17 @@ def _decide(formula: Formula) -> Regularizer:
     require_real(formula)
     if not formula.expression.has(formula.variable):
         raise ExpressionError(f"{formula.text} does not contain w", "write a formula in w, or l1, l2, lp:1.5")
-    half = fold(restrict(formula.expression, formula.variable, 1)).subs(T, W)
-    other = fold(restrict(formula.expression, formula.variable, -1)).subs(T, W)
+    half, other = (_on_half_line(formula, side) for side in (1, -1))
+    if within(QUESTION, lambda: _marginal(_marginal(half)), None) is None:
+        raise ExpressionError(f"{formula.text[:60]!r}: its derivatives: {too_long(QUESTION)}", "simplify it")
     known = _sharpened(formula, half)
-    even = _even(formula, half, other)
-    convex = _log_convex(formula, half, known)
-    start = _continuous_start(formula, half)
-    increasing = _increasing(formula, half, known, convex, start)
-    coercive = _coercive(half, known, convex, start)
+    even = _asked(lambda: _even(formula, half, other))
+    convex = _asked(lambda: _log_convex(formula, half, known))
+    origin = _at_zero(formula.expression, formula.variable)
+    continuous = within(ATTEMPT, lambda: _continuous_start(half, origin), False)
+    lemma = convex.holds is True and continuous
+    increasing = _asked(lambda: _increasing(formula, half, known, convex, lemma))
+    coercive = _asked(lambda: _coercive(half, known, convex, lemma))
     return Regularizer(
         formula.text,
         formula.expression,
@@ -220,10 +231,21 @@ def _decide(formula: Formula) -> Regularizer:
         increasing,
         coercive,
         convex,
-        _terms(half) if even.holds else None,
+        within(ATTEMPT, lambda: _terms(half), None) if even.holds else None,
+        origin,
+        continuous,
         formula.domains,
         formula.assumptions,
     )
+
+
+def _asked(question: Callable[[], Check]) -> Check:
+    return within(QUESTION, question, Check(None, "sympy", Verdict.undecided, too_long(QUESTION)))
+
+
+def _on_half_line(formula: Formula, side: int) -> sympy.Expr:
+    half = restrict(formula.expression, formula.variable, side)
+    return within(ATTEMPT, lambda: fold(half), half).subs(T, W)
 
 
 def fold(expr: sympy.Expr) -> sympy.Expr:
@@ -271,8 +293,14 @@ def _candidates(expr: sympy.Expr) -> tuple[Fraction, ...]:
     if expr.has(sympy.floor, sympy.sign, sympy.Heaviside):
         return ()
     size = np.logspace(-4, 4, 1601)
-    curvature = numeric.evaluate(_marginal(_marginal(expr)), {W: size})
-    scale = np.abs(numeric.evaluate(_marginal(expr), {W: size})) + np.abs(numeric.evaluate(expr, {W: size}))
+    marginal = _marginal(expr)
+    try:
+        values, slope, curvature = (
+            numeric.evaluate(e, {W: size}) for e in (expr, marginal, _marginal(marginal))
+        )
+    except NotImplementedError:
+        return ()
+    scale = np.abs(slope) + np.abs(values)
     with np.errstate(all="ignore"):
         ratio = np.where(np.isfinite(curvature) & (scale > 0), curvature / scale, np.inf)
     lowest = np.argsort(ratio)[:2]
@@ -307,13 +335,13 @@ def _sign(expr: sympy.Expr, points: Sequence[tuple[Fraction, int]]) -> int | Non
 
 
 def _even(formula: Formula, half: sympy.Expr, other: sympy.Expr) -> Check:
-    if half == other or sympy.simplify(half - other) == 0:
-        return Check(True, "sympy", Verdict.proved, "g(-w) − g(w) simplifies to 0 on w > 0")
     for fixed, at in _instances(formula, half - other):
-        for w in _GRID:
+        for w in (*_GRID, *_FAR):
             if _sign(fixed, [(w, 1)]):
                 witness = f"g({w}) ≠ g(-{w}){at}"
                 return Check(False, "interval", Verdict.certified, "refuted by ball arithmetic", witness)
+    if vanishes(half - other):
+        return Check(True, "sympy", Verdict.proved, "g(-w) − g(w) simplifies to 0 on w > 0")
     return Check(None, "sympy", Verdict.undecided, "g(-w) − g(w) neither simplifies to 0 nor is refuted")
 
 
@@ -333,9 +361,7 @@ def _log_convex(formula: Formula, half: sympy.Expr, known: sympy.Expr) -> Check:
     """The order: rules first where they apply at once, refuter, then positivity of φ''."""
     by_rules = shape(known)
     if by_rules.strict:
-        return Check(
-            True, "sympy", Verdict.proved, "structural: rules for strictly convex functions of log w"
-        )
+        return Check(True, "sympy", Verdict.proved, "rules for strictly convex functions of log w")
     witness = _midpoint(formula, half)
     if witness is not None:
         return Check(
@@ -343,8 +369,8 @@ def _log_convex(formula: Formula, half: sympy.Expr, known: sympy.Expr) -> Check:
         )
     if isinstance(known, sympy.Piecewise):
         return _pieces_convex(known)
-    if known.has(sympy.Piecewise, sympy.Max, sympy.Min, sympy.Abs, sympy.floor, sympy.sign, sympy.Heaviside):
-        return Check(None, "sympy", Verdict.undecided, "the kinks are not in a form that is decided")
+    if not smooth(known):
+        return Check(None, "sympy", Verdict.undecided, "g is not shown to be smooth on w > 0")
     found = positive(sympy.expand(_marginal(_marginal(known))))
     what = f"φ''(t) = w·g' + w²·g'': {found.why}"
     holds = True if found.holds and found.verdict == Verdict.proved else None
@@ -376,18 +402,20 @@ def _pieces_convex(known: sympy.Piecewise) -> Check:
         if shape(value).strict:
             methods.append("rules")
             continue
+        if not smooth(value):
+            return Check(None, "sympy", Verdict.undecided, f"the piece {value} is not shown to be smooth")
         found = positive(sympy.expand(_marginal(_marginal(value))))
         if not (found.holds and found.verdict == Verdict.proved):
             return Check(None, "sympy", Verdict.undecided, f"φ'' on the piece {value}: {found.why}")
         methods.append(found.why)
     for i, end in enumerate(ends):
         left, right = known.args[i][0], known.args[i + 1][0]
-        if sympy.simplify((left - right).subs(W, end)) != 0:
+        if not vanishes((left - right).subs(W, end)):
             return Check(None, "sympy", Verdict.undecided, f"not shown to be continuous at w = {end}")
         turn = sympy.simplify((_marginal(right) - _marginal(left)).subs(W, end))
         if not turn.is_nonnegative:
             return Check(None, "sympy", Verdict.undecided, f"the kink at w = {end} is not shown to turn up")
-    why = f"{len(known.args)} pieces, each strictly convex in log w, continuous, kinks turn up"
+    why = f"its {len(known.args)} pieces: each strictly convex in log w, continuous, kinks turn up"
     return Check(True, "sympy", Verdict.proved, why)
 
 
@@ -400,32 +428,43 @@ def _ordered(known: sympy.Piecewise) -> sympy.Piecewise:
     return known
 
 
-def _continuous_start(formula: Formula, half: sympy.Expr) -> sympy.Expr | None:
-    """g(0), where g is continuous at 0: the same from the formula and from its form on w > 0."""
-    if half.has(sympy.floor, sympy.sign, sympy.Heaviside):
-        return None
-    first = (
-        _ordered(half).args[0][0] if isinstance(half, sympy.Piecewise) and _breaks(_ordered(half)) else half
-    )
+def _at_zero(expr: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr | None:
+    """The value at 0, or None."""
     try:
-        from_half = first.subs(W, 0)
-        direct = formula.expression.subs(formula.variable, 0)
+        value = expr.subs(variable, 0)
     except (TypeError, ValueError):  # SymPy compares infinities inside Max and conditions
         return None
-    finite = from_half.is_finite and not from_half.has(sympy.nan, sympy.zoo)
-    return direct if finite and sympy.simplify(from_half - direct) == 0 else None
+    known = value.is_finite is not False and value.is_real is not False and not value.has(*_NO_VALUE)
+    return value if known else None
+
+
+_NO_VALUE = (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo, sympy.AccumBounds)
+
+
+def _continuous_start(half: sympy.Expr, origin: sympy.Expr | None) -> bool:
+    """Whether the form on w > 0, every part of it continuous at 0, ends in g(0)."""
+    first = half
+    if isinstance(half, sympy.Piecewise) and _breaks(_ordered(half)):
+        first = _ordered(half).args[0][0]
+    if origin is None or first.has(sympy.Piecewise, sympy.floor, sympy.sign, sympy.Heaviside):
+        return False
+    for part in sympy.preorder_traversal(first):
+        end = _at_zero(part, W)
+        if end is None or not end.is_finite:
+            return False  # SymPy says 0**(1/log(0)) = 1, and 1/log(0) = 0
+        if isinstance(part, sympy.Pow) and part.exp.has(W) and not part.base.subs(W, 0).is_positive:
+            return False
+    return vanishes(first.subs(W, 0) - origin)
 
 
 _LEMMA = "lemma: g continuous at 0 and g(e^t) strictly convex"
 
 
-def _increasing(
-    formula: Formula, half: sympy.Expr, known: sympy.Expr, convex: Check, start: sympy.Expr | None
-) -> Check:
-    if convex.holds and start is not None:
+def _increasing(formula: Formula, half: sympy.Expr, known: sympy.Expr, convex: Check, lemma: bool) -> Check:
+    if lemma:
         return Check(True, convex.method, convex.verdict, _LEMMA)
     if shape(known).rising:
-        return Check(True, "sympy", Verdict.proved, "structural: rules for increasing functions")
+        return Check(True, "sympy", Verdict.proved, "rules for increasing functions")
     for fixed, at in _instances(formula, half):
         points = sorted(_points(fixed))
         for low, high in zip(points, points[1:], strict=False):
@@ -435,19 +474,19 @@ def _increasing(
                 return Check(
                     False, "interval", Verdict.certified, "two rationals, in ball arithmetic", witness
                 )
-    if not known.has(sympy.Piecewise, sympy.Max, sympy.Min, sympy.Abs, sympy.floor):
+    if smooth(known):
         found = positive(_marginal(known))
         holds = True if found.holds and found.verdict == Verdict.proved else None
         return Check(holds, found.method, found.verdict, f"w·g'(w): {found.why}")
     return Check(None, "sympy", Verdict.undecided, "no method decided it")
 
 
-def _coercive(half: sympy.Expr, known: sympy.Expr, convex: Check, start: sympy.Expr | None) -> Check:
-    if convex.holds and start is not None:
+def _coercive(half: sympy.Expr, known: sympy.Expr, convex: Check, lemma: bool) -> Check:
+    if lemma:
         return Check(True, convex.method, convex.verdict, _LEMMA)
     by_rules = shape(known)
     if by_rules.strict and by_rules.rising:
-        return Check(True, "sympy", Verdict.proved, "structural: convex and increasing in log w")
+        return Check(True, "sympy", Verdict.proved, "rules: convex and increasing in log w")
     tail = half
     if half.has(sympy.Max, sympy.Min):
         tail = sympy.piecewise_fold(half.rewrite(sympy.Piecewise))
@@ -467,9 +506,10 @@ def _coercive(half: sympy.Expr, known: sympy.Expr, convex: Check, start: sympy.E
         limit = sympy.limit(tail, W, sympy.oo)
     except (NotImplementedError, ValueError):
         return Check(None, "sympy", Verdict.undecided, "the limit at infinity is not decided")
-    if limit == sympy.oo:
+    rises = _sign(tail, [(Fraction(10**12), 1), (Fraction(10**6), -1)]) != -1  # a second opinion
+    if limit == sympy.oo and rises:
         return Check(True, "sympy", Verdict.proved, "limit at infinity")
-    if limit.is_finite or limit == -sympy.oo:
+    if not limit.has(sympy.AccumBounds) and (limit.is_finite or limit == -sympy.oo):
         return Check(False, "sympy", Verdict.proved, "limit at infinity", f"g(w) → {limit}")
     return Check(None, "sympy", Verdict.undecided, "the limit at infinity is not decided")
 

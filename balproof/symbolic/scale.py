@@ -21,12 +21,15 @@ from balproof.errors import RegularizerError, RequestError
 from balproof.symbolic import ball, smt
 from balproof.symbolic.activation import Activation
 from balproof.symbolic.convexity import W
+from balproof.symbolic.limits import ATTEMPT, shown, vanishes, within
+from balproof.symbolic.reality import analysed
 from balproof.symbolic.regularizer import Regularizer
 from balproof.symbolic.root import Number, Root, Terms, exact_sizes, log_root, side
-from balproof.symbolic.steps import Step
+from balproof.symbolic.steps import Step, latex
 from balproof.verdict import Check, Verdict
 
 LAMBDA = sympy.Symbol("lambda", positive=True)
+ONE_ONE_LATEX = r"\lambda^* = \sqrt{w_{\mathrm{out}} / w_{\mathrm{in}}}"
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class OptimalScale:
 
     ``exists`` is True where both sides have a nonzero weight, False where there is no optimal scale at all
     (``reason`` says why), None where that is undecided.  ``closed_form`` is in the symbols of
-    ``definitions``.  ``one_one`` is λ* for a single weight a in and b out, where that is simple.
+    ``definitions``.  ``one_one`` is λ* for a single weight w_in in and w_out out, where that is simple.
 
     >>> s = optimal_scale(Activation.parse("relu"), Regularizer.parse("l2"))
     >>> s.closed_form, s.balance_equation
@@ -57,11 +60,13 @@ class OptimalScale:
     closed_form: sympy.Expr | None = None
     closed_latex: str | None = None
     gain: sympy.Expr | None = None
+    gain_latex: str | None = None
     one_one: sympy.Expr | None = None
     balance_equation: str | None = None
     balance_latex: str | None = None
     limits: tuple[str, ...] = ()
     definitions: tuple[str, ...] = ()
+    definitions_latex: tuple[str, ...] = ()
 
     @property
     def latex(self) -> str | None:
@@ -88,13 +93,9 @@ class OptimalScale:
             raise RequestError(f"the unit has no nonzero weight {missing}", "; ".join(self.limits))
         left = side(self.regularizer.terms, self.regularizer.marginal_expression, inside)
         right = side(self.regularizer_out.terms, self.regularizer_out.marginal_expression, outside)
-        c = self.degree
-        return log_root(
-            lambda u: (
-                left(u.exp()) - ball.enclose(c, {}, 2048) * right((-ball.enclose(c, {}, 2048) * u).exp())
-            ),
-            digits,
-        )
+        c = ball.enclose(self.degree, {}, 2048)
+        with analysed(self.regularizer.name):
+            return log_root(lambda u: left(u.exp()) - c * right((-c * u).exp()), digits)
 
     def as_json(self) -> dict[str, object]:
         """The field ``optimal_scale`` of ``derive``'s answer."""
@@ -116,13 +117,23 @@ class OptimalScale:
 
 
 def optimal_scale(
-    activation: Activation, regularizer: Regularizer, *, regularizer_out: Regularizer | None = None
+    activation: Activation | str,
+    regularizer: Regularizer | str,
+    *,
+    regularizer_out: Regularizer | str | None = None,
 ) -> OptimalScale:
     """The optimal scale of a unit with this activation; ``regularizer_out`` where the two sides differ.
 
-    A negative answer (not homogeneous, degree ≤ 0, g not even) is a result with ``exists`` not True.
+    Text is read as by ``Activation.parse`` and ``Regularizer.parse``.  A negative answer (not homogeneous,
+    degree ≤ 0, g not even) is a result with ``exists`` not True.
+
+    >>> optimal_scale("relu2", "l1").closed_form
+    2**(1/3)*B**(1/3)/A**(1/3)
     """
-    return _cached(activation, regularizer, regularizer_out or regularizer)
+    f = Activation.parse(activation) if isinstance(activation, str) else activation
+    g = Regularizer.parse(regularizer) if isinstance(regularizer, str) else regularizer
+    out = Regularizer.parse(regularizer_out) if isinstance(regularizer_out, str) else regularizer_out
+    return _cached(f, g, out or g)
 
 
 @functools.lru_cache(maxsize=128)
@@ -131,16 +142,17 @@ def _cached(activation: Activation, regularizer: Regularizer, out: Regularizer) 
     if refusal is not None:
         return _negative(activation, regularizer, out, *refusal)
     assert activation.degree is not None
-    if regularizer.terms is not None and out.terms is not None:
-        return _powers(activation, regularizer, out, activation.degree, regularizer.terms, out.terms)
-    return _general(activation, regularizer, out, activation.degree)
+    with analysed(f"{activation.text} with {regularizer.name}"):
+        if regularizer.terms is not None and out.terms is not None:
+            return _powers(activation, regularizer, out, activation.degree, regularizer.terms, out.terms)
+        return _general(activation, regularizer, out, activation.degree)
 
 
 def _refusal(activation: Activation, *regularizers: Regularizer) -> tuple[bool | None, str] | None:
     if activation.homogeneous is None:
         return None, f"the degree of {activation.text} is undecided"
     if activation.witness is not None:
-        return False, f"{activation.text} is not homogeneous: {activation.witness.sentence}"
+        return False, f"{activation.text} is not homogeneous"
     degree = activation.degree
     if activation.kind == "zero":
         return False, f"{activation.text} is 0: rescaling what comes in changes nothing, and any λ does"
@@ -154,6 +166,8 @@ def _refusal(activation: Activation, *regularizers: Regularizer) -> tuple[bool |
                 known = "is not" if check.holds is False else "is not known to be"
                 found = f" ({check.witness})" if check.witness else ""
                 return None, f"{g.name} {known} {name}{found}, so that an optimal scale need not exist"
+        if not g.continuous:  # log|w| is even, increasing and coercive, and has no optimal scale
+            return None, f"{g.name} is not known to be continuous at 0: an optimal scale need not exist"
     return None
 
 
@@ -163,7 +177,10 @@ def _negative(
     shown = Verdict.certified if activation.witness else Verdict.proved
     verdict = Verdict.undecided if exists is None else shown
     step = Step(
-        f"there is no optimal scale: {reason}" if exists is False else reason, None, "see above", verdict
+        f"there is no optimal scale: {reason}" if exists is False else reason,
+        None,
+        "the steps before this one",
+        verdict,
     )
     return OptimalScale(
         activation,
@@ -183,9 +200,9 @@ def _assumptions(activation: Activation, *regularizers: Regularizer) -> tuple[st
     return tuple(dict.fromkeys(told))
 
 
-def _tex(expr: sympy.Basic, names: dict[sympy.Basic, str] | None = None) -> str:
+def _tex(expr: sympy.Basic) -> str:
     moments = {s: rf"{s.name[0]}_{{{s.name[2:]}}}" for s in expr.free_symbols if s.name[:2] in ("A_", "B_")}
-    return sympy.latex(expr, symbol_names={**moments, **(names or {})})
+    return latex(expr, moments)
 
 
 def _power_tex(exponent: sympy.Expr) -> str:
@@ -199,8 +216,8 @@ def _power_tex(exponent: sympy.Expr) -> str:
 
 def _limits() -> tuple[str, ...]:
     return (
-        "all weights in are 0, some out are not: the cost falls towards λ → ∞ and is not attained",
-        "all weights out are 0, some in are not: the cost falls towards λ → 0 and is not attained",
+        "all weights in are 0, some out are not: the cost falls as λ → ∞ and no λ is optimal",
+        "all weights out are 0, some in are not: the cost falls as λ → 0 and no λ is optimal",
         "all weights in and out are 0: every λ is optimal",
     )
 
@@ -260,7 +277,7 @@ def _powers(
         *(a * A * LAMBDA**p for (a, p), A in zip(inside, a_moments, strict=True)),
         *(b * B * LAMBDA ** (-c * q) for (b, q), B in zip(outside, b_moments, strict=True)),
     )
-    derived = sympy.simplify(sympy.expand(LAMBDA * cost.diff(LAMBDA) - (left - c * right))) == 0
+    derived = vanishes(sympy.expand(LAMBDA * cost.diff(LAMBDA) - (left - c * right)))
     steps = [_stationary_step(equation, derived), *(_closed_steps(pair) if pair else ())]
     unique = _unique(g, out)
     steps.append(_unique_step(unique, g, out, "strictly increasing minus strictly decreasing in λ"))
@@ -268,6 +285,11 @@ def _powers(
         steps.extend(_descartes(polynomial, len(inside), len(outside)))
     definitions = tuple(
         f"{moment} = Σ_{name} |w|{_exponent_text(p)}"
+        for name, terms, moments in (("IN", inside, a_moments), ("OUT", outside, b_moments))
+        for (_, p), moment in zip(terms, moments, strict=True)
+    )
+    definitions_latex = tuple(
+        f"${_tex(moment)} = {_sum_tex(((1 / p, p),), sympy.S.One, name)}$"
         for name, terms, moments in (("IN", inside, a_moments), ("OUT", outside, b_moments))
         for (_, p), moment in zip(terms, moments, strict=True)
     )
@@ -288,11 +310,13 @@ def _powers(
         closed_form=pair.closed if pair else None,
         closed_latex=pair.latex if pair else None,
         gain=pair.gain if pair else None,
+        gain_latex=pair.gain_latex if pair else None,
         one_one=_one_one(c, g, out, unique),
         balance_equation=f"{_sum_text(scaled[0], sympy.S.One, 'IN')} = {_sum_text(scaled[1], c, 'OUT')}",
         balance_latex=f"{_sum_tex(scaled[0], sympy.S.One, 'IN')} = {_sum_tex(scaled[1], c, 'OUT')}",
         limits=_limits(),
         definitions=definitions,
+        definitions_latex=definitions_latex,
     )
 
 
@@ -345,12 +369,27 @@ class _Pair:
     def gain(self) -> sympy.Expr:
         """R(1) − R(λ*); for one regularizer in the form of [B] (3.4)."""
         c, A, B = self.c, self.A, self.B
-        if (self.a, self.p) != (self.b, self.q):
-            after = self.a * A * (1 + self.p / (c * self.q)) * self.closed**self.p
-            return self.a * A + self.b * B - after
-        if c == 1:
+        if self.same and c == 1:
             return self.a * (sympy.sqrt(A) - sympy.sqrt(B)) ** 2
-        return self.a * (A + B - (1 + c) * c ** (-c / (1 + c)) * A ** (c / (1 + c)) * B ** (1 / (1 + c)))
+        return self.a * A + self.b * B - self.after
+
+    @property
+    def same(self) -> bool:
+        return (self.a, self.p) == (self.b, self.q)
+
+    @property
+    def after(self) -> sympy.Expr:
+        """R(λ*)."""
+        c, A, B = self.c, self.A, self.B
+        if self.same:
+            return self.a * (1 + c) * c ** (-c / (1 + c)) * A ** (c / (1 + c)) * B ** (1 / (1 + c))
+        return self.a * A * (1 + self.p / (c * self.q)) * self.closed**self.p
+
+    @property
+    def gain_latex(self) -> str:
+        if self.same and self.c == 1:
+            return _tex(self.gain)
+        return f"{_tex(self.a * self.A + self.b * self.B)} - {_tex(self.after)}"
 
 
 def _closed_steps(pair: _Pair) -> list[Step]:
@@ -366,16 +405,19 @@ def _closed_steps(pair: _Pair) -> list[Step]:
 def _stationarity(k: _Pair) -> Step:
     """With λ = X^{1/(p+cq)}: λ^{cq}·λR'(λ) = apA·X^{(p+cq)/(p+cq)} − cbqB, which is 0 at X = cbqB/(apA)."""
     X = sympy.Dummy("X", positive=True)
-    scale = X ** (1 / k.total)
-    power = sympy.powsimp(scale**k.p * scale ** (k.c * k.q))
-    base, exponent = power.as_base_exp()
-    power = X ** sympy.simplify(exponent) if base == X else power
-    rest = sympy.simplify((k.a * k.p * k.A * power - k.c * k.b * k.q * k.B).subs(X, k.ratio))
+
+    def solves() -> bool:
+        scale = X ** (1 / k.total)
+        power = sympy.powsimp(scale**k.p * scale ** (k.c * k.q))
+        base, exponent = power.as_base_exp()
+        power = X ** sympy.simplify(exponent) if base == X else power
+        return vanishes((k.a * k.p * k.A * power - k.c * k.b * k.q * k.B).subs(X, k.ratio))
+
     return Step(
         "the closed form solves the equation",
         k.latex,
         "sympy: substituted, the difference simplifies to 0",
-        Verdict.proved if rest == 0 else Verdict.undecided,
+        Verdict.proved if shown(solves) else Verdict.undecided,
         ("A > 0", "B > 0"),
         sympy.Eq(sympy.Symbol("lambda^*"), k.closed, evaluate=False),
     )
@@ -390,10 +432,10 @@ def _minimum(c: sympy.Expr, p: sympy.Expr, q: sympy.Expr) -> Step:
     positive = alpha * (sympy.exp(p * u) - 1 - p * u) + beta * (sympy.exp(-c * q * u) - 1 + c * q * u)
     gap = sympy.exp(v) - 1 - v
     convex = bool(gap.diff(v, 2).is_positive) and gap.subs(v, 0) == 0 and gap.diff(v).subs(v, 0) == 0
-    identity = sympy.simplify(sympy.expand(difference - positive)) == 0
+    identity = vanishes(sympy.expand(difference - positive))
     up, down = f"{_short(p)}u", f"{_short(c * q)}u"
     return Step(
-        "it is the strict global minimum",
+        "it is the strict global minimum; with α and β the costs in and out at λ*",
         r"R(\lambda^* e^u) - R(\lambda^*) = "
         rf"\alpha\,(e^{{{up}}}-1-{up}) + \beta\,(e^{{-{down}}}-1+{down}) > 0\quad (u \neq 0)",
         "sympy: the identity expands to 0; e^v − 1 − v has value and slope 0 at 0, and second derivative e^v",
@@ -412,14 +454,14 @@ def _gain_step(k: _Pair) -> Step:
     b_of_x = X * k.a * k.p * k.A / (k.c * k.b * k.q)
     after = k.a * k.A * X ** (k.p / k.total) + k.b * b_of_x * X ** (-k.c * k.q / k.total)
     rest = sympy.expand(k.a * k.A + k.b * b_of_x - after - k.gain.subs(k.B, b_of_x))
-    shown = sympy.simplify(sympy.powsimp(sympy.expand_power_base(rest))) == 0
-    if not shown:
-        shown = sympy.simplify(sympy.powsimp(sympy.powdenest(sympy.simplify(rest / k.A)), combine="all")) == 0
+    simple = shown(lambda: vanishes(sympy.powsimp(sympy.expand_power_base(rest)))) or shown(
+        lambda: vanishes(sympy.powsimp(sympy.powdenest(sympy.simplify(rest / k.A)), combine="all"))
+    )
     return Step(
-        "balancing lowers the cost by",
-        f"R(1) - R(\\lambda^*) = {_tex(k.gain)}",
-        "sympy: the identity simplifies to 0" if shown else "sympy: the identity did not simplify to 0",
-        Verdict.proved if shown else Verdict.undecided,
+        "balancing lowers the cost by this much",
+        f"R(1) - R(\\lambda^*) = {k.gain_latex}",
+        "sympy: the identity simplifies to 0" if simple else "sympy: the identity did not simplify to 0",
+        Verdict.proved if simple else Verdict.undecided,
         (),
         k.gain,
     )
@@ -540,15 +582,13 @@ def _general(activation: Activation, g: Regularizer, out: Regularizer, c: sympy.
     ]
     one = _one_one(c, g, out, unique)
     if one is not None:
-        rest = sympy.simplify(_at(g, LAMBDA * u[1]) - _at(out, v[1] / LAMBDA)).subs(
-            LAMBDA, sympy.sqrt(v[1] / u[1])
-        )
+        rest = (_at(g, LAMBDA * u[1]) - _at(out, v[1] / LAMBDA)).subs(LAMBDA, sympy.sqrt(v[1] / u[1]))
         steps.append(
             Step(
-                "one weight a in and one b out: the sizes λa and b/λ become equal",
-                rf"\lambda^* = {_tex(one)}",
+                "one weight in and one out: the sizes λ·w_in and w_out/λ become equal",
+                ONE_ONE_LATEX,
                 "sympy: substituted, the difference simplifies to 0; φ' strictly increasing",
-                Verdict.proved if sympy.simplify(rest) == 0 else Verdict.undecided,
+                Verdict.proved if vanishes(rest) else Verdict.undecided,
             )
         )
     return OptimalScale(
@@ -568,12 +608,13 @@ def _general(activation: Activation, g: Regularizer, out: Regularizer, c: sympy.
         balance_latex=balanced_tex,
         limits=_limits(),
         definitions=("u_i = |w| of the weights in, i = 1..m", "v_j = |w| of the weights out, j = 1..n"),
+        definitions_latex=("$w$ stands for the size of a weight",),
     )
 
 
 def _chain_rule(g: Regularizer, out: Regularizer, c: sympy.Expr) -> bool:
     """Both derivatives, computed directly; pieces are compared one by one, with their conditions."""
-    u = sympy.Symbol("u", positive=True)
+    u = sympy.Dummy("u", positive=True)
 
     def same(form: sympy.Expr, marginal: sympy.Expr, size: sympy.Expr, factor: sympy.Expr) -> bool:
         if isinstance(form, sympy.Piecewise) and isinstance(marginal, sympy.Piecewise):
@@ -582,20 +623,27 @@ def _chain_rule(g: Regularizer, out: Regularizer, c: sympy.Expr) -> bool:
         if form.has(sympy.Max, sympy.Min, sympy.Abs):
             return False
         direct = LAMBDA * form.subs(W, size).diff(LAMBDA)
-        return sympy.simplify(direct - factor * marginal.subs(W, size)) == 0
+        return vanishes(direct - factor * marginal.subs(W, size))
 
     return same(g.half, g.marginal_expression, LAMBDA * u, sympy.S.One) and same(
         out.half, out.marginal_expression, u / LAMBDA**c, -c
     )
 
 
+@functools.lru_cache(maxsize=128)
+def _shorter(marginal: sympy.Expr) -> sympy.Expr:
+    if marginal.count_ops() > 40 or marginal.has(sympy.Piecewise):
+        return marginal
+    simple = within(ATTEMPT, lambda: sympy.simplify(marginal), marginal)
+    return min(marginal, simple, key=sympy.count_ops)
+
+
 def _at(g: Regularizer, size: sympy.Expr) -> sympy.Expr:
     """w·g'(w) at w = size, as short as it gets."""
-    marginal = g.marginal_expression
-    if marginal.count_ops() <= 40 and not marginal.has(sympy.Piecewise):
-        simple = sympy.simplify(marginal)
-        marginal = simple if simple.count_ops() <= marginal.count_ops() else marginal
-    return marginal.subs(W, size)
+    there = _shorter(g.marginal_expression).subs(W, size)
+    if there.has(sympy.Piecewise):
+        return there
+    return min(there, within(ATTEMPT, lambda: sympy.together(there), there), key=sympy.count_ops)
 
 
 def _unique(g: Regularizer, out: Regularizer) -> Check:
@@ -604,7 +652,7 @@ def _unique(g: Regularizer, out: Regularizer) -> Check:
         if check.holds is not True:
             return check
     weaker = min((g.log_convex, out.log_convex), key=lambda check: check.verdict)
-    return Check(True, weaker.method, weaker.verdict, f"φ strictly convex: {weaker.why}")
+    return Check(True, weaker.method, weaker.verdict, f"φ is strictly convex, by {weaker.why}")
 
 
 def _unique_step(unique: Check, g: Regularizer, out: Regularizer, why: str) -> Step:
@@ -620,8 +668,8 @@ def _unique_step(unique: Check, g: Regularizer, out: Regularizer, why: str) -> S
 
 
 def _one_one(c: sympy.Expr, g: Regularizer, out: Regularizer, unique: Check) -> sympy.Expr | None:
-    """Degree 1 and one g: φ'(log λa) = φ'(log b/λ) forces λa = b/λ."""
+    """Degree 1 and one g: φ' takes the same value at λ·w_in and at w_out/λ, so these are equal."""
     if c != 1 or g.half != out.half or unique.holds is not True:
         return None
-    a, b = sympy.symbols("a b", positive=True)
-    return sympy.sqrt(b / a)
+    inside, outside = sympy.symbols("w_in w_out", positive=True)
+    return sympy.sqrt(outside / inside)

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sympy
 
 from balproof.verdict import Verdict
+
+
+def latex(expr: sympy.Basic, names: Mapping[sympy.Basic, str] | None = None) -> str:
+    r"""LaTeX with square roots, other fractional exponents on the line, names of several letters upright.
+
+    >>> print(latex(sympy.Symbol("eps") ** sympy.Rational(2, 3) * sympy.Symbol("alpha")))
+    \alpha \mathrm{eps}^{2/3}
+    """
+    long = [s for s in expr.free_symbols if s.name[1:] and sympy.latex(s) == s.name]
+    words = {s: rf"\mathrm{{{s.name}}}" for s in long}
+    roots = all(p.exp.q <= 2 for p in expr.atoms(sympy.Pow) if p.exp.is_Rational)
+    known = {**words, **(names or {})}
+    return str(sympy.latex(expr, symbol_names=known, root_notation=roots, fold_frac_powers=not roots))
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,41 @@ def test_user_text_is_escaped():
     assert "x&lt;0" in render(d, "html")
 
 
+def test_formulas_read_well():
+    text = render(derivation("Max(x,0)**2", "abs(w)**p"), "md")
+    assert text.startswith("# Balance of `Max(x,0)**2` with cost `abs(w)**p`\n")
+    assert "A + B - \\frac{3 \\cdot 2^{1/3} A^{2/3} B^{1/3}}{2}" in text
+    assert r"- $A = \sum_{\mathrm{IN}} |w|^{p}$" in text
+    assert r"\*\*" not in text
+    assert "\n10. **proved**" in text
+    assert "\n    $$\n" in text  # two digits in the number, one blank more before what belongs to it
+    refused = render(derivation("tanh(x)", "l2"), "md")
+    assert "one factor would fit every x; but with f = `tanh(x)`" in refused
+    assert "- \n" not in refused
+
+
+@pytest.mark.parametrize(
+    ("f", "g"), [*PAIRS[:4], ("relu", "Piecewise((w**2/2,abs(w)<=d),(d*abs(w)-d**2/2,True))")]
+)
+def test_html_has_formulas_not_code(f, g):
+    text = render(derivation(f, g), "html")
+    assert 'class="tex"' not in text
+    assert "piecewise(" not in text
+
+
+def test_the_cell_of_the_notebook_runs():
+    cell = json.loads(render(derivation("Max(x,0)**2", "abs(w)**p"), "ipynb"))["cells"][-1]
+    names = {}
+    exec(compile("".join(cell["source"]), "cell", "exec"), names)
+    assert names["derivation"].balance_equation == "Σ_IN |w|^p = 2·Σ_OUT |w|^p"
+
+
+def test_degree_zero_has_no_power():
+    text = render(derivation("sign", "l1"), "md")
+    assert "^{0}" not in text
+    assert "f(\\lambda x) = f(x)" in text
+
+
 def test_unknown_format():
     with pytest.raises(RequestError, match="unknown format"):
         render(derivation("relu", "l2"), "pdf")

@@ -51,6 +51,14 @@ HOMOGENEOUS = [
     ("0.1*x+0.2*x-0.3*x", "zero", 1, (0, 0)),
     ("x*sin(x)**2+x*cos(x)**2", "linear", 1, (1, -1)),
     ("Piecewise((x,x<0.1),(x,True))", "linear", 1, (1, -1)),
+    ("x*Heaviside(x)", "relu", 1, (1, 0)),
+    # as the frameworks spell them
+    ("ReLU", "relu", 1, (1, 0)),
+    ("ReLU(x)", "relu", 1, (1, 0)),
+    ("max(0, x)", "relu", 1, (1, 0)),
+    ("LeakyReLU(0.2)", "leaky", 1, (1, R(-1, 5))),
+    ("leaky_relu(x, 0.2)", "leaky", 1, (1, R(-1, 5))),
+    ("ReLU(2*x)", "bilu", 1, (2, 0)),
 ]
 
 
@@ -104,6 +112,15 @@ REFUSED = [
     "mish",
     "gelu_tanh",
     "tanhshrink",
+    "GELU",
+    "SiLU",
+    "Piecewise((1,x>1),(0,True))",
+    "x*(2+sin(2*pi*log(abs(x))/log(3)))",
+    "x*(1+tanh(x*1e20))",
+    "Max(x,0)*(1+Piecewise((1,x==7),(0,True)))",
+    # found by random formulas: f is e^-1998 and less, and a kink at 1/10^9 that was read as 1/0
+    "softplus(Min(0, 999*x))",
+    "2*x**2*Piecewise((1, (1e-3)**4 == 2*x), (tanh(x), True))",
 ]
 
 
@@ -122,6 +139,11 @@ def test_refused_with_a_witness(text):
     assert w.scale > 0
     assert w.left[1] < w.right[0] or w.right[1] < w.left[0]
     assert w.holds_for(f.expression, f.variable)
+
+
+def test_derivative_zero_between_jumps_is_not_constant():
+    """x·f' = 0 wherever there is a derivative, and f takes the values 0, −π, −2π, ..."""
+    assert Activation.parse("atan(tan(x/10**7))-x/10**7").homogeneous is not True
 
 
 def test_the_witness_of_tanh_by_hand():
@@ -157,6 +179,36 @@ def test_symbolic_parameters(text, assumptions, kind, degree):
     f = Activation.parse(text, assumptions)
     assert (f.kind, str(f.degree)) == (kind, degree)
     assert all(a in " ".join(f.assumptions) for a in (s.name for s in f.parameters))
+
+
+@pytest.mark.parametrize("name", ["t", "s", "u", "X", "m", "i", "T"])
+def test_the_name_of_a_parameter_does_not_matter(name):
+    """A parameter t was once the variable of the half-lines."""
+    assert str(Activation.parse(f"abs(x)**{name}").degree) == name
+    assert str(Activation.parse(f"{name}*x", [f"{name}>0"]).coefficients) == f"({name}, -{name})"
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("abs(x)**lambda", "call it alpha"),
+        ("x**w", "the variable is x"),
+        ("A*x", "call it alpha"),
+        ("relux", "has no x in it: write a name"),
+        ("y**2", "has no x in it"),
+        ("x if x>0 else 0", "write Piecewise"),
+        ("x.clip(0)", "plain names"),
+        ("np.maximum(x, 0)", "plain names"),
+        ("|x|", "write abs"),
+        ("leaky_relu(slope=0.2)", "by their order"),
+        ("__import__('os').system('id')", "use numbers, names"),
+    ],
+)
+def test_what_is_no_formula_is_refused_with_a_remedy(text, remedy):
+    with pytest.raises(ExpressionError) as refused:
+        Activation.parse(text)
+    assert remedy in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_refusal_with_parameters_says_where_it_holds():

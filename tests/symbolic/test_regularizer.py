@@ -34,6 +34,12 @@ GOOD = [
     "w**4-abs(w)**3+w**2",
     "w**4-16/9*abs(w)**3+w**2",
     "Max(abs(w), w**2)",
+    "L2",
+    "Lp:1.5",
+    "t*abs(w)",
+    "Max(abs(w)**p, w**2)",
+    "softplus(abs(w))",
+    "abs(w)*atan(abs(w))",
 ]
 NOT_CONVEX = [
     "w**2/(1+w**2)",
@@ -91,6 +97,7 @@ def test_one_condition_fails(text, field):
         ("lp:3/2", ((1, sympy.Rational(3, 2)),)),
         ("3*w**2 + abs(w)/2", ((sympy.Rational(1, 2), 1), (3, 2))),
         ("(abs(w)+1)**2 - 1", ((2, 1), (1, 2))),
+        ("t*abs(w)", ((sympy.Symbol("t", positive=True), 1),)),
         ("log(1+w**2)", None),
         ("abs(w) - w**2", None),
         ("w**3", None),
@@ -195,6 +202,12 @@ def test_rules_do_not_claim_what_fails():
         "Piecewise((1/w, w**2 < 1), (Max(w, 1)**(1/2), True))",
         "Max(erf(w)/Min(w, 1), 2)",
         "softplus(w+1) - tanh(w)/w",
+        "Max(((cosh(abs(w)) * 1e-3*abs(w)))**(p+1), (((w)**-1 + (-abs(w))) - w))",
+        "Max(abs(w), -1/w)",
+        "atan(5/w)",
+        "Min(Piecewise((d, Min(abs(w), 1e-3, w) >= 1e6), (w, True)), Max(0.1, w))",
+        "Heaviside(Piecewise((abs(w), w < 1), (w**2, True)))",
+        "Min((w / 1000*abs(w)), Max(w**2, (softplus(abs(w)))**((E + w)), ((w**2 * 3) / (abs(w))**4)))",
     ],
 )
 def test_odd_formulas_are_answered_or_refused(text):
@@ -204,3 +217,61 @@ def test_odd_formulas_are_answered_or_refused(text):
     except ExpressionError:
         return
     assert g.even.holds is not True or g.log_convex.verdict >= Verdict.undecided
+    if g.numeric:
+        for numbers in (g.cost, g.marginal, g.curvature):
+            assert numbers(np.array([0.0, 0.5, -2.0])).shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        # poles between the sampled points: w·g' > 0 and φ'' > 0 wherever they exist, and yet
+        ("abs(w) - 1/(10**6*(abs(w) - 9/4))", "increasing"),
+        ("w**2 + 1/(10**9*(abs(w) - 9/4)**2)", "increasing"),
+        ("w**2 + 1/(10**9*(abs(w) - 9/4)**2)", "log_convex"),
+        ("tan(abs(w)/10**9)", "increasing"),
+        ("w**2 + tan(abs(w)/10**9)", "log_convex"),
+        # a jump
+        ("abs(w) - sign(abs(w) - 22/7)/10**9", "increasing"),
+        # complex where the parameter, or w, is small
+        ("abs(w) + sqrt(a - 1/1000)", "log_convex"),
+        ("w**2 + log(abs(w) - 1/10**7)", "log_convex"),
+        ("log(abs(w) - 1/10**7)", "increasing"),
+    ],
+)
+def test_between_the_sampled_points(text, field):
+    """False claims of earlier rules; undecided is allowed, proved is not."""
+    assert getattr(Regularizer.parse(text), field).holds is not True
+
+
+def test_continuity_at_zero():
+    for text in ("l1", "lp:1/2", "w**2*log(1+abs(w))", "Max(abs(w)**p, w**2)", GOOD[11], GOOD[13]):
+        assert Regularizer.parse(text).continuous, text
+    for text in (
+        "log(abs(w))",
+        "1/abs(w)",
+        "Piecewise((3, w == 0), (w**2, True))",
+        "abs(w)**(-1/log(1+log(1+1/abs(w))))",  # SymPy's value at 0 is 1, the limit is ∞
+        "abs(w)**(-1/log(1+1/abs(w)))",
+    ):
+        assert not Regularizer.parse(text).continuous, text
+
+
+def test_names_that_the_derivation_uses_are_refused():
+    for name in ("lambda", "A", "B", "A_1", "x"):
+        with pytest.raises(ExpressionError, match="cannot be a parameter"):
+            Regularizer.parse(f"{name}*abs(w)")
+
+
+def test_a_parameter_that_only_matters_at_zero():
+    g = Regularizer.parse("Piecewise((a, w == 0), (abs(w), True))")
+    assert not g.numeric
+    with pytest.raises(RegularizerError, match="free parameters a"):
+        g.cost(np.ones(1))
+    unused = Regularizer.parse("Piecewise((a, w**2 < 0), (abs(w), True))")
+    assert unused.cost(np.array([0.0, -2.0])).tolist() == [0, 2]
+
+
+def test_steps_have_derivative_zero_off_their_jumps():
+    g = Regularizer.parse("floor(abs(w)) + 2*abs(w)")
+    assert g.marginal(np.array([1.5, -0.5])).tolist() == [3, 1]

@@ -80,7 +80,7 @@ def test_elastic_net_is_the_quartic_with_one_positive_root():
 
 
 def test_one_in_one_out():
-    a, b = sympy.symbols("a b", positive=True)
+    a, b = sympy.symbols("w_in w_out", positive=True)
     for g in ("log(1+w**2)", "l2", "sqrt(w**2+1)-1"):
         assert sympy.simplify(scale("relu", g).one_one - sympy.sqrt(b / a)) == 0
     assert scale("square", "log(1+w**2)").one_one is None
@@ -95,6 +95,8 @@ def test_one_in_one_out():
         ("zero", "l2", False, "any λ"),
         ("relu", "w**3", None, "not even"),
         ("relu", "w**2/(1+w**2)", None, "not coercive"),
+        # even, increasing, coercive, and R(λ) = log λ − log λ has no minimum
+        ("relu", "log(abs(w))", None, "continuous at 0"),
     ],
 )
 def test_negative_answers(f, g, exists, word):
@@ -104,6 +106,38 @@ def test_negative_answers(f, g, exists, word):
     assert s.closed_form is s.equation is s.balance_equation is None
     with pytest.raises(RegularizerError):
         s.root([1], [1])
+
+
+def test_text_in_place_of_objects():
+    assert optimal_scale("relu", "l2") == scale("relu", "l2")
+    assert optimal_scale("relu", "l2", regularizer_out="l1") == scale("relu", "l2", "l1")
+
+
+def test_parameters_do_not_meet_our_own_symbols():
+    """λ, the moments and the two single weights are not the user's t, u, v, a and b."""
+    s = optimal_scale("relu", "t*abs(w) + u*w**2")
+    t, u = sympy.symbols("t u", positive=True)
+    assert s.polynomial.lhs.coeff(module.LAMBDA, 3) == sympy.Symbol("A_1", positive=True) * t
+    assert s.polynomial.lhs.coeff(module.LAMBDA, 4) == 2 * sympy.Symbol("A_2", positive=True) * u
+    general = optimal_scale("relu", "log(1+w**2/u**2)")
+    assert all(step.verdict >= Verdict.certified for step in general.steps)
+    assert {x.name for x in optimal_scale("relu", "a*abs(w)+b*w**2").one_one.free_symbols} == {
+        "w_in",
+        "w_out",
+    }
+
+
+def test_sympys_traps_have_certified_roots():
+    # one in, three out, L1 + L1.5: λ = √3, since the sizes λ and 3/λ must be equal
+    root = optimal_scale("relu", "abs(w)+abs(w)**(3/2)").root([1], [3], 30)
+    assert float(root) == pytest.approx(np.sqrt(3), rel=1e-15)
+    # √(w²+1) − 1, one in, two out, against the sum of both sides
+    lam = float(optimal_scale("relu", "sqrt(w**2+1)-1").root([1], [1, 2]))
+
+    def m(w):
+        return w * w / np.sqrt(w * w + 1)
+
+    assert m(lam) == pytest.approx(m(1 / lam) + m(2 / lam), rel=1e-12)
 
 
 def test_not_unique_is_said():
