@@ -112,9 +112,10 @@ def certify_gap(
         if c or term.error:
             gap += _up((abs(c) + term.error) ** 2 / low) if arithmetic != "rational" else c * c / term.value
     bound = floor - gap
-    if bound <= 0:
+    if terms and bound * 10**300 <= gap:
         return NoCertificate("the gap bound is not below the cost: balance further first")
-    return GapCertificate(kind, _float_up(gap / bound), _float_up(gap), used_bits)
+    relative = gap / bound if terms else gap  # without costs F = 0 is the optimum
+    return GapCertificate(kind, _float_up(relative), _float_up(gap), used_bits)
 
 
 def lower_bound_holds(problem: BalanceProblem, certificate: GapCertificate, h: Array) -> bool:
@@ -192,18 +193,19 @@ def _route(terms: Sequence[_Term], moving: Sequence[int]) -> dict[int, Fraction]
     for t, term in enumerate(terms):
         for k, c in term.row:
             residual[k] += c * term.value
-        if not term.row:
-            continue
         if len(term.row) > 2:
             return NoCertificate("a weight depends on more than two scales")
-        i, j = term.row[0][0], next((k for k, _ in term.row[1:]), GROUND)
-        if not graph.has_edge(i, j) or terms[graph.edges[i, j]["term"]].value < term.value:
-            graph.add_edge(i, j, term=t, weight=float(term.value))
+        if term.row:
+            i, j = ([k for k, _ in term.row] + [GROUND])[:2]
+            if not graph.has_edge(i, j) or terms[graph.edges[i, j]["term"]].value < term.value:
+                graph.add_edge(i, j, term=t, weight=float(term.value))
     correction: dict[int, Fraction] = {}
     tree = nx.maximum_spanning_tree(graph)
     for nodes in nx.connected_components(tree):
         root = GROUND if GROUND in nodes else min(nodes)
         order = list(nx.bfs_edges(tree, root))
+        if root != GROUND:
+            _close(terms, tree, order, root, residual, correction)
         for parent, child in reversed(order):
             t = tree.edges[parent, child]["term"]
             row = dict(terms[t].row)
@@ -212,8 +214,38 @@ def _route(terms: Sequence[_Term], moving: Sequence[int]) -> dict[int, Fraction]
             residual[child] = Fraction(0)
             if parent != GROUND:
                 residual[parent] += c * row[parent]
-        if root != GROUND and residual[root]:
-            return NoCertificate("the degrees around a cycle without visible units do not cancel")
     if any(residual.values()):
         return NoCertificate("a unit's imbalance cannot be routed to the rest of the network")
     return correction
+
+
+def _close(
+    terms: Sequence[_Term],
+    tree: nx.Graph[int],
+    order: Sequence[tuple[int, int]],
+    root: int,
+    residual: dict[int, Fraction],
+    correction: dict[int, Fraction],
+) -> None:
+    """Where no ground absorbs what the tree carries to the root: one more edge does, if degrees differ.
+
+    A residual r at node k arrives at the root as π_k·r, so an edge off the tree changes what arrives by
+    Σ row_k·π_k for each unit of its correction. If that is 0 for every edge then nothing arrives at all.
+    """
+    carried = {root: Fraction(1)}
+    for parent, child in order:
+        row = dict(terms[tree.edges[parent, child]["term"]].row)
+        carried[child] = -carried[parent] * row[parent] / row[child]
+    arrives = sum((residual[k] * factor for k, factor in carried.items()), Fraction(0))
+    if not arrives:
+        return
+    effects = {
+        t: effect
+        for t, term in enumerate(terms)
+        if any(k in carried for k, _ in term.row)
+        and (effect := sum((c * carried[k] for k, c in term.row), Fraction(0)))
+    }
+    t, effect = max(effects.items(), key=lambda item: terms[item[0]].value * abs(item[1]))
+    correction[t] = -arrives / effect
+    for k, c in terms[t].row:
+        residual[k] += correction[t] * c

@@ -5,6 +5,7 @@ Source: [B] Theorem 5.1 and Remark 5.7; for a recurrent matrix this is Osborne's
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
@@ -34,7 +35,7 @@ def stochastic(
 
     ``schedule`` is ``random`` (uniform, independent), ``cyclic``, ``reshuffled`` (a new random order each
     sweep), ``greedy`` (the most unbalanced unit) or the caller's own sequence of columns of h, which is
-    followed once. A sweep is as many steps as there are units.
+    followed once, for at most ``sweeps``. A sweep is as many steps as there are units.
 
     Raises RequestError for an unknown schedule or a column that does not move.
 
@@ -43,12 +44,14 @@ def stochastic(
     >>> stochastic(problem, "cyclic").imbalance <= 1e-13
     True
     """
+    if isinstance(schedule, str) and schedule not in SCHEDULES:
+        raise RequestError(f"unknown schedule {schedule!r}", "take one of " + ", ".join(SCHEDULES))
     units = np.flatnonzero(problem.active)
     h = np.zeros(problem.count)
     logs = problem.A @ h
     history = [problem.cost(h)]
     name = schedule if isinstance(schedule, str) else "user-given"
-    if not len(units):
+    if not len(units) and isinstance(schedule, str):
         return Iterate(h, f"stochastic ({name})", 0.0, 0.0, tuple(history))
     by_column = sparse.csc_array(problem.A)
     parts = {int(k): columns_of(problem, np.array([k]), by_column) for k in units}
@@ -57,14 +60,16 @@ def stochastic(
     taken = 0
     best = np.inf
     stalled = 0
-    for k in _order(problem, schedule, units, seed, logs):
+    bests: list[float] = []
+    for given in _order(problem, schedule, units, seed, logs):
+        k = _column(given)
         if k not in parts:
-            raise RequestError(f"the schedule names scale {k}, which does not move", "name active units")
+            raise RequestError(f"the schedule names scale {given}, which does not move", "name active units")
         columns = parts[k]
         change = step(problem, logs, columns)
         h[k] += change[0]
         logs[columns.edges] += columns.coefficient * change[0]
-        touched += len(columns.edges) + (total if schedule == "greedy" else 0)
+        touched += len(columns.edges) + (total if name == "greedy" else 0)
         taken += 1
         if taken % steps_in_sweep:
             continue
@@ -77,12 +82,35 @@ def stochastic(
         # Rounding puts a floor under the imbalance: stop once it is near and no longer falls.
         stalled = 0 if imbalance < 0.9 * best else stalled + 1
         best = min(best, imbalance)
+        bests.append(best)
         near_floor = imbalance < 1e-12 and stalled > 20
-        if isinstance(schedule, str) and (
-            imbalance <= tolerance or near_floor or taken >= sweeps * steps_in_sweep
-        ):
+        if taken >= sweeps * steps_in_sweep:
+            break
+        if isinstance(schedule, str) and (imbalance <= tolerance or near_floor or _hopeless(bests, history)):
             break
     return Iterate(h, f"stochastic ({name})", problem.imbalance(h), touched / total, tuple(history))
+
+
+_WINDOW = 2_000
+
+
+def _hopeless(bests: list[float], costs: list[float]) -> bool:
+    """Whether neither the imbalance (by 1 %) nor the cost has fallen in the last sweeps.
+
+    At that rate 100,000 sweeps would not halve the imbalance: two units with strong mutual weights and
+    weak ones to the rest, say.
+    """
+    if len(bests) <= _WINDOW:
+        return False
+    return bests[-1] > 0.99 * bests[-1 - _WINDOW] and costs[-1] > (1 - 1e-6) * costs[-1 - _WINDOW]
+
+
+def _column(given: object) -> int | None:
+    """A column number from the caller's schedule; None for what is no whole number."""
+    try:
+        return operator.index(given)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        return None
 
 
 def _order(
@@ -93,11 +121,9 @@ def _order(
     logs: Array,
 ) -> Iterator[int]:
     if not isinstance(schedule, str):
-        yield from (int(k) for k in schedule)
+        yield from schedule
         return
     rng = np.random.default_rng(seed)
-    if schedule not in SCHEDULES:
-        raise RequestError(f"unknown schedule {schedule!r}", "take one of " + ", ".join(SCHEDULES))
     while True:
         if schedule == "random":
             yield from (int(k) for k in rng.choice(units, len(units)))

@@ -70,8 +70,12 @@ def coarse_correction(problem: BalanceProblem, h: Array, group: Array) -> Array:
         weight = cost * np.exp(power * (distinct @ t))
         gradient = distinct.T @ weight
         hessian = power * (distinct.T * weight) @ distinct
-        # The shift keeps the step defined where a whole component can move freely.
-        move = -np.linalg.solve(hessian + 1e-12 * np.trace(hessian) * np.eye(len(t)), gradient)
+        # Normalised, since layers may differ by decades; the shift keeps the step defined where a whole
+        # component can move freely, as one group without visible units always can.
+        scale = np.sqrt(np.diag(hessian))
+        scale[scale == 0] = 1.0
+        normal = hessian / np.outer(scale, scale) + 1e-13 * np.eye(len(t))
+        move = -np.linalg.solve(normal, gradient / scale) / scale
         size = np.max(np.abs(power * (distinct @ move)), initial=0.0)
         t += move / max(1.0, size)  # exp changes by at most a factor e in a step
         if size < 1e-14:

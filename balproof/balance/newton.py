@@ -37,14 +37,18 @@ def newton(
     history = [cost]
     best, best_imbalance, idle = h.copy(), problem.imbalance(h), 0
     passes = 1.0
+    moved = np.inf
     for count in range(steps):
-        if best_imbalance <= tolerance or not len(moving) or idle > 3:
+        # A balance to 13 digits can leave weak ties between strong groups far from theirs: the steps in
+        # log-scale must be small as well.
+        if (best_imbalance <= tolerance and moved <= 1e-6) or not len(moving) or idle > 3:
             break
         w = problem.scaled(h)
         gradient = a.T @ problem.marginal_of(w)
         move = -_solve(sparse.csr_array(a.T @ sparse.diags_array(problem.curvature_of(w)) @ a), gradient)
         slope = float(gradient @ move)
-        length = 1.0 / max(1.0, float(np.max(np.abs(a @ move), initial=0.0)))
+        moved = float(np.max(np.abs(a @ move), initial=0.0))
+        length = 1.0 / max(1.0, moved)
         while True:
             trial = h.copy()
             trial[moving] += length * move
@@ -54,6 +58,8 @@ def newton(
                 break
             length /= 2
             passes += 1
+        if not np.isfinite(value):  # where every step overflows, the best so far is all there is
+            break
         h, cost = trial, value
         history.append(cost)
         passes += 4
@@ -70,6 +76,7 @@ def _solve(hessian: sparse.csr_array, right: Array) -> Array:
     """Solve H d = r; the tiny shift chooses one d where a component without visible units can drift."""
     n = hessian.shape[0]
     scale = np.sqrt(hessian.diagonal())
+    scale[scale == 0] = 1.0  # a cost that has flattened, such as log(1 + w²) at 1e100
     normal = sparse.csr_array(sparse.diags_array(1 / scale) @ hessian @ sparse.diags_array(1 / scale))
     shifted = sparse.csc_array(normal + 1e-14 * sparse.eye_array(n))
     if shifted.nnz > 0.05 * n * n or n < 200:

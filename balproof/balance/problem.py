@@ -6,10 +6,12 @@ the Hessian is Aᵀ diag(κ) A with κ_e = φ_e″. Source: [B] Theorem 5.1.
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
@@ -17,7 +19,7 @@ from scipy import sparse
 
 from balproof.errors import ModelError, RegularizerError, RequestError
 from balproof.network.graph import Network
-from balproof.network.manifold import Manifold, infer
+from balproof.network.manifold import Manifold, column_signs, infer
 from balproof.symbolic.regularizer import Regularizer
 
 Array = np.ndarray
@@ -54,18 +56,23 @@ class Costs:
 
     def regularizer(self, tensor: str) -> Regularizer:
         """The regularizer of a tensor."""
-        found = [r for pattern, r in self.rules if fnmatch.fnmatchcase(tensor, pattern)]
+        found = [r for pattern, r in self.rules if _matches(tensor, pattern)]
         return found[-1] if found else Regularizer.parse("l2")
 
     def unused(self, network: Network) -> list[str]:
         """Patterns that match no parameter."""
         names = [t.name for t in network.parameters]
-        return [p for p, _ in self.rules if not any(fnmatch.fnmatchcase(n, p) for n in names)]
+        return [p for p, _ in self.rules if not any(_matches(n, p) for n in names)]
 
     @property
     def name(self) -> str:
         """As the user wrote it: ``l1, fc2.*=l2``."""
         return ", ".join(r.name if p == "*" else f"{p}={r.name}" for p, r in self.rules) or "l2"
+
+
+def _matches(tensor: str, pattern: str) -> bool:
+    """Whether a pattern names a tensor; a name that holds brackets names itself."""
+    return tensor == pattern or fnmatch.fnmatchcase(tensor, pattern)
 
 
 def _require_usable(regularizer: Regularizer) -> None:
@@ -114,8 +121,22 @@ class BalanceProblem:
         18.25
         """
         manifold = network if isinstance(network, Manifold) else infer(network)
-        if not isinstance(costs, Costs):
-            costs = Costs.parse(costs)
+        problem = BalanceProblem._state(manifold, costs if isinstance(costs, Costs) else Costs.parse(costs))
+        with np.errstate(over="ignore"):
+            _require_range(problem.marginal_of(problem.weights))
+        return problem
+
+    def rescaled(self, h: Array) -> BalanceProblem:
+        """The problem of the network that the rescaling by h leaves, at h = 0.
+
+        Its costs may be out of the range that `build` demands: on the way to an infimum that is not
+        attained they fall without end.
+        """
+        network = self.manifold.rescale(h)
+        return BalanceProblem._state(dataclasses.replace(self.manifold, network=network), self.costs)
+
+    @staticmethod
+    def _state(manifold: Manifold, costs: Costs) -> BalanceProblem:
         net = manifold.network
         if missing := costs.unused(net):
             raise RequestError(
@@ -148,20 +169,7 @@ class BalanceProblem:
         )
         active, dead, left_out = _classify(manifold, a)
         flat = np.concatenate(weights) if weights else np.zeros(0)
-        problem = BalanceProblem(
-            manifold, costs, flat, tuple(entries), tuple(groups), a, active, dead, left_out
-        )
-        problem._require_range()
-        return problem
-
-    def _require_range(self) -> None:
-        m = self.marginal(np.zeros(self.manifold.count))
-        # In the sums of a unit, costs below 1e-290 or above 1e290 would be lost or overflow.
-        if m.size and not (m.min() > 1e-290 and m.max() < 1e290):
-            raise RequestError(
-                f"costs of single weights range from {m.min():.1e} to {m.max():.1e}",
-                "multiply the weights by a power of two that brings them near 1, or use a smaller exponent",
-            )
+        return BalanceProblem(manifold, costs, flat, tuple(entries), tuple(groups), a, active, dead, left_out)
 
     # --- values -------------------------------------------------------------------------------------
 
@@ -188,8 +196,8 @@ class BalanceProblem:
         return self._by_group("marginal", w)
 
     def curvature_of(self, w: Array) -> Array:
-        """κ = φ″ for absolute weights w."""
-        return self._by_group("curvature", w)
+        """κ = φ″ for absolute weights w; φ is convex, so what falls below 0 (or is ∞/∞) is rounding."""
+        return np.fmax(self._by_group("curvature", w), 0.0)
 
     def _by_group(self, method: str, w: Array) -> Array:
         if not self.groups:
@@ -262,24 +270,31 @@ class BalanceProblem:
         return [self.manifold.names[k] for k in columns]
 
 
+def _require_range(m: Array) -> None:
+    m = np.where(np.isnan(m), np.inf, m)  # ∞/∞
+    # In the sums of a unit, costs below 1e-290 or above 1e290 would be lost or overflow.
+    if m.size and not (m.min() > 1e-290 and m.max() < 1e290):
+        raise RequestError(
+            f"costs of single weights range from {m.min():.1e} to {m.max():.1e}",
+            "multiply the weights by a power of two that brings them near 1, or use a smaller exponent",
+        )
+
+
 def _classify(manifold: Manifold, a: sparse.csr_array) -> tuple[Array, tuple[int, ...], tuple[int, ...]]:
-    """Which scales have costs that rise in both directions; the others are dead, or of degree ≤ 0."""
-    up, down = _signs(a)
-    architecture_up, architecture_down = _architecture_signs(manifold)
-    one_sided = ~(architecture_up & architecture_down)
-    active = up & down & ~one_sided
-    dead = tuple(int(k) for k in np.flatnonzero(~active & ~one_sided))
-    return active, dead, tuple(int(k) for k in np.flatnonzero(one_sided))
+    """Which scales have costs that rise in both directions; the others are dead, or of degree ≤ 0.
+
+    A degree ≤ 0 shows in the architecture: no weight, zero or not, is on the other side of the scale. The
+    same holds for a unit that nothing reads or nothing feeds, which is dead whatever its degree.
+    """
+    up, down = column_signs(a)
+    possible_up, possible_down = column_signs(manifold.matrix())
+    degree = {u.column: u.degree for u in manifold.units if u.free}
+    one_sided = ~(possible_up & possible_down)
+    left_out = [int(k) for k in np.flatnonzero(one_sided) if not _positive(degree.get(int(k)))]
+    active = up & down
+    dead = tuple(int(k) for k in np.flatnonzero(~active) if int(k) not in set(left_out))
+    return active, dead, tuple(left_out)
 
 
-def _signs(a: sparse.csr_array) -> tuple[Array, Array]:
-    """Per column: has it a positive, has it a negative entry."""
-    coo = a.tocoo()
-    up, down = np.zeros(a.shape[1], bool), np.zeros(a.shape[1], bool)
-    up[coo.coords[1][coo.data > 0]] = True
-    down[coo.coords[1][coo.data < 0]] = True
-    return up, down
-
-
-def _architecture_signs(manifold: Manifold) -> tuple[Array, Array]:
-    return _signs(manifold.matrix())
+def _positive(degree: Fraction | None) -> bool:
+    return degree is not None and degree > 0

@@ -55,6 +55,8 @@ def step(problem: BalanceProblem, logs: Array, columns: Columns) -> Array:
     weights = problem.weights[columns.edges]
     positive = columns.coefficient > 0
     size = np.abs(columns.coefficient)
+    # A cost that flattens, such as log(1 + w²), has slopes near 0 far from the optimum, and Newton leaps.
+    longest = 1e3 if problem.straight else 20.0 / np.max(size, initial=1.0)
     for _ in range(_NEWTON):
         w = weights * np.exp(logs[columns.edges] + columns.coefficient * s[columns.owner])
         m, kappa = _terms(problem, columns, w)
@@ -62,31 +64,36 @@ def step(problem: BalanceProblem, logs: Array, columns: Columns) -> Array:
         outgoing = np.bincount(columns.owner, np.where(positive, 0.0, size * m), count)
         rise = np.bincount(columns.owner, np.where(positive, size**2 * kappa, 0.0), count)
         fall = np.bincount(columns.owner, np.where(positive, 0.0, size**2 * kappa), count)
-        ratio = np.log(incoming) - np.log(outgoing)
+        # A side whose costs have all underflowed has no ratio to go by: its unit stays.
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratio = np.nan_to_num(np.log(incoming) - np.log(outgoing), nan=0.0)
+            move = np.nan_to_num(-ratio / (rise / incoming + fall / outgoing), nan=0.0)
+        move = np.clip(move, -longest, longest)
         low = np.where(ratio < 0, np.maximum(low, s), low)
         high = np.where(ratio > 0, np.minimum(high, s), high)
-        move = -ratio / (rise / incoming + fall / outgoing)
         target = s + move
         outside = (target <= low) | (target >= high)
         with np.errstate(invalid="ignore"):  # −∞ + ∞ where a side of the bracket is still open
             middle = (low + high) / 2
         target = np.where(outside & np.isfinite(middle), middle, target)
-        done = np.abs(ratio) <= 4e-16
+        # A move below rounding must not count as one out of the bracket, which would be halved.
+        done = (np.abs(ratio) <= 4e-16) | (np.abs(move) <= 1e-15 * (1.0 + np.abs(s)))
         s = np.where(done, s, target)
         # The closed form is exact up to rounding after one step; a second look costs as much as a pass.
-        if done.all() or np.max(np.abs(move)) <= 1e-15 * (1.0 + np.max(np.abs(s))) or problem.straight:
+        if done.all() or problem.straight:
             break
     return s
 
 
 def _terms(problem: BalanceProblem, columns: Columns, w: Array) -> tuple[Array, Array]:
     """m and κ of the touched weights only."""
-    if problem.one_regularizer:
-        regularizer = problem.groups[0][0]
-        return np.asarray(regularizer.marginal(w), float), np.asarray(regularizer.curvature(w), float)
     m, kappa = np.empty_like(w), np.empty_like(w)
-    for regularizer, part in problem.groups:
-        inside = (columns.edges >= part.start) & (columns.edges < part.stop)
+    if problem.one_regularizer:
+        parts = [(problem.groups[0][0], np.full(len(w), True))]
+    else:
+        e = columns.edges
+        parts = [(r, (e >= part.start) & (e < part.stop)) for r, part in problem.groups]
+    for regularizer, inside in parts:
         m[inside] = regularizer.marginal(w[inside])
         kappa[inside] = regularizer.curvature(w[inside])
-    return m, kappa
+    return m, np.fmax(kappa, 0.0)  # as in BalanceProblem.curvature_of
