@@ -9,6 +9,7 @@ takes that mode out.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import networkx as nx
@@ -45,42 +46,56 @@ def layers(problem: BalanceProblem) -> Array:
     return np.array([number[stem] for stem in stems], dtype=int)
 
 
-def coarse_correction(problem: BalanceProblem, h: Array, group: Array) -> Array:
-    """The change of h, constant on every group, that minimises F for one power p.
+@dataclass(frozen=True, eq=False)
+class Coarse:
+    """The problem of whole groups of units, for costs that are all multiples of one power p.
 
-    On groups F becomes Σ_b C_b·exp(p·a_b·t), with one term for each distinct row a_b of A summed over
-    groups; C_b adds up the costs of its weights, so one read of the weights is enough.
+    On groups F becomes Σ_b C_b·exp(p·a_b·t): ``distinct`` holds the different rows a_b of A summed over
+    groups, ``label`` says which of them each weight has, and ``lift`` takes t to h.
     """
-    power = problem.single_power
-    if power is None or not problem.active.any():
-        return np.zeros(problem.count)
-    used = np.unique(group[problem.active])
-    position = {int(g): i for i, g in enumerate(used)}
-    moved = np.flatnonzero(problem.active)
-    lift = sparse.csr_array(
-        (np.ones(len(moved)), (moved, [position[int(g)] for g in group[moved]])), (problem.count, len(used))
-    )
-    rows = (problem.A @ lift).toarray()
-    distinct, label = np.unique(rows, axis=0, return_inverse=True)
-    cost = np.bincount(label.ravel(), problem.marginal(h), len(distinct)) / power
-    keep = np.any(distinct != 0, axis=1) & (cost > 0)
-    distinct, cost = distinct[keep], cost[keep]
-    t = np.zeros(len(used))
-    for _ in range(50):
-        weight = cost * np.exp(power * (distinct @ t))
-        gradient = distinct.T @ weight
-        hessian = power * (distinct.T * weight) @ distinct
-        # Normalised, since layers may differ by decades; the shift keeps the step defined where a whole
-        # component can move freely, as one group without visible units always can.
-        scale = np.sqrt(np.diag(hessian))
-        scale[scale == 0] = 1.0
-        normal = hessian / np.outer(scale, scale) + 1e-13 * np.eye(len(t))
-        move = -np.linalg.solve(normal, gradient / scale) / scale
-        size = np.max(np.abs(power * (distinct @ move)), initial=0.0)
-        t += move / max(1.0, size)  # exp changes by at most a factor e in a step
-        if size < 1e-14:
-            break
-    return lift @ t
+
+    power: float
+    lift: sparse.csr_array
+    distinct: Array
+    label: Array
+
+    @staticmethod
+    def build(problem: BalanceProblem) -> Coarse | None:
+        """None where the costs have several powers, or nothing moves.
+
+        >>> from balproof.importers import load
+        >>> Coarse.build(BalanceProblem.build(load("tests/data/chain.json"))).distinct.tolist()
+        [[0.0, -1.0], [1.0, 0.0], [-1.0, 1.0]]
+        """
+        if problem.single_power is None or not problem.active.any():
+            return None
+        moved = np.flatnonzero(problem.active)
+        used, group = np.unique(layers(problem)[moved], return_inverse=True)
+        lift = sparse.csr_array((np.ones(len(moved)), (moved, group.ravel())), (problem.count, len(used)))
+        distinct, label = np.unique((problem.A @ lift).toarray(), axis=0, return_inverse=True)
+        return Coarse(problem.single_power, lift, distinct, label.ravel())
+
+    def correction(self, problem: BalanceProblem, h: Array) -> Array:
+        """The change of h, constant on every group, that minimises F: one read of the weights for C."""
+        cost = np.bincount(self.label, problem.marginal(h), len(self.distinct)) / self.power
+        keep = np.any(self.distinct != 0, axis=1) & (cost > 0)
+        distinct, cost = self.distinct[keep], cost[keep]
+        t = np.zeros(distinct.shape[1])
+        for _ in range(50):
+            weight = cost * np.exp(self.power * (distinct @ t))
+            gradient = distinct.T @ weight
+            hessian = self.power * (distinct.T * weight) @ distinct
+            # Normalised, since layers may differ by decades; the shift keeps the step defined where a whole
+            # component can move freely, as one group without visible units always can.
+            scale = np.sqrt(np.diag(hessian))
+            scale[scale == 0] = 1.0
+            normal = hessian / np.outer(scale, scale) + 1e-13 * np.eye(len(t))
+            move = -np.linalg.solve(normal, gradient / scale) / scale
+            size = np.max(np.abs(self.power * (distinct @ move)), initial=0.0)
+            t += move / max(1.0, size)  # exp changes by at most a factor e in a step
+            if size < 1e-14:
+                break
+        return self.lift @ t
 
 
 def multilevel(
@@ -102,15 +117,15 @@ def multilevel(
     passes = 0.0
     by_column = sparse.csc_array(problem.A)
     parts = [columns_of(problem, units, by_column) for units in colours(problem)]
-    group = layers(problem)
+    groups = Coarse.build(problem) if coarse else None
     total = max(len(problem.weights), 1)
     imbalance = problem.imbalance(h)
     recent: list[float] = [imbalance]
     for sweep in range(sweeps):
         if imbalance <= tolerance or not parts:
             break
-        if coarse:
-            h = h + coarse_correction(problem, h, group)
+        if groups is not None:
+            h = h + groups.correction(problem, h)
             passes += 1
         for columns in parts:
             logs = problem.A @ h

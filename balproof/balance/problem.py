@@ -11,7 +11,6 @@ import fnmatch
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +18,7 @@ from scipy import sparse
 
 from balproof.errors import ModelError, RegularizerError, RequestError
 from balproof.network.graph import Network
-from balproof.network.manifold import Manifold, column_signs, infer
+from balproof.network.manifold import Manifold, infer
 from balproof.symbolic.regularizer import Regularizer
 
 Array = np.ndarray
@@ -160,15 +159,20 @@ class BalanceProblem:
             entries.append((tensor.name, kept))
             weights.append(np.abs(values[kept]))
             rows.append(manifold.matrix([tensor.name])[kept])
-            groups.append((costs.regularizer(tensor.name), slice(start, start + len(kept))))
+            regularizer, first = costs.regularizer(tensor.name), start
             start += len(kept)
+            if groups and groups[-1][0] is regularizer:
+                first = groups.pop()[1].start
+            groups.append((regularizer, slice(first, start)))
         a = (
             sparse.csr_array(sparse.vstack(rows, format="csr"))
             if rows
             else sparse.csr_array((0, manifold.count))
         )
-        active, dead, left_out = _classify(manifold, a)
         flat = np.concatenate(weights) if weights else np.zeros(0)
+        dead, left_out = manifold.dead(a), tuple(sorted(manifold.endless))
+        active = np.ones(manifold.count, dtype=bool)
+        active[[*dead, *left_out]] = False
         return BalanceProblem(manifold, costs, flat, tuple(entries), tuple(groups), a, active, dead, left_out)
 
     # --- values -------------------------------------------------------------------------------------
@@ -278,23 +282,3 @@ def _require_range(m: Array) -> None:
             f"costs of single weights range from {m.min():.1e} to {m.max():.1e}",
             "multiply the weights by a power of two that brings them near 1, or use a smaller exponent",
         )
-
-
-def _classify(manifold: Manifold, a: sparse.csr_array) -> tuple[Array, tuple[int, ...], tuple[int, ...]]:
-    """Which scales have costs that rise in both directions; the others are dead, or of degree ≤ 0.
-
-    A degree ≤ 0 shows in the architecture: no weight, zero or not, is on the other side of the scale. The
-    same holds for a unit that nothing reads or nothing feeds, which is dead whatever its degree.
-    """
-    up, down = column_signs(a)
-    possible_up, possible_down = column_signs(manifold.matrix())
-    degree = {u.column: u.degree for u in manifold.units if u.free}
-    one_sided = ~(possible_up & possible_down)
-    left_out = [int(k) for k in np.flatnonzero(one_sided) if not _positive(degree.get(int(k)))]
-    active = up & down
-    dead = tuple(int(k) for k in np.flatnonzero(~active) if int(k) not in set(left_out))
-    return active, dead, tuple(left_out)
-
-
-def _positive(degree: Fraction | None) -> bool:
-    return degree is not None and degree > 0

@@ -147,19 +147,28 @@ class Manifold:
         return total
 
     @cached_property
-    def dead_units(self) -> tuple[str, ...]:
-        """The names of the scales that have nonzero weights on one side only, or on none.
+    def endless(self) -> frozenset[int]:
+        """The scales of degree ≤ 0, which have no finite optimum whatever the weights are.
 
-        Scales of degree ≤ 0 are not among them: theirs lie on one side by nature.
+        It shows in the architecture: no weight, zero or not, is on the other side of the scale. The same
+        holds for a unit that nothing reads or nothing feeds, but that one is dead.
         """
+        one_sided = np.flatnonzero(~np.logical_and(*column_signs(self.matrix())))
+        degree = {u.column: u.degree for u in self.units if u.free}
+        return frozenset(int(k) for k in one_sided if (degree.get(int(k)) or 0) <= 0)
+
+    def dead(self, rows: sparse.csr_array) -> tuple[int, ...]:
+        """The scales without weights in, or without weights out, among these ``rows`` of A."""
+        alive = np.logical_and(*column_signs(rows))
+        return tuple(int(k) for k in np.flatnonzero(~alive) if int(k) not in self.endless)
+
+    @cached_property
+    def dead_units(self) -> tuple[str, ...]:
+        """The names of the units whose weights in, or whose weights out, are all 0."""
         values = [np.asarray(self.network.tensors[b.name].value) for b in self.blocks]
-        nonzero = np.concatenate(
-            [np.asarray(v != 0, dtype=bool).ravel() for v in values] or [np.zeros(0, bool)]
-        )
-        everything = self.matrix()
-        whole = np.logical_and(*column_signs(everything))
-        alive = np.logical_and(*column_signs(sparse.csr_array(everything[np.flatnonzero(nonzero)])))
-        return tuple(self.names[k] for k in np.flatnonzero(whole & ~alive))
+        nonzero = [np.asarray(v != 0, dtype=bool).ravel() for v in values]
+        kept = np.flatnonzero(np.concatenate(nonzero)) if nonzero else []
+        return tuple(self.names[k] for k in self.dead(sparse.csr_array(self.matrix()[kept])))
 
     def rank(self, support: Mapping[str, Array] | None = None) -> int:
         """The exact rank of A, on all entries or on those where ``support`` is true."""

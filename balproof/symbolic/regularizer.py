@@ -76,7 +76,7 @@ class Regularizer:
         """
         return _parse(text, tuple(assumptions))
 
-    @property
+    @functools.cached_property
     def numeric(self) -> bool:
         """Whether there are no symbols left but w."""
         return not self.parameters
@@ -154,9 +154,8 @@ class Regularizer:
         self._require_numeric()
         size = np.abs(np.asarray(w, dtype=np.float64))
         total = np.zeros_like(size)
-        for a, p in self.terms or ():
-            power = size * size if p == 2 else size if p == 1 else size ** float(p)
-            total += float(a * p**order) * power
+        for factor, p in _factors(self.terms or (), order):
+            total += factor * (size * size if p == 2 else size if p == 1 else size**p)
         return total
 
     def _at_zero(self) -> float:
@@ -169,6 +168,12 @@ class Regularizer:
         with analysed(self.name):
             values = numeric.evaluate(expr, {W: np.where(size == 0, 1.0, size)})
         return np.where(size == 0, at_zero, values)
+
+
+@functools.lru_cache(maxsize=512)
+def _factors(terms: Terms, order: int) -> tuple[tuple[float, float], ...]:
+    """a·p^order and p of each term."""
+    return tuple((float(a * p**order), float(p)) for a, p in terms)
 
 
 @functools.lru_cache(maxsize=512)
