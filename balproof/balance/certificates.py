@@ -22,7 +22,7 @@ import networkx as nx
 import numpy as np
 from flint import arb, ctx, fmpq
 
-from balproof.balance.existence import GROUND, exact_rows
+from balproof.balance.existence import GROUND
 from balproof.balance.problem import BalanceProblem
 from balproof.symbolic.numeric import rational
 
@@ -140,7 +140,7 @@ def _float_up(x: Fraction) -> float:
 def _terms(problem: BalanceProblem, arithmetic: Arithmetic, bits: int) -> list[_Term] | NoCertificate:
     if any(r.terms is None for r, _ in problem.groups):
         return NoCertificate("the gap bound needs costs that are sums of powers of |w|")
-    rows = exact_rows(problem)
+    rows = problem.rows
     terms: list[_Term] = []
     for regularizer, part in problem.groups:
         for a, p in regularizer.terms or ():

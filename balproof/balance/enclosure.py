@@ -25,7 +25,6 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from balproof.balance.certificates import UNIT, NoCertificate
-from balproof.balance.existence import exact_rows
 from balproof.balance.problem import BalanceProblem
 from balproof.network.equations import Form
 from balproof.symbolic.numeric import rational
@@ -67,7 +66,7 @@ def state_radius(problem: BalanceProblem) -> float | NoCertificate:
     moving = [int(k) for k in np.flatnonzero(problem.active)]
     if not moving:
         return 0.0
-    pinned = drifting(exact_rows(problem), moving)
+    pinned = drifting(problem.rows, moving)
     terms = _terms(problem, [k for k in moving if k not in pinned])
     if isinstance(terms, NoCertificate):
         return terms

@@ -46,16 +46,6 @@ class Existence:
     falling: tuple[str, ...] = ()
 
 
-def exact_rows(problem: BalanceProblem) -> list[Form]:
-    """The exact rows of A for the weights of the problem, over the scales that move."""
-    blocks = {b.name: b for b in problem.manifold.blocks}
-    return [
-        tuple((k, c) for k, c in blocks[name].row(int(flat)) if problem.active[k])
-        for name, kept in problem.entries
-        for flat in kept
-    ]
-
-
 def existence(problem: BalanceProblem) -> Existence:
     """Decide whether the minimum is attained, with a certificate that was checked exactly.
 
@@ -63,7 +53,7 @@ def existence(problem: BalanceProblem) -> Existence:
     >>> existence(BalanceProblem.build(load("tests/data/chain.json"))).attained
     True
     """
-    rows = exact_rows(problem)
+    rows = problem.rows
     graph = [_ends(row) for row in rows]
     z: list[Fraction] | None = None
     h: dict[int, Fraction] | None = None

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import sparse
 
 from balproof.errors import ModelError, RegularizerError, RequestError
+from balproof.network.equations import Form
 from balproof.network.graph import Network
 from balproof.network.manifold import Manifold, infer
 from balproof.symbolic.regularizer import Regularizer
@@ -216,6 +217,17 @@ class BalanceProblem:
         """Aᵀ diag(κ) A, over all scales."""
         curvature = self.curvature_of(self.scaled(h))
         return sparse.csr_array(self.A.T @ sparse.diags_array(curvature) @ self.A)
+
+    @cached_property
+    def rows(self) -> list[Form]:
+        """The rows of A exactly, over the scales that move."""
+        blocks = {b.name: b for b in self.manifold.blocks}
+        moving = set(np.flatnonzero(self.active).tolist())
+        return [
+            tuple(term for term in blocks[name].row(int(flat)) if term[0] in moving)
+            for name, kept in self.entries
+            for flat in kept
+        ]
 
     @cached_property
     def absolute(self) -> sparse.csr_array:

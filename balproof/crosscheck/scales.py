@@ -1,85 +1,214 @@
-"""Recover the log-scales between two sets of weights, so that a few wrong entries do no harm."""
+"""Recover the log-scales between two sets of weights, so that wrong entries do no harm, and find those."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse.linalg import splu
 
+from balproof.network.graph import Network, Tensor
 from balproof.network.manifold import Manifold
 
 Array = np.ndarray
 
+ROUNDINGS = 512
+"""A rescaled weight may be off by so many roundings: 256 sweeps that multiply it for both its ends, and a
+scale close to 1 whose inverse rounds to 1 drifts the same way at each of them."""
+
+COARSEST = 1 / 64
+"""Or by this much, relatively, if that is less: in 16 bits so many roundings would ruin the function."""
+
+_TYPES = MappingProxyType(
+    {
+        "float64": (2.0**-53, 2.0**-1074),
+        "float32": (2.0**-24, 2.0**-149),
+        "float16": (2.0**-11, 2.0**-24),
+        "bfloat16": (2.0**-8, 2.0**-133),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """Rounding to nearest changes a number by at most ``unit`` of it, and by ``tiny``/2 near zero."""
+
+    unit: float
+    tiny: float
+
+    @property
+    def noise(self) -> float:
+        """The relative difference that is put down to rounding; 8 roundings in any case."""
+        return max(8 * self.unit, min(ROUNDINGS * self.unit, COARSEST))
+
+
+def roundings(before: Network, after: Network) -> dict[str, Rounding]:
+    """The rounding of each parameter: that of the coarser of its types in the two files.
+
+    Doubles most of which happen to be single-precision numbers come from a program that computes in those.
+    """
+    doubles = [after.numbers(t.name).ravel() for t in after.parameters if t.dtype == "float64"]
+    single = bool(doubles) and float(np.mean(_are_singles(np.concatenate(doubles)))) > 0.5
+
+    def of(tensor: Tensor, narrowed: bool) -> tuple[float, float]:
+        dtype = "float32" if narrowed and tensor.dtype == "float64" else tensor.dtype
+        return _TYPES.get(dtype, _TYPES["float64"])
+
+    return {
+        t.name: Rounding(*max(of(before.tensors[t.name], False), of(t, single))) for t in after.parameters
+    }
+
+
+def _are_singles(numbers: Array) -> Array:
+    with np.errstate(over="ignore", under="ignore"):
+        return numbers == numbers.astype(np.float32)
+
 
 @dataclass(frozen=True, eq=False)
 class Recovered:
-    """``h`` with log|w'/w| ≈ A h, and the ``residual`` log|w'/w| − A h of each parameter (0 where w or w' is)."""
+    """``h`` with w' ≈ w·exp(A h), and which entries are ``wrong``.
+
+    ``deviation`` is |w' − w·exp(A h)| relative to the larger of the two. ``kept`` marks the wrong entries
+    that are what they were.
+    """
 
     h: Array
-    residual: Mapping[str, Array]
+    wrong: Mapping[str, Array]
+    kept: Mapping[str, Array]
+    deviation: Mapping[str, Array]
+
+    @property
+    def missed(self) -> int:
+        """How many entries the scales do not explain."""
+        return sum(int(w.sum()) for w in self.wrong.values())
 
 
 def recover_scales(
-    manifold: Manifold, before: Mapping[str, Array], after: Mapping[str, Array], tolerance: float
+    manifold: Manifold,
+    before: Mapping[str, Array],
+    after: Mapping[str, Array],
+    rounding: Mapping[str, Rounding],
+    start: Array | None = None,
 ) -> Recovered:
-    """Find h by least squares; where that leaves residuals, by least absolute deviations instead.
+    """The log-scales that explain the weights best, up to rounding, and the entries they do not explain.
 
-    Least absolute deviations passes exactly through the entries that are rescaled rightly as long as
-    they are the large majority around each unit; iteratively reweighted least squares finds it.
+    All entries must be finite. Entries that are rescaled rightly agree with one h to a few roundings, so
+    the fit maximises agreement: it is exact as long as these are the majority around each unit. With
+    ``start`` it looks for agreement near those scales.
 
     >>> from balproof.importers import load
     >>> from balproof.network.manifold import infer
     >>> net = load("tests/data/chain.json"); manifold = infer(net)
     >>> old = {t.name: net.numbers(t.name) for t in net.parameters}
     >>> new = {name: old[name] * np.exp(log) for name, log in manifold.apply(np.array([0.5, -1.0])).items()}
-    >>> recover_scales(manifold, old, new, 1e-12).h.round(12).tolist()
+    >>> recover_scales(manifold, old, new, roundings(net, net)).h.round(12).tolist()
     [0.5, -1.0]
     """
     names = [b.name for b in manifold.blocks]
-    usable = {n: (before[n] != 0) & (after[n] != 0) & np.isfinite(after[n]) for n in names}
-    keep = np.concatenate([usable[n].ravel() for n in names]) if names else np.zeros(0, bool)
-    ratio = np.concatenate(
-        [_log_ratio(before[n], after[n], usable[n]).ravel() for n in names] or [np.zeros(0)]
-    )
-    a = manifold.matrix(names)
     h = np.zeros(manifold.count)
-    if manifold.count and keep.any():
-        rows, right = sparse.csr_array(a[np.flatnonzero(keep)]), ratio[keep]
-        h = _least_squares(rows, right, np.ones(len(right)))
-        for _ in range(100):
-            residual = np.abs(right - rows @ h)
-            if residual.max() <= tolerance:
+    ratio = {n: _log_ratio(before[n], after[n]) for n in names}
+    usable = np.concatenate([np.isfinite(ratio[n]).ravel() for n in names] or [np.zeros(0, bool)])
+    if manifold.count and usable.any():
+        rows = manifold.matrix(names)[np.flatnonzero(usable)]
+        right = np.concatenate([ratio[n].ravel() for n in names])[usable]
+        noise = np.concatenate([_fine_noise(ratio[n], after[n], rounding[n]).ravel() for n in names])[usable]
+        biases = manifold.network.biases
+        trust = np.concatenate([np.full(before[n].size, 0.9 if n in biases else 1.0) for n in names])[usable]
+        h = _fit(sparse.csr_array(rows), right, noise, trust, start)
+    return _judge(manifold, before, after, rounding, h)
+
+
+def _log_ratio(before: Array, after: Array) -> Array:
+    """log|w'/w|, not finite where one of them is 0."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        ratio = np.log(np.abs(after / before))
+        # Quotients outside the range of doubles.
+        apart = np.log(np.abs(after)) - np.log(np.abs(before))
+        return np.where(np.isfinite(ratio), ratio, apart)
+
+
+def _fine_noise(ratio: Array, after: Array, rounding: Rounding) -> Array:
+    """One rounding of each log-ratio: of the file's type, of numbers near zero, and of our doubles."""
+    size = np.where(after == 0, 1.0, np.abs(after))
+    with np.errstate(invalid="ignore", over="ignore"):
+        ours = 2.0**-52 * (1.0 + np.abs(np.where(np.isfinite(ratio), ratio, 0.0)))
+        return np.minimum(rounding.unit + ours + rounding.tiny / size, 1.0)
+
+
+# --- the fit -------------------------------------------------------------------------------------------
+
+
+def _fit(rows: sparse.csr_array, right: Array, noise: Array, trust: Array, start: Array | None) -> Array:
+    """Minimise Σ log max(|right − rows h|, noise), the number of digits in which entries disagree.
+
+    Without a start it begins with least absolute deviations, which is convex. Both are found by least
+    squares, weighted anew at each step (Candès, Wakin, Boyd 2008), with a threshold that sinks to the noise.
+    """
+    h = least_squares(rows, right, noise**-2.0 * noise.min() ** 2) if start is None else start
+    left = np.abs(right - rows @ h) / noise
+    if left.max() <= 8:
+        return h
+    # Where as many entries speak for one scale as for another, one side must be chosen.
+    trust = trust * (1.0 + 0.05 * np.modf(np.arange(len(right)) * 0.6180339887)[0])
+    relative = noise.min() / noise
+    threshold = float(left.max())
+    for power, steps in ((1, 25), (2, 15))[start is not None :]:
+        for _ in range(steps):
+            threshold = max(threshold / 8, 4.0)
+            weight = trust * (relative / (np.maximum(left, threshold) / threshold)) ** power
+            step = least_squares(rows, right - rows @ h, weight)
+            h = h + step
+            left = np.abs(right - rows @ h) / noise
+            if threshold == 4.0 and np.max(np.abs(rows @ step) / noise) <= 1.0:
                 break
-            new = _least_squares(rows, right, 1.0 / np.maximum(residual, tolerance / 10))
-            settled = np.max(np.abs(new - h)) <= tolerance / 10
-            h = new
-            if settled:
-                break
-    left = np.where(keep, ratio - a @ h, 0.0)
-    residuals: dict[str, Array] = {}
-    start = 0
-    for n in names:
-        residuals[n] = left[start : start + before[n].size].reshape(before[n].shape)
-        start += before[n].size
-    return Recovered(h, residuals)
+    agreeing = (left <= max(8.0, 8 * float(np.median(left)))).astype(float)
+    return h + least_squares(rows, right - rows @ h, agreeing * relative**2)
 
 
-def _log_ratio(before: Array, after: Array, usable: Array) -> Array:
-    one = np.ones_like(before)
-    return np.log(np.abs(np.where(usable, after, one))) - np.log(np.abs(np.where(usable, before, one)))
+def least_squares(rows: sparse.csr_array, left: Array, weight: Array) -> Array:
+    """d that minimises Σ weight·(left − rows d)²; 0 in the directions that no entry determines."""
+    normal = sparse.csr_array(rows.T @ (sparse.diags_array(weight) @ rows))
+    size = normal.diagonal()
+    scale = np.where(size > 0, 1.0 / np.sqrt(np.where(size > 0, size, 1.0)), 0.0)
+    scaled = sparse.diags_array(scale) @ normal @ sparse.diags_array(scale)
+    shifted = sparse.csc_array(scaled + sparse.diags_array(np.where(size > 0, 1e-10, 1.0)))
+    # Symmetric and positive definite. (Dense BLAS loses its threads to each other on a busy machine.)
+    order: dict[str, Any] = {"permc_spec": "MMD_AT_PLUS_A", "options": {"SymmetricMode": True}}
+    solve = splu(shifted, diag_pivot_thresh=0.0, **order).solve
+    d = np.zeros(len(scale))
+    for _ in range(3):  # the shift and the squared condition cost digits, which refinement wins back
+        d += scale * solve(scale * (rows.T @ (weight * (left - rows @ d))))
+    return d
 
 
-def _least_squares(rows: sparse.csr_array, right: Array, weight: Array) -> Array:
-    """Minimise Σ weight·(right − rows h)²; the smallest h where several do (dead units)."""
-    weighted = sparse.diags_array(weight / weight.max()) @ rows
-    normal = (rows.T @ weighted).toarray()
-    scale = np.sqrt(np.where(np.diag(normal) > 0, np.diag(normal), 1.0))
-    solution = np.linalg.lstsq(normal / np.outer(scale, scale), (weighted.T @ right) / scale, rcond=1e-13)[0]
-    h = solution / scale
-    # One step of refinement: normal equations lose half of the digits.
-    correction = np.linalg.lstsq(
-        normal / np.outer(scale, scale), (weighted.T @ (right - rows @ h)) / scale, rcond=1e-13
-    )[0]
-    return h + correction / scale
+# --- the verdict on each entry -------------------------------------------------------------------------
+
+
+def _judge(
+    manifold: Manifold,
+    before: Mapping[str, Array],
+    after: Mapping[str, Array],
+    rounding: Mapping[str, Rounding],
+    h: Array,
+) -> Recovered:
+    wrong: dict[str, Array] = {}
+    kept: dict[str, Array] = {}
+    deviation: dict[str, Array] = {}
+    for name, log in manifold.apply(h).items():
+        old, new, kind = before[name], after[name], rounding[name]
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            half = np.exp(log / 2)  # exp(A h) itself may overflow where w·exp(A h) does not
+            meant = old * half * half
+            apart = np.abs(new - meant)
+            # Numbers near zero have fewer digits; exp(A h) has an error that grows with A h.
+            allowed = (kind.noise + 2.0**-51 * np.abs(log)) * np.abs(meant) + 2 * kind.tiny
+            wrong[name] = ~(apart <= allowed) | ((old == 0) & (new != 0))
+            kept[name] = wrong[name] & (np.abs(new - old) <= kind.noise * np.abs(old) + 2 * kind.tiny)
+            larger = np.maximum(np.abs(new), np.abs(meant))
+            size = apart / np.where(larger == 0, 1.0, larger)
+            deviation[name] = np.where(np.isfinite(size), size, 1.0)
+    return Recovered(h, wrong, kept, deviation)

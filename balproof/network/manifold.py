@@ -64,7 +64,11 @@ class Block:
     def row(self, flat: int) -> Form:
         """The exact row of A of one entry (row-major position)."""
         index = np.unravel_index(flat, self.shape)
-        return combine((forms[int(index[axis])], ONE) for axis, forms in self.axes)
+        parts = [form for axis, forms in self.axes if (form := forms[int(index[axis])])]
+        terms = dict(term for form in parts for term in form)
+        if len(terms) == sum(map(len, parts)):  # most rows: no sum to be made
+            return tuple(sorted(terms.items()))
+        return combine((form, ONE) for form in parts)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,6 @@ import numpy as np
 import sympy
 from flint import arb, arb_mat, ctx, fmpq, fmpq_mat
 
-from balproof.balance.existence import exact_rows
 from balproof.balance.problem import BalanceProblem
 from balproof.importers.json_file import from_document
 from balproof.importers.matrix_file import from_arrays
@@ -161,7 +160,7 @@ def enclose_balanced(problem: BalanceProblem, h: np.ndarray, radius: float = 1e-
     """
     p = problem.single_power
     assert p is not None and bool(problem.active.all()), "one power, no dead units"
-    rows, n = exact_rows(problem), problem.count
+    rows, n = problem.rows, problem.count
     with ctx.workprec(bits):
         centre = [arb(float(x)) for x in h]
         box = [arb(float(x), radius) for x in h]

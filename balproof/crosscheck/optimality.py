@@ -1,0 +1,107 @@
+"""How far is a state's cost above the optimum of its orbit?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from balproof.balance.certificates import UNIT
+from balproof.balance.existence import Existence, existence
+from balproof.balance.problem import BalanceProblem
+from balproof.balance.solve import solve
+from balproof.crosscheck.faults import Fault, shown
+from balproof.crosscheck.scales import least_squares
+
+OPTIMALITY_TOLERANCE = 1e-6
+"""The cost may be so much above the optimum, relatively."""
+
+EXACT = 20_000
+"""Up to this many weights the optimum is solved for and certified exactly, in a few seconds."""
+
+_WHOLE = "the whole network"
+
+
+@dataclass(frozen=True)
+class Optimality:
+    """``gap`` bounds the relative excess of the cost, rigorously if ``certified``; None without a bound."""
+
+    gap: float | None
+    certified: bool
+    fault: Fault | None
+    notes: tuple[str, ...] = ()
+
+
+def optimality(problem: BalanceProblem, tolerance: float, *, balanced: bool) -> Optimality:
+    """Judge the state h = 0 of ``problem`` over the scales that move (dead units do not).
+
+    >>> from balproof.importers import load
+    >>> chain = BalanceProblem.build(load("tests/data/chain.json"))
+    >>> found = optimality(chain, 1e-6, balanced=False)
+    >>> found.certified, found.fault.kind
+    (True, 'not-optimal')
+    """
+    if len(problem.weights) > EXACT:
+        return _by_newton_step(problem, tolerance, balanced)
+    best = solve(problem.manifold.network, problem.costs, certify=True)
+    if not best.cost_before:
+        return Optimality(0.0, True, None)  # nothing costs less than nothing
+    if best.existence.attained is False:
+        return _unattained(problem, best.existence)
+    notes: list[str] = []
+    if best.existence.attained is None:
+        notes.append("whether the optimum is attained could not be decided")
+    gap = None
+    if best.certificate is None:
+        notes.append(f"no certified optimality gap: {best.no_certificate}")
+    else:
+        # Both costs are sums of rounded powers, and the solved weights were rounded: each of them is
+        # multiplied by exp(A h).
+        largest = float(np.max(np.abs(problem.A @ best.h), initial=0.0))
+        slack = UNIT * (2 * len(problem.weights) + _power(problem) * (8 + 2 * largest))
+        floor = best.cost_after / (1 + best.certificate.gap) * (1 - slack)
+        gap = max(0.0, best.cost_before * (1 + slack) / floor - 1)
+    excess = best.cost_before / best.cost_after - 1
+    fault = Fault("not-optimal", _WHOLE, gap or excess) if excess > tolerance else None
+    return Optimality(gap, gap is not None and (gap <= tolerance or fault is not None), fault, tuple(notes))
+
+
+def _power(problem: BalanceProblem) -> float:
+    """The largest exponent of the costs."""
+    return max((abs(p) for _, terms in problem.exponents or () for _, p in terms), default=1.0)
+
+
+def _unattained(problem: BalanceProblem, answer: Existence) -> Optimality:
+    names = problem.manifold.names
+    moves = [f"{n} by {v}" for n, v in zip(names, answer.direction or (), strict=True) if v]
+    why = f"no rescaling is optimal: the cost falls for ever along {shown(moves)}"
+    return Optimality(None, False, Fault("not-optimal", f"{_WHOLE}: {why}", None), (why,))
+
+
+def _by_newton_step(problem: BalanceProblem, tolerance: float, balanced: bool) -> Optimality:
+    """The bound of `balproof.balance.certificates` with the y that makes it least, in floating point.
+
+    With H = ∇²F and x = H⁻¹∇F the y = ω·(1 − p·A x) has Aᵀ(p y) = 0, and the bound is F − ∇Fᵀx. It needs
+    y ≥ 0; where y > 0, it also shows that the optimum is attained.
+    """
+    h = np.zeros(problem.count)
+    moving = np.flatnonzero(problem.active)
+    rows = sparse.csr_array(problem.A[:, moving])
+    marginal, curvature = problem.marginal(h), problem.curvature_of(problem.weights)
+    x = least_squares(rows, marginal / curvature, curvature) if len(moving) else np.zeros(0)
+    if _power(problem) * np.max(np.abs(rows @ x), initial=0.0) > 0.5:
+        if balanced and (answer := existence(problem)).attained is False:
+            return _unattained(problem, answer)
+        return Optimality(None, False, None, ("no optimality gap: too far from the optimum for a bound",))
+    cost, falls = problem.cost(h), float((rows.T @ marginal) @ x)
+    h[moving] = -x
+    excess = cost / problem.cost(h) - 1
+    if problem.exponents is None:
+        gap = None
+        notes = ("no optimality gap: the bound needs costs that are sums of powers of |w|",)
+    else:
+        gap = max(0.0, falls / (cost - falls)) + 2 * UNIT * len(problem.weights)
+        notes = (f"more than {EXACT} weights: the optimality gap is computed in floating point",)
+    fault = Fault("not-optimal", _WHOLE, gap or excess) if excess > tolerance else None
+    return Optimality(gap, False, fault, notes)
