@@ -6,6 +6,7 @@ Outside the main thread, and where there are no such timers (Windows), nothing i
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 import time
@@ -53,7 +54,7 @@ def within(seconds: float, work: Callable[[], R], otherwise: R) -> R:
     global _running
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         return work()
-    armed = True
+    armed, collecting = True, gc.isenabled()
 
     def ring(_number: int, _frame: FrameType | None) -> None:
         if armed:
@@ -66,6 +67,7 @@ def within(seconds: float, work: Callable[[], R], otherwise: R) -> R:
     handler = signal.signal(signal.SIGPROF, ring)
     ours = outer > 0 and _running > 0
     _running += 1
+    gc.disable()  # what is raised in a callback of the collector is lost, and reported as a fault
     try:
         signal.setitimer(signal.ITIMER_PROF, min(seconds, outer) if ours else seconds)
         result = work()
@@ -79,6 +81,8 @@ def within(seconds: float, work: Callable[[], R], otherwise: R) -> R:
         _running -= 1
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, handler or signal.SIG_DFL)
+        if collecting:
+            gc.enable()
         if outer > 0:
             left = outer - (time.process_time() - start)
             signal.setitimer(signal.ITIMER_PROF, max(left, _SOON), interval)

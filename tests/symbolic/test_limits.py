@@ -1,5 +1,6 @@
 """The limit on computing time: what it stops, what it puts back, what becomes of the answer."""
 
+import gc
 import signal
 import threading
 import time
@@ -84,6 +85,19 @@ def test_handler_and_timer_of_others_are_put_back():
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
+
+
+def test_the_collector_is_not_interrupted():
+    """An exception in one of its callbacks would be lost: seen with the callbacks of a test library."""
+    assert within(1, gc.isenabled, None) is False
+    assert within(0.1, busy, "late") == "late"
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        within(1, lambda: None, None)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_other_threads_are_not_limited():
