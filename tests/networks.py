@@ -47,6 +47,28 @@ def weights(rng: np.random.Generator, shape: tuple[int, ...], spread: float = 1.
     return rng.choice([-1.0, 1.0], shape) * np.exp(spread * rng.standard_normal(shape))
 
 
+def called_twice() -> Network:
+    """A square layer used two times in a row: its weights depend on more than two scales."""
+    rng = np.random.default_rng(3)
+    shapes = {"fc1.weight": (3, 2), "shared.weight": (3, 3), "fc2.weight": (2, 3)}
+    return load(
+        {
+            "inputs": {"x": [2]},
+            "parameters": {k: weights(rng, v).tolist() for k, v in shapes.items()},
+            "operations": [
+                {"kind": "linear", "inputs": ["x", "fc1.weight"], "output": "z1"},
+                {"kind": "activation", "function": "relu", "inputs": ["z1"], "output": "a1"},
+                {"kind": "linear", "inputs": ["a1", "shared.weight"], "output": "z2"},
+                {"kind": "activation", "function": "relu", "inputs": ["z2"], "output": "a2"},
+                {"kind": "linear", "inputs": ["a2", "shared.weight"], "output": "z3"},
+                {"kind": "activation", "function": "relu", "inputs": ["z3"], "output": "a3"},
+                {"kind": "linear", "inputs": ["a3", "fc2.weight"], "output": "y"},
+            ],
+            "outputs": ["y"],
+        }
+    )
+
+
 def numerical_free_scales(network: Network, *, trials: int = 6, points: int = 100) -> int:
     """The dimension of the diagonal rescalings that keep the outputs, found without any scaling rule.
 

@@ -20,7 +20,7 @@ from typing import Literal
 
 import networkx as nx
 import numpy as np
-from flint import arb, ctx, fmpq
+from flint import arb, ctx, fmpq, fmpq_mat
 
 from balproof.balance.existence import GROUND
 from balproof.balance.problem import BalanceProblem
@@ -28,6 +28,9 @@ from balproof.symbolic.numeric import rational
 
 Array = np.ndarray
 Arithmetic = Literal["double", "rational", "ball"]
+
+_PROJECTED = 150
+"""Scales up to which a system of equations is solved exactly: a second or so."""
 
 UNIT = 2.0**-53
 """Rounding to nearest in double precision changes a number by at most this fraction of it."""
@@ -187,14 +190,15 @@ def _dyadic(x: arb) -> Fraction:
 
 
 def _route(terms: Sequence[_Term], moving: Sequence[int]) -> dict[int, Fraction] | NoCertificate:
-    """Corrections c on the edges of a spanning tree with Σ (ω + c)·row = 0 exactly."""
+    """Corrections c with Σ (ω + c)·row = 0 exactly: on a spanning tree, where all weights are edges."""
     residual = dict.fromkeys(moving, Fraction(0))
-    graph: nx.Graph[int] = nx.Graph()
-    for t, term in enumerate(terms):
+    for term in terms:
         for k, c in term.row:
             residual[k] += c * term.value
-        if len(term.row) > 2:
-            return NoCertificate("a weight depends on more than two scales")
+    if any(len(term.row) > 2 for term in terms):
+        return _project(terms, residual)
+    graph: nx.Graph[int] = nx.Graph()
+    for t, term in enumerate(terms):
         if term.row:
             i, j = ([k for k, _ in term.row] + [GROUND])[:2]
             if not graph.has_edge(i, j) or terms[graph.edges[i, j]["term"]].value < term.value:
@@ -217,6 +221,38 @@ def _route(terms: Sequence[_Term], moving: Sequence[int]) -> dict[int, Fraction]
     if any(residual.values()):
         return NoCertificate("a unit's imbalance cannot be routed to the rest of the network")
     return correction
+
+
+def _project(terms: Sequence[_Term], residual: dict[int, Fraction]) -> dict[int, Fraction] | NoCertificate:
+    """Where weights depend on more than two scales: c = −D·⟨row, x⟩, (Σ D·row rowᵀ) x = residual.
+
+    With D = ω it would be the least Σ c²/ω; eight bits of ω keep the exact solution short.
+    """
+    if len(residual) > _PROJECTED:
+        return NoCertificate(f"weights depend on more than two scales, and more than {_PROJECTED} move")
+    position = {k: i for i, k in enumerate(residual)}
+    short = [Fraction(round(float(m) * 256), 256) * Fraction(2) ** int(e) for m, e in
+             (np.frexp(float(term.value)) for term in terms)]  # fmt: skip
+    normal: dict[tuple[int, int], Fraction] = {}
+    for term, d in zip(terms, short, strict=True):
+        for k, a in term.row:
+            for j, b in term.row:
+                at = position[k], position[j]
+                normal[at] = normal.get(at, Fraction(0)) + d * a * b
+    matrix = fmpq_mat(len(position), len(position))
+    for at, value in normal.items():
+        matrix[at] = fmpq(value.numerator, value.denominator)
+    right = fmpq_mat([[fmpq(v.numerator, v.denominator)] for v in residual.values()])
+    try:
+        x = matrix.solve(right)
+    except ZeroDivisionError:
+        return NoCertificate("weights depend on more than two scales, some of which can drift together")
+    solved = {k: Fraction(int(x[i, 0].p), int(x[i, 0].q)) for k, i in position.items()}
+    return {
+        t: -d * sum((a * solved[k] for k, a in term.row), Fraction(0))
+        for t, (term, d) in enumerate(zip(terms, short, strict=True))
+        if term.row
+    }
 
 
 def _close(

@@ -65,7 +65,7 @@ class Coarse:
 
         >>> from balproof.importers import load
         >>> Coarse.build(BalanceProblem.build(load("tests/data/chain.json"))).distinct.tolist()
-        [[0.0, -1.0], [1.0, 0.0], [-1.0, 1.0]]
+        [[-1.0, 1.0], [0.0, -1.0], [1.0, 0.0]]
         """
         if problem.single_power is None or not problem.active.any():
             return None

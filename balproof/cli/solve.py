@@ -121,11 +121,13 @@ def _print(found: Solution, data: dict[str, Any]) -> None:
     out.print(f"cost       {found.cost_before:.10g} → {found.cost_after:.10g}")
     out.print(f"imbalance  {found.imbalance_before:.3g} → {found.imbalance:.3g}")
     out.print(f"passes     {found.passes:.1f} in {found.seconds:.2f} s")
+    if len(found.scales) == len(found.dead_units) + len(found.left_out):
+        out.print("no unit can be balanced: the weights stay as they are; balproof inspect says why")
     if found.certificate is not None:
         c = found.certificate
         how = "exact rationals" if c.bits is None else f"{c.bits} bits"
         out.print(f"certified  at most {c.gap:.2g} above the optimum, relatively ({c.kind}, {how})")
-        if c.radius is not None:
+        if c.radius:
             out.print(f"           log-scales within {c.radius:.2g} of the only balanced state")
     elif found.no_certificate != "not requested":
         out.print(f"no certificate: {escape(str(found.no_certificate))}")

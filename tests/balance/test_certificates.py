@@ -17,8 +17,13 @@ from balproof.balance.certificates import GapCertificate, NoCertificate, certify
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem
 from balproof.importers import load
-from tests.balance.samples import called_twice, dense, recurrent, two_degrees, with_weights
-from tests.networks import mlp
+from tests.balance.samples import (
+    dense,
+    recurrent,
+    two_degrees,
+    with_weights,
+)
+from tests.networks import called_twice, mlp
 
 ARITHMETICS: tuple[Any, ...] = ("double", "rational", "ball")
 
@@ -94,6 +99,7 @@ NETWORKS = {
         mlp([1, 3, 1], bias=False), fc1__weight=[[2], [0], [3]], fc2__weight=[[1, 1, 0]]
     ),
     "self-loops": recurrent(np.full((2, 2), 2.0), W_in=[[1], [3]], W_out=[[5, 1]]),
+    "weights with three scales": called_twice(),
 }
 
 COSTS = {"l2": (("1", "2"),), "lp:3": (("1", "3"),), "abs(w) + w**2/10": (("1", "1"), ("0.1", "2"))}
@@ -237,12 +243,40 @@ def test_omega_is_enclosed() -> None:
 # --- what cannot be certified -----------------------------------------------------------------------------
 
 
-def test_costs_that_are_no_powers_and_weights_with_three_scales() -> None:
+def test_costs_that_are_no_powers() -> None:
     found = certify_gap(BalanceProblem.build(mlp([2, 2, 2]), "log(1 + w**2)"))
     assert isinstance(found, NoCertificate) and "sums of powers" in found.reason
+
+
+def test_weights_with_three_scales_in_a_large_or_drifting_network(monkeypatch) -> None:
     problem = BalanceProblem.build(called_twice())
+    monkeypatch.setattr(module, "_PROJECTED", 1)
     found = certify_gap(problem.rescaled(newton(problem).h))
-    assert isinstance(found, NoCertificate) and "more than two scales" in found.reason
+    assert isinstance(found, NoCertificate) and "more than 1 move" in found.reason
+    monkeypatch.undo()
+    one = Fraction(1)
+    row = ((0, one), (1, one), (2, -2 * one))  # unchanged by a drift of all three
+    found = module._route([module._Term(one, Fraction(0), row)], [0, 1, 2])
+    assert isinstance(found, NoCertificate) and "drift together" in found.reason
+
+
+def test_a_projection_that_is_not_exact_would_be_caught(monkeypatch) -> None:
+    """The sums of y·row are exactly 0; a correction that is a little off leaves them."""
+    problem = BalanceProblem.build(called_twice())
+    terms = module._terms(perturbed(problem, 1e-2), "rational", 128)
+    assert not isinstance(terms, NoCertificate)
+
+    def left(correction: Any) -> Fraction:
+        total: dict[int, Fraction] = {}
+        for t, term in enumerate(terms):
+            for k, c in term.row:
+                total[k] = total.get(k, Fraction(0)) + c * (term.value + correction.get(t, Fraction(0)))
+        return max(map(abs, total.values()))
+
+    correction = module._route(terms, range(problem.count))
+    assert not isinstance(correction, NoCertificate)
+    assert left(correction) == 0
+    assert left({t: c * (1 + Fraction(1, 10**15)) for t, c in correction.items()}) > 0
 
 
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)

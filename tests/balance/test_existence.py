@@ -16,8 +16,14 @@ from balproof.balance import existence as module
 from balproof.balance.existence import Existence, existence, is_circulation, is_direction
 from balproof.balance.problem import BalanceProblem
 from balproof.verdict import Verdict
-from tests.balance.samples import BRIDGE, called_twice, dense, recurrent, two_degrees, with_weights
-from tests.networks import mlp
+from tests.balance.samples import (
+    BRIDGE,
+    dense,
+    recurrent,
+    two_degrees,
+    with_weights,
+)
+from tests.networks import called_twice, mlp
 
 Row = dict[int, Fraction]
 

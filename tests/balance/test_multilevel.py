@@ -17,7 +17,6 @@ from tests.balance.samples import (
     MARGINALS,
     at,
     balanced_by_scipy,
-    called_twice,
     dense,
     raw,
     raw_imbalance,
@@ -25,7 +24,7 @@ from tests.balance.samples import (
     same_weights,
     with_weights,
 )
-from tests.networks import mlp
+from tests.networks import called_twice, mlp
 
 
 @pytest.mark.parametrize("spec", ["l1", "l2", "lp:0.5", "lp:3", "abs(w) + w**2/10", "log(1 + w**2)"])

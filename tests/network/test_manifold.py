@@ -14,7 +14,7 @@ from balproof.importers import load
 from balproof.network.evaluate import evaluate, trajectory
 from balproof.network.graph import Network
 from balproof.network.manifold import infer
-from tests.networks import mlp, numerical_free_scales, weights
+from tests.networks import called_twice, mlp, numerical_free_scales, weights
 
 
 def residual(*, skip_from_input: bool = False) -> Network:
@@ -45,28 +45,6 @@ def tied_autoencoder() -> Network:
                 {"kind": "bias", "inputs": ["r", "b"], "output": "z"},
                 {"kind": "activation", "function": "relu", "inputs": ["z"], "output": "a"},
                 {"kind": "linear", "inputs": ["a", "W"], "transpose": False, "output": "y"},
-            ],
-            "outputs": ["y"],
-        }
-    )
-
-
-def called_twice() -> Network:
-    """One square layer used two times in a row."""
-    rng = np.random.default_rng(3)
-    shapes = {"fc1.weight": (3, 2), "shared.weight": (3, 3), "fc2.weight": (2, 3)}
-    return load(
-        {
-            "inputs": {"x": [2]},
-            "parameters": {k: weights(rng, v).tolist() for k, v in shapes.items()},
-            "operations": [
-                {"kind": "linear", "inputs": ["x", "fc1.weight"], "output": "z1"},
-                {"kind": "activation", "function": "relu", "inputs": ["z1"], "output": "a1"},
-                {"kind": "linear", "inputs": ["a1", "shared.weight"], "output": "z2"},
-                {"kind": "activation", "function": "relu", "inputs": ["z2"], "output": "a2"},
-                {"kind": "linear", "inputs": ["a2", "shared.weight"], "output": "z3"},
-                {"kind": "activation", "function": "relu", "inputs": ["z3"], "output": "a3"},
-                {"kind": "linear", "inputs": ["a3", "fc2.weight"], "output": "y"},
             ],
             "outputs": ["y"],
         }
