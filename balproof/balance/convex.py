@@ -76,7 +76,11 @@ def solve_convex(
 ) -> ConvexOptimum:
     """Minimise F with CVXPY.
 
-    The default form was chosen by measurement (``benchmarks/convex_forms.py``).
+    ``form`` is log-sum-exp because its worst cases are better: ten networks 6-10-10-4 for each spread of
+    log|w| came back at most 5e-10 above the optimum for standard deviations 1 to 8, the sum of exponentials
+    1e-11 at 1, 7e-9 at 3, 2e-6 at 5 and 40 % at 8, since there the cones reach over more decades than the
+    solver's tolerances. On a trained network both are 1e-11 off in h; where weights spread over 10 decades
+    neither state is of use without Newton's method after it (``python benchmarks/convex_forms.py``).
 
     Raises RegularizerError where a cost is not a sum of powers, RequestError for more than ``limit`` cones.
 
