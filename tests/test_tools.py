@@ -10,6 +10,9 @@ from types import ModuleType
 
 import pytest
 
+from balproof.theorems.registry import Claim, Findings, Printed, Record
+from balproof.verdict import Evidence, Verdict
+
 
 @pytest.fixture
 def tool(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -26,9 +29,9 @@ def tool(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleT
 
 @pytest.mark.slow
 def test_the_whole_way(tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    claim = {"id": "B.x", "title": "", "source": "", "printed": {"statement": "", "verdict": "undecided", "why": ""},
-             "exact": {"statement": "", "verdict": "proved", "evidence": [], "assumptions": []}, "twins": [],
-             "required": "proved", "depends": [], "seconds": 0.1, "ok": True}  # fmt: skip
+    statement = Claim("B.x", "", "", "", "", (), Verdict.proved)
+    shown = Findings(Printed(Verdict.undecided, ""), (Evidence("exact", "1 = 1", Verdict.proved),))
+    claim = Record(statement, shown, 0.1).as_json()
     (tmp_path / "verify.json").write_text(json.dumps({"claims": [claim]}))
     assert tool.main() == 0
     printed = capsys.readouterr().out
