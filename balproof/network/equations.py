@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from flint import fmpq, fmpq_mat
-
 Form = tuple[tuple[int, Fraction], ...]
 """A linear form in the free scales: pairs (free scale, coefficient), sorted, without zeros."""
 
@@ -132,26 +130,41 @@ def solve_equations(count: int, equations: Sequence[Equation]) -> ExactSolution:
 def _row_reduce(
     rows: Sequence[tuple[tuple[int, Fraction], ...]],
 ) -> dict[int, tuple[tuple[int, Fraction], ...]]:
-    """Solve Σ c·s = 0 for as many variables as possible, preferring to keep early variables free."""
-    variables = sorted({v for terms in rows for v, _ in terms}, reverse=True)
-    if not variables:
-        return {}
-    column = {v: j for j, v in enumerate(variables)}
-    matrix = fmpq_mat(len(rows), len(variables))
-    for i, terms in enumerate(rows):
+    """Solve Σ c·s = 0 for as many variables as possible, preferring to keep early variables free.
+
+    Each row is solved for its last variable, which is put into the rows solved before. In a network most
+    rows define a result that nothing else constrains, so that there is little to put in anywhere.
+    """
+    solved: dict[int, dict[int, Fraction]] = {}
+    holders: dict[int, set[int]] = {}  # variable → the solved variables in whose forms it occurs
+
+    def put(into: dict[int, Fraction], form: Mapping[int, Fraction], factor: Fraction) -> None:
+        for v, c in form.items():
+            total = into.get(v, Fraction(0)) + factor * c
+            if total:
+                into[v] = total
+            else:
+                into.pop(v, None)
+
+    for terms in rows:
+        row: dict[int, Fraction] = {}
         for v, c in terms:
-            matrix[i, column[v]] = fmpq(c.numerator, c.denominator)
-    reduced, rank = matrix.rref()
-    solved: dict[int, tuple[tuple[int, Fraction], ...]] = {}
-    for i in range(rank):
-        entries = [
-            (variables[j], Fraction(int(x.p), int(x.q)))
-            for j in range(len(variables))
-            if (x := reduced[i, j]) != 0
-        ]
-        (pivot, _), *rest = entries
-        solved[pivot] = tuple(sorted((v, -c) for v, c in rest))
-    return solved
+            put(row, solved.get(v, {v: Fraction(1)}), c)
+        if not row:
+            continue
+        pivot = max(row)
+        factor = row.pop(pivot)
+        form = {v: -c / factor for v, c in row.items()}
+        for other in holders.pop(pivot, set()):
+            if pivot not in solved[other]:  # it has cancelled since
+                continue
+            put(solved[other], form, solved[other].pop(pivot))
+            for v in form:
+                holders.setdefault(v, set()).add(other)
+        solved[pivot] = form
+        for v in form:
+            holders.setdefault(v, set()).add(pivot)
+    return {pivot: tuple(sorted(form.items())) for pivot, form in solved.items()}
 
 
 def combine(forms: Iterable[tuple[Form, Fraction]]) -> Form:

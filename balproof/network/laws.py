@@ -80,21 +80,33 @@ def scale_formula(manifold: Manifold, k: int) -> str:
     parts: list[tuple[Fraction, str]] = []
     for block in manifold.blocks:
         tensor = manifold.network.tensors[block.name]
-        whole = block.shape == (tensor.shape or (1,))
-        for axis, forms in block.axes:
-            for i, form in enumerate(forms):
+        for term in block.terms:
+            for i, form in enumerate(term.forms):
                 coefficient = dict(form).get(k)
                 if coefficient is None:
                     continue
-                index = [":" if n > 1 else "0" for n in block.shape]
-                index[axis] = str(i)
-                if not whole:  # a flattened view: one entry at a time
-                    index = [str(int(j)) for j in np.unravel_index(i, tensor.shape)]
-                text = f"{block.name}[{','.join(index)}]²"
-                parts.append((coefficient, f"Σ {text}" if ":" in index else text))
+                for place in np.argwhere(term.index == i).tolist():
+                    at = [str(p) if n > 1 or m == 1 else ":" for p, n, m in
+                          zip(place, term.index.shape, block.shape, strict=True)]  # fmt: skip
+                    text = f"{block.name}[{','.join(_in_tensor(at, block.shape, tensor.shape))}]²"
+                    parts.append((coefficient, f"Σ {text}" if ":" in text else text))
     text = ""
     for coefficient, part in parts:
         size = abs(coefficient)
         sign = ("" if coefficient > 0 else "−") if not text else (" + " if coefficient > 0 else " − ")
         text += f"{sign}{'' if size == 1 else f'{size}·'}{part}"
     return text or "0"
+
+
+def _in_tensor(at: list[str], view: tuple[int, ...], shape: tuple[int, ...]) -> list[str]:
+    """A slice of a view as a slice of the parameter: axes of length 1 go, and groups are counted through."""
+    if view == shape:
+        return at
+    if len(view) == len(shape) + 1 and view[0] * view[1] == shape[0]:  # (groups, outputs of a group, …)
+        size, group = view[1], int(at[0]) if at[0] != ":" else None
+        if group is None:
+            first = ":" if at[1] == ":" else f"{at[1]}::{size}"
+        else:
+            first = f"{group * size}:{(group + 1) * size}" if at[1] == ":" else str(group * size + int(at[1]))
+        return [first, *at[2:]]
+    return [a for a, n in zip(at, view, strict=True) if n > 1] if shape != (1,) else ["0"]

@@ -6,25 +6,29 @@ A is never formed for solving: the log-scale of a weight tensor is a sum of one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse.csgraph import minimum_spanning_tree
 
 from balproof.network.equations import Equation, ExactSolution, Form, combine, solve_equations
 from balproof.network.graph import Network
-from balproof.network.rules import (
+from balproof.network.rules import implication
+from balproof.network.rules_elementwise import exact_degree
+from balproof.network.scales import (
     ONE,
-    Implication,
+    ParameterScale,
     Scales,
-    exact_degree,
-    implication,
-    number_scales,
+    Term,
+    Variables,
+    equal,
     parameter_uses,
-    pin_visible,
+    pin,
 )
 
 Array = np.ndarray
@@ -51,24 +55,44 @@ class Unit:
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
-    """The log-scales of one parameter, in the view ``shape``: Σ_axes vector[index on the axis].
+class Axes:
+    """One term of a block: ``forms[index]``, an exact form for each entry that the index broadcasts to.
 
-    ``axes`` holds (axis, one exact form per index). Axes that add nothing are left out.
+    The axes of ``index`` are those of the block's view, of length 1 where the term does not change.
+    """
+
+    index: Array
+    forms: tuple[Form, ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return self.index.shape
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """The log-scales of one parameter, in the view ``shape``: the sum of its terms.
+
+    A dense layer has two, one that changes along the rows and one along the columns; a bias has one. A
+    parameter that cannot scale has none.
     """
 
     name: str
     shape: tuple[int, ...]
-    axes: tuple[tuple[int, tuple[Form, ...]], ...]
+    terms: tuple[Axes, ...]
 
     def row(self, flat: int) -> Form:
         """The exact row of A of one entry (row-major position)."""
-        index = np.unravel_index(flat, self.shape)
-        parts = [form for axis, forms in self.axes if (form := forms[int(index[axis])])]
+        at = [int(i) for i in np.unravel_index(flat, self.shape)]
+        parts = [form for t in self.terms if (form := t.forms[_pick(t.index, at)])]
         terms = dict(term for form in parts for term in form)
         if len(terms) == sum(map(len, parts)):  # most rows: no sum to be made
             return tuple(sorted(terms.items()))
         return combine((form, ONE) for form in parts)
+
+
+def _pick(index: Array, at: Sequence[int]) -> int:
+    return int(index[tuple(i if n > 1 else 0 for i, n in zip(at, index.shape, strict=True))])
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +118,9 @@ class Manifold:
         return self.rank()
 
     @cached_property
-    def _axis_maps(self) -> dict[str, list[tuple[int, sparse.csr_array]]]:
-        return {b.name: [(axis, _sparse(forms, self.count)) for axis, forms in b.axes] for b in self.blocks}
+    def _maps(self) -> dict[str, list[tuple[Array, sparse.csr_array]]]:
+        """Per parameter and term: the index, and the forms as a sparse matrix."""
+        return {b.name: [(t.index, _sparse(t.forms, self.count)) for t in b.terms] for b in self.blocks}
 
     def apply(self, h: Array) -> dict[str, Array]:
         """L = A h: the log-scales of every parameter, each in the shape of the parameter.
@@ -105,9 +130,8 @@ class Manifold:
         logs: dict[str, Array] = {}
         for block in self.blocks:
             total = np.zeros(block.shape)
-            for axis, matrix in self._axis_maps[block.name]:
-                others = tuple(a for a in range(len(block.shape)) if a != axis)
-                total += np.expand_dims(matrix @ h, others)
+            for index, matrix in self._maps[block.name]:
+                total += (matrix @ h)[index]
             logs[block.name] = total.reshape(self.network.tensors[block.name].shape)
         return logs
 
@@ -118,9 +142,10 @@ class Manifold:
             if block.name not in m:
                 continue
             values = np.asarray(m[block.name], dtype=np.float64).reshape(block.shape)
-            for axis, matrix in self._axis_maps[block.name]:
-                others = tuple(a for a in range(len(block.shape)) if a != axis)
-                total += matrix.T @ values.sum(axis=others)
+            for index, matrix in self._maps[block.name]:
+                alike = tuple(a for a, n in enumerate(index.shape) if n == 1)
+                sums = values.sum(axis=alike, keepdims=True)
+                total += matrix.T @ np.bincount(index.ravel(), sums.ravel(), matrix.shape[0])
         return total
 
     def rows(self, support: Mapping[str, Array] | None = None) -> Iterator[tuple[str, int, Form]]:
@@ -140,11 +165,9 @@ class Manifold:
         return sparse.csr_array(sparse.vstack(parts, format="csr"))
 
     def _block_matrix(self, block: Block) -> sparse.csr_array:
-        size = int(np.prod(block.shape))
-        index = np.unravel_index(np.arange(size), block.shape)
-        total = sparse.csr_array((size, self.count))
-        for axis, matrix in self._axis_maps[block.name]:
-            total = total + matrix[index[axis]]
+        total = sparse.csr_array((int(np.prod(block.shape)), self.count))
+        for index, matrix in self._maps[block.name]:
+            total = total + matrix[np.broadcast_to(index, block.shape).ravel()]
         total = sparse.csr_array(total)
         total.sum_duplicates()
         total.eliminate_zeros()
@@ -179,7 +202,7 @@ class Manifold:
         seen: set[Form] = set()
         for block in self.blocks:
             keep = np.ones(block.shape, bool) if support is None else np.asarray(support[block.name])
-            seen.update(block.row(flat) for flat in _spanning_entries(keep.reshape(block.shape)))
+            seen.update(block.row(flat) for flat in _spanning_entries(block, keep.reshape(block.shape)))
         equations = [Equation(form, "") for form in seen if form]
         return self.count - len(solve_equations(self.count, equations).free)
 
@@ -207,19 +230,46 @@ def column_signs(a: sparse.csr_array) -> tuple[Array, Array]:
     return up, down
 
 
-def _spanning_entries(keep: Array) -> Iterable[int]:
+def _spanning_entries(block: Block, keep: Array) -> Iterable[int]:
     """Entries whose rows span those of all kept entries.
 
-    If all are kept, a sum of axis vectors is determined by the entries with at most one nonzero index.
+    With two terms, an entry is an edge between a place of the first and a place of the second, and the row of
+    an edge is the alternating sum of the rows along any path of edges between its ends: a forest suffices.
     """
-    if keep.all():
-        strides = np.array(keep.strides) // keep.itemsize
-        return (
-            {0} | {int(i * st) for n, st in zip(keep.shape, strides, strict=True) for i in range(n)}
-            if keep.size
-            else ()
-        )
-    return (int(i) for i in np.flatnonzero(keep))
+    if not block.terms or not keep.any():
+        return ()
+    sizes = [t.sizes for t in block.terms]
+    varying = [a for a in range(keep.ndim) if any(own[a] > 1 for own in sizes)]
+    alike = tuple(a for a in range(keep.ndim) if a not in varying)
+    there = keep.any(axis=alike)  # one kept entry for each combination of the axes that matter
+    places = np.argwhere(there) if there.ndim else np.zeros((1, 0), dtype=np.int64)
+    at = np.zeros((len(places), keep.ndim), dtype=np.int64)
+    at[:, varying] = places
+    kept = [np.broadcast_to(t.index, _sizes(t, keep.shape, varying)) for t in block.terms]
+    ids = [v[tuple(at.T)] for v in kept]
+    if len(ids) == 1:
+        chosen = np.unique(ids[0], return_index=True)[1]
+    elif len(ids) == 2:
+        chosen = _forest(*ids)
+    else:
+        chosen = np.unique(np.stack(ids), axis=1, return_index=True)[1]
+    strides = np.array([int(np.prod(keep.shape[a + 1 :])) for a in range(keep.ndim)])
+    return (int(flat) for flat in at[chosen] @ strides)
+
+
+def _sizes(term: Axes, shape: tuple[int, ...], varying: Sequence[int]) -> tuple[int, ...]:
+    return tuple(n if a in varying else 1 for a, n in enumerate(shape)) if term.index.ndim else ()
+
+
+def _forest(left: Array, right: Array) -> Array:
+    """Positions of edges that form a spanning forest of the bipartite graph of all (left, right)."""
+    first = np.unique(left * (int(right.max()) + 1) + right, return_index=True)[1]
+    left, right = left[first], right[first]
+    lefts = int(left.max()) + 1
+    nodes = lefts + int(right.max()) + 1
+    graph = sparse.coo_array((np.arange(1, len(first) + 1), (left, right + lefts)), (nodes, nodes))
+    tree = minimum_spanning_tree(graph.tocsr())
+    return first[np.asarray(tree.data, dtype=np.int64) - 1]
 
 
 def _sparse(forms: tuple[Form, ...], count: int) -> sparse.csr_array:
@@ -240,54 +290,62 @@ def infer(network: Network) -> Manifold:
     >>> infer(load("tests/data/chain.json")).free_scales
     2
     """
-    tensors = network.tensors
-    scales, count = number_scales(tensors)
+    tensors, new = network.tensors, Variables()
+    scales = {name: new(tensors[name].shape) for name, _ in network.states}
     equations: list[Equation] = []
     for name in network.inputs:
-        equations += pin_visible(scales[name], f"{name} is an input")
-    demands: list[Implication] = [implication(op, tensors, scales) for op in network.operations]
-    for demand in demands:
+        scales[name] = new((1,) * len(tensors[name].shape))
+        equations += pin(scales[name], f"{name} is an input", visible=True)
+    uses: list[ParameterScale] = []
+    for op in network.operations:
+        demand = implication(op, tensors, scales, new)
+        scales[op.output] = demand.output
         equations += demand.equations
+        uses += demand.parameters
     for name in network.outputs:
         if name in scales:
-            equations += pin_visible(scales[name], f"{name} is an output")
+            equations += pin(scales[name], f"{name} is an output", visible=True)
     for before, after in network.states:
-        ids = zip(scales[before].flat, scales[after].flat, strict=True)
-        equations += [Equation(((int(b), ONE), (int(a), -ONE)), f"state {before}") for b, a in ids if a != b]
-    first, further = parameter_uses(use for demand in demands for use in demand.parameters)
-    solution = solve_equations(count, (*equations, *further))
+        equations += equal(scales[before], scales[after], f"state {before}")
+    first, further = parameter_uses(uses)
+    solution = solve_equations(new.count, (*equations, *further))
 
     drafts: list[Block] = []
     for tensor in network.parameters:
-        use = first.get(tensor.name)
-        if use is None:  # nothing reads it
-            drafts.append(Block(tensor.name, tensor.shape or (1,), ()))
-            continue
-        axes: dict[int, list[Form]] = {}
-        for t in use.terms:
-            forms = [solution.forms[int(v)] for v in t.variables]
-            old = axes.get(t.axis, [()] * len(forms))
-            axes[t.axis] = [combine(((o, ONE), (f, t.coefficient))) for o, f in zip(old, forms, strict=True)]
-        kept = tuple((axis, tuple(forms)) for axis, forms in sorted(axes.items()) if any(forms))
-        drafts.append(Block(tensor.name, use.shape or (1,), kept))
-
+        use = first.get(tensor.name, ParameterScale(tensor.name, tensor.shape, ()))  # nothing may read it
+        drafts.append(Block(tensor.name, use.shape or (1,), _terms(use, solution)))
     # Scales that no parameter feels (between two constant maps, say) are not part of the manifold.
-    felt = sorted({k for b in drafts for _, forms in b.axes for form in forms for k, _ in form})
-    column = {k: new for new, k in enumerate(felt)}
+    felt = sorted({k for b in drafts for t in b.terms for form in t.forms for k, _ in form})
+    column = {k: i for i, k in enumerate(felt)}
     blocks = tuple(
-        Block(
-            b.name,
-            b.shape,
-            tuple((axis, tuple(_renumber(f, column) for f in forms)) for axis, forms in b.axes),
-        )
-        for b in drafts
+        dataclasses.replace(b, terms=tuple(_renumbered(t, column) for t in b.terms)) for b in drafts
     )
     units, names = _units(network, scales, solution, column)
     return Manifold(network, blocks, units, names)
 
 
-def _renumber(form: Form, column: Mapping[int, int]) -> Form:
-    return tuple((column[k], c) for k, c in form)
+def _terms(use: ParameterScale, solution: ExactSolution) -> tuple[Axes, ...]:
+    """The terms of a use with the solution put in, those that change along the same axes added up."""
+    shape = use.shape or (1,)
+    by_axes: dict[tuple[int, ...], list[Term]] = {}
+    for term in use.terms:
+        variables = term.variables.reshape(term.variables.shape or (1,))
+        by_axes.setdefault(variables.shape, []).append(Term(variables, term.coefficient))
+    found: list[Axes] = []
+    for sizes, terms in by_axes.items():
+        keys, index = np.unique(np.stack([t.variables.ravel() for t in terms]), axis=1, return_inverse=True)
+        forms = tuple(
+            combine((solution.forms[int(v)], t.coefficient) for v, t in zip(key, terms, strict=True))
+            for key in keys.T
+        )
+        if any(forms):
+            assert len(sizes) == len(shape)
+            found.append(Axes(index.reshape(sizes), forms))
+    return tuple(found)
+
+
+def _renumbered(term: Axes, column: Mapping[int, int]) -> Axes:
+    return Axes(term.index, tuple(tuple((column[k], c) for k, c in form) for form in term.forms))
 
 
 def _units(
@@ -325,7 +383,8 @@ def _units(
     return (*units, *blocked.values()), tuple(names)
 
 
-_PASSING = ("bias", "identity", "reshape", "scale")
+_WEIGHTED = ("linear", "conv")
+_PASSING = ("bias", "identity", "reshape", "scale", "batchnorm")
 
 
 def _neurons(network: Network, scales: Scales) -> dict[int, tuple[str, bool]]:
@@ -336,7 +395,7 @@ def _neurons(network: Network, scales: Scales) -> dict[int, tuple[str, bool]]:
     label: dict[str, str] = {name: name for name, _ in network.states}
     linear: list[str] = []
     for op in network.operations:
-        if op.kind == "linear" and network.tensors[op.inputs[1]].role == "parameter":
+        if op.kind in _WEIGHTED and network.tensors[op.inputs[1]].role == "parameter":
             label.setdefault(op.output, op.name)
             linear.append(op.output)
         elif op.kind in (*_PASSING, "add"):
