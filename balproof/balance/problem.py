@@ -154,7 +154,7 @@ class BalanceProblem:
             if not np.isfinite(values).all():
                 bad = tensor.element(int(np.flatnonzero(~np.isfinite(values))[0]))
                 raise ModelError(f"weight {bad} is not finite", "repair the model")
-            if tensor.name in biases:
+            if tensor.buffer or tensor.name in biases:
                 continue
             kept = np.flatnonzero(values)
             entries.append((tensor.name, kept))

@@ -25,7 +25,8 @@ class Tensor:
 
     ``value`` is given for parameters and constants: float64, or an object array of SymPy numbers and
     symbols for exact and symbolic networks. ``dtype`` is the type in the file that it came from
-    (``"float32"``, ``"float64"``, ``"exact"``), to which it is rounded when written back.
+    (``"float32"``, ``"float64"``, ``"exact"``), to which it is rounded when written back. A ``buffer`` is a
+    parameter that training does not learn (a running mean): it may have to scale, and has no cost.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Tensor:
     role: Role
     value: np.ndarray | None = None
     dtype: str = "float64"
+    buffer: bool = False
 
     @property
     def size(self) -> int:

@@ -201,6 +201,8 @@ class Manifold:
         """The exact rank of A, on all entries or on those where ``support`` is true."""
         seen: set[Form] = set()
         for block in self.blocks:
+            if self.network.tensors[block.name].buffer:
+                continue
             keep = np.ones(block.shape, bool) if support is None else np.asarray(support[block.name])
             seen.update(block.row(flat) for flat in _spanning_entries(block, keep.reshape(block.shape)))
         equations = [Equation(form, "") for form in seen if form]
@@ -211,7 +213,9 @@ class Manifold:
 
         Symbols count as nonzero.
         """
-        support = {t.name: np.asarray(t.value != 0, dtype=bool) for t in self.network.parameters}
+        support = {
+            t.name: np.asarray(t.value != 0, dtype=bool) & (not t.buffer) for t in self.network.parameters
+        }
         return int(sum(s.sum() for s in support.values())) - self.rank(support)
 
     def rescale(self, h: Array) -> Network:
@@ -315,7 +319,10 @@ def infer(network: Network) -> Manifold:
         use = first.get(tensor.name, ParameterScale(tensor.name, tensor.shape, ()))  # nothing may read it
         drafts.append(Block(tensor.name, use.shape or (1,), _terms(use, solution)))
     # Scales that no parameter feels (between two constant maps, say) are not part of the manifold.
-    felt = sorted({k for b in drafts for t in b.terms for form in t.forms for k, _ in form})
+    learned = {t.name for t in network.parameters if not t.buffer}
+    felt = sorted(
+        {k for b in drafts if b.name in learned for t in b.terms for form in t.forms for k, _ in form}
+    )
     column = {k: i for i, k in enumerate(felt)}
     blocks = tuple(
         dataclasses.replace(b, terms=tuple(_renumbered(t, column) for t in b.terms)) for b in drafts
@@ -345,7 +352,8 @@ def _terms(use: ParameterScale, solution: ExactSolution) -> tuple[Axes, ...]:
 
 
 def _renumbered(term: Axes, column: Mapping[int, int]) -> Axes:
-    return Axes(term.index, tuple(tuple((column[k], c) for k, c in form) for form in term.forms))
+    kept = (tuple((column[k], c) for k, c in form if k in column) for form in term.forms)
+    return Axes(term.index, tuple(kept))
 
 
 def _units(
