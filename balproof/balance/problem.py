@@ -144,6 +144,7 @@ class BalanceProblem:
                 "parameters are " + ", ".join(t.name for t in net.parameters),
             )
         entries: list[tuple[str, Array]] = []
+        support: dict[str, Array] = {}
         groups: list[tuple[Regularizer, slice]] = []
         weights: list[Array] = []
         rows: list[sparse.csr_array] = []
@@ -157,6 +158,7 @@ class BalanceProblem:
             if tensor.buffer or tensor.name in biases:
                 continue
             kept = np.flatnonzero(values)
+            support[tensor.name] = values != 0
             entries.append((tensor.name, kept))
             weights.append(np.abs(values[kept]))
             rows.append(manifold.matrix([tensor.name])[kept])
@@ -171,7 +173,7 @@ class BalanceProblem:
             else sparse.csr_array((0, manifold.count))
         )
         flat = np.concatenate(weights) if weights else np.zeros(0)
-        dead, left_out = manifold.dead(a), tuple(sorted(manifold.endless))
+        dead, left_out = manifold.dead(support), tuple(sorted(manifold.endless))
         active = np.ones(manifold.count, dtype=bool)
         active[[*dead, *left_out]] = False
         return BalanceProblem(manifold, costs, flat, tuple(entries), tuple(groups), a, active, dead, left_out)

@@ -26,6 +26,7 @@ from balproof.network.scales import (
     Scales,
     Term,
     Variables,
+    corner_entries,
     equal,
     parameter_uses,
     pin,
@@ -173,6 +174,37 @@ class Manifold:
         total.eliminate_zeros()
         return total
 
+    def alive(self, support: Mapping[str, Array] | None = None) -> Array:
+        """Per scale: has it a weight in and a weight out where ``support`` is true (default: everywhere)?
+
+        A parameter that ``support`` does not name has no weight.
+        """
+        signs = np.zeros((2, self.count), bool)
+        for block in self.blocks:
+            if support is None:
+                keep = np.ones((1,) * len(block.shape), bool)
+            elif block.name in support:
+                keep = np.asarray(support[block.name], dtype=bool).reshape(block.shape)
+            else:
+                continue
+            signs |= self._block_signs(block, keep)
+        return np.logical_and(*signs)
+
+    def _block_signs(self, block: Block, keep: Array) -> Array:
+        """Which columns have a positive, and which a negative entry, in the rows of the kept entries."""
+        maps = self._maps[block.name]
+        columns = [set(matrix.indices.tolist()) for _, matrix in maps]
+        if sum(map(len, columns)) > len(set().union(*columns)):  # a self-loop may cancel: entry by entry
+            whole = np.flatnonzero(np.broadcast_to(keep, block.shape).ravel())
+            rows = [sparse.csr_array(self._block_matrix(block)[whole])]
+        else:
+            rows = [matrix[np.unique(index[_within(keep, index)])] for index, matrix in maps]
+        found = np.zeros((2, self.count), bool)
+        for m in rows:
+            found[0, m.indices[m.data > 0]] = True
+            found[1, m.indices[m.data < 0]] = True
+        return found
+
     @cached_property
     def endless(self) -> frozenset[int]:
         """The scales of degree ≤ 0, which have no finite optimum whatever the weights are.
@@ -180,43 +212,41 @@ class Manifold:
         It shows in the architecture: no weight, zero or not, is on the other side of the scale. The same
         holds for a unit that nothing reads or nothing feeds, but that one is dead.
         """
-        one_sided = np.flatnonzero(~np.logical_and(*column_signs(self.matrix())))
+        learned = {t.name: np.ones(t.shape, bool) for t in self.network.parameters if not t.buffer}
+        one_sided = np.flatnonzero(~self.alive(learned))
         degree = {u.column: u.degree for u in self.units if u.free}
         return frozenset(int(k) for k in one_sided if (degree.get(int(k)) or 0) <= 0)
 
-    def dead(self, rows: sparse.csr_array) -> tuple[int, ...]:
-        """The scales without weights in, or without weights out, among these ``rows`` of A."""
-        alive = np.logical_and(*column_signs(rows))
-        return tuple(int(k) for k in np.flatnonzero(~alive) if int(k) not in self.endless)
+    def dead(self, support: Mapping[str, Array]) -> tuple[int, ...]:
+        """The scales without weights in, or without weights out, where ``support`` is true."""
+        return tuple(int(k) for k in np.flatnonzero(~self.alive(support)) if int(k) not in self.endless)
+
+    @cached_property
+    def support(self) -> dict[str, Array]:
+        """Where the learned parameters are not 0; symbols count as nonzero."""
+        learned = (t for t in self.network.parameters if not t.buffer)
+        return {t.name: np.asarray(t.value != 0, dtype=bool) for t in learned}
 
     @cached_property
     def dead_units(self) -> tuple[str, ...]:
         """The names of the units whose weights in, or whose weights out, are all 0."""
-        values = [np.asarray(self.network.tensors[b.name].value) for b in self.blocks]
-        nonzero = [np.asarray(v != 0, dtype=bool).ravel() for v in values]
-        kept = np.flatnonzero(np.concatenate(nonzero)) if nonzero else []
-        return tuple(self.names[k] for k in self.dead(sparse.csr_array(self.matrix()[kept])))
+        return tuple(self.names[k] for k in self.dead(self.support))
 
     def rank(self, support: Mapping[str, Array] | None = None) -> int:
-        """The exact rank of A, on all entries or on those where ``support`` is true."""
+        """The exact rank of A on the learned parameters: on all entries, or where ``support`` is true."""
         seen: set[Form] = set()
         for block in self.blocks:
-            if self.network.tensors[block.name].buffer:
+            if self.network.tensors[block.name].buffer or not block.terms:
                 continue
-            keep = np.ones(block.shape, bool) if support is None else np.asarray(support[block.name])
-            seen.update(block.row(flat) for flat in _spanning_entries(block, keep.reshape(block.shape)))
+            keep = None if support is None else np.asarray(support[block.name]).reshape(block.shape)
+            entries = _star(block) if keep is None or keep.all() else _spanning_entries(block, keep)
+            seen.update(block.row(int(flat)) for flat in entries)
         equations = [Equation(form, "") for form in seen if form]
         return self.count - len(solve_equations(self.count, equations).free)
 
     def invariants(self) -> int:
-        """Independent quantities that every rescaling keeps: the nonzero weights minus the rank of A there.
-
-        Symbols count as nonzero.
-        """
-        support = {
-            t.name: np.asarray(t.value != 0, dtype=bool) & (not t.buffer) for t in self.network.parameters
-        }
-        return int(sum(s.sum() for s in support.values())) - self.rank(support)
+        """Independent quantities that every rescaling keeps: the nonzero weights minus the rank of A there."""
+        return int(sum(s.sum() for s in self.support.values())) - self.rank(self.support)
 
     def rescale(self, h: Array) -> Network:
         """The network with every parameter w replaced by w·exp(A h), in float64."""
@@ -225,23 +255,27 @@ class Manifold:
         )
 
 
-def column_signs(a: sparse.csr_array) -> tuple[Array, Array]:
-    """Per column of A: has it a positive entry (weights in), has it a negative one (weights out)."""
-    coo = a.tocoo()
-    up, down = np.zeros(a.shape[1], bool), np.zeros(a.shape[1], bool)
-    up[coo.coords[1][coo.data > 0]] = True
-    down[coo.coords[1][coo.data < 0]] = True
-    return up, down
+def _within(keep: Array, index: Array) -> Array:
+    """Where an index has a kept entry: ``keep`` with the axes put together along which the index is alike."""
+    alike = tuple(a for a, n in enumerate(index.shape) if n == 1)
+    return np.broadcast_to(keep.any(axis=alike, keepdims=True), index.shape)
 
 
-def _spanning_entries(block: Block, keep: Array) -> Iterable[int]:
+def _star(block: Block) -> Array:
+    """Entries whose rows span those of all entries: the origin, and what leaves it in one group of axes."""
+    corners = corner_entries(block.shape, [t.sizes for t in block.terms])
+    strides = [int(np.prod(block.shape[a + 1 :], dtype=np.int64)) for a in range(len(block.shape))]
+    return corners @ np.array(strides, dtype=np.int64)
+
+
+def _spanning_entries(block: Block, keep: Array) -> Array:
     """Entries whose rows span those of all kept entries.
 
     With two terms, an entry is an edge between a place of the first and a place of the second, and the row of
     an edge is the alternating sum of the rows along any path of edges between its ends: a forest suffices.
     """
-    if not block.terms or not keep.any():
-        return ()
+    if not keep.any():
+        return np.zeros(0, dtype=np.int64)
     sizes = [t.sizes for t in block.terms]
     varying = [a for a in range(keep.ndim) if any(own[a] > 1 for own in sizes)]
     alike = tuple(a for a in range(keep.ndim) if a not in varying)
@@ -258,7 +292,7 @@ def _spanning_entries(block: Block, keep: Array) -> Iterable[int]:
     else:
         chosen = np.unique(np.stack(ids), axis=1, return_index=True)[1]
     strides = np.array([int(np.prod(keep.shape[a + 1 :])) for a in range(keep.ndim)])
-    return (int(flat) for flat in at[chosen] @ strides)
+    return at[chosen] @ strides
 
 
 def _sizes(term: Axes, shape: tuple[int, ...], varying: Sequence[int]) -> tuple[int, ...]:

@@ -168,7 +168,7 @@ def _same(left: ParameterScale, right: ParameterScale, reason: str) -> list[Equa
         shape = left.shape
         signed += [(t, -t.coefficient) for t in right.terms]
         columns = [(np.broadcast_to(t.variables, shape), c) for t, c in signed]
-        entries = _corners(shape, [t.variables.shape for t, _ in signed])
+        entries = corner_entries(shape, [t.variables.shape for t, _ in signed])
         at = [(v[tuple(entries.T)], c) for v, c in columns]
     else:  # two views of one tensor: entry by entry
         at = [(np.broadcast_to(t.variables, left.shape).ravel(), c) for t, c in signed]
@@ -180,8 +180,12 @@ def _same(left: ParameterScale, right: ParameterScale, reason: str) -> list[Equa
     return [Equation(tuple(zip(row, coefficients, strict=True)), reason) for row in rows]
 
 
-def _corners(shape: tuple[int, ...], varying: Sequence[tuple[int, ...]]) -> Array:
-    """Indices that leave the origin in one group of axes only."""
+def corner_entries(shape: tuple[int, ...], varying: Sequence[tuple[int, ...]]) -> Array:
+    """Indices that leave the origin in one group of axes only, for terms that vary along these axes.
+
+    >>> corner_entries((2, 2), [(2, 1), (1, 2)]).tolist()
+    [[0, 0], [0, 0], [1, 0], [0, 0], [0, 1]]
+    """
     group = list(range(len(shape)))
     for own in varying:
         axes = [a for a, n in enumerate(own) if n > 1]
