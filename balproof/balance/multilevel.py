@@ -16,6 +16,7 @@ import networkx as nx
 import numpy as np
 from scipy import sparse
 
+from balproof.balance.coarse import groups_of, shift_of_groups
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.state import Iterate
 from balproof.balance.steps import columns_of, step
@@ -37,13 +38,6 @@ def colours(problem: BalanceProblem) -> list[Array]:
     for node, c in colour.items():
         groups.setdefault(c, []).append(node)
     return [units[np.array(sorted(groups[c]))] for c in sorted(groups)]
-
-
-def layers(problem: BalanceProblem) -> Array:
-    """For every scale the number of its group: units of one layer, by their names up to the bracket."""
-    stems = [name.rsplit("[", 1)[0] for name in problem.manifold.names]
-    number = {stem: i for i, stem in enumerate(dict.fromkeys(stems))}
-    return np.array([number[stem] for stem in stems], dtype=int)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +64,7 @@ class Coarse:
         if problem.single_power is None or not problem.active.any():
             return None
         moved = np.flatnonzero(problem.active)
-        used, group = np.unique(layers(problem)[moved], return_inverse=True)
+        used, group = np.unique(groups_of(problem.manifold.names)[moved], return_inverse=True)
         lift = sparse.csr_array((np.ones(len(moved)), (moved, group.ravel())), (problem.count, len(used)))
         distinct, label = np.unique((problem.A @ lift).toarray(), axis=0, return_inverse=True)
         return Coarse(problem.single_power, lift, distinct, label.ravel())
@@ -78,24 +72,7 @@ class Coarse:
     def correction(self, problem: BalanceProblem, h: Array) -> Array:
         """The change of h, constant on every group, that minimises F: one read of the weights for C."""
         cost = np.bincount(self.label, problem.marginal(h), len(self.distinct)) / self.power
-        keep = np.any(self.distinct != 0, axis=1) & (cost > 0)
-        distinct, cost = self.distinct[keep], cost[keep]
-        t = np.zeros(distinct.shape[1])
-        for _ in range(50):
-            weight = cost * np.exp(self.power * (distinct @ t))
-            gradient = distinct.T @ weight
-            hessian = self.power * (distinct.T * weight) @ distinct
-            # Normalised, since layers may differ by decades; the shift keeps the step defined where a whole
-            # component can move freely, as one group without visible units always can.
-            scale = np.sqrt(np.diag(hessian))
-            scale[scale == 0] = 1.0
-            normal = hessian / np.outer(scale, scale) + 1e-13 * np.eye(len(t))
-            move = -np.linalg.solve(normal, gradient / scale) / scale
-            size = np.max(np.abs(self.power * (distinct @ move)), initial=0.0)
-            t += move / max(1.0, size)  # exp changes by at most a factor e in a step
-            if size < 1e-14:
-                break
-        return self.lift @ t
+        return self.lift @ shift_of_groups(cost, self.distinct, self.power)
 
 
 def multilevel(

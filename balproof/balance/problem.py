@@ -59,10 +59,14 @@ class Costs:
         found = [r for pattern, r in self.rules if _matches(tensor, pattern)]
         return found[-1] if found else Regularizer.parse("l2")
 
-    def unused(self, network: Network) -> list[str]:
-        """Patterns that match no parameter."""
+    def require_known(self, network: Network) -> None:
+        """Raise RequestError for a pattern that matches no parameter."""
         names = [t.name for t in network.parameters]
-        return [p for p, _ in self.rules if not any(_matches(n, p) for n in names)]
+        for pattern, _ in self.rules:
+            if not any(_matches(n, pattern) for n in names):
+                raise RequestError(
+                    f"no parameter is called {pattern!r}", "parameters are " + ", ".join(names)
+                )
 
     @property
     def name(self) -> str:
@@ -123,7 +127,7 @@ class BalanceProblem:
         manifold = network if isinstance(network, Manifold) else infer(network)
         problem = BalanceProblem._state(manifold, costs if isinstance(costs, Costs) else Costs.parse(costs))
         with np.errstate(over="ignore"):
-            _require_range(problem.marginal_of(problem.weights))
+            require_range(problem.marginal_of(problem.weights))
         return problem
 
     def rescaled(self, h: Array) -> BalanceProblem:
@@ -138,11 +142,7 @@ class BalanceProblem:
     @staticmethod
     def _state(manifold: Manifold, costs: Costs) -> BalanceProblem:
         net = manifold.network
-        if missing := costs.unused(net):
-            raise RequestError(
-                f"no parameter is called {missing[0]!r}",
-                "parameters are " + ", ".join(t.name for t in net.parameters),
-            )
+        costs.require_known(net)
         entries: list[tuple[str, Array]] = []
         support: dict[str, Array] = {}
         groups: list[tuple[Regularizer, slice]] = []
@@ -288,7 +288,8 @@ class BalanceProblem:
         return [self.manifold.names[k] for k in columns]
 
 
-def _require_range(m: Array) -> None:
+def require_range(m: Array) -> None:
+    """Raise RequestError where marginal costs leave the range in which sums of doubles lose nothing."""
     m = np.where(np.isnan(m), np.inf, m)  # ∞/∞
     # In the sums of a unit, costs below 1e-290 or above 1e290 would be lost or overflow.
     if m.size and not (m.min() > 1e-290 and m.max() < 1e290):

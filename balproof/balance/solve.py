@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from balproof.balance.blocks import BlockProblem, strongly_connected, sweeps
 from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
 from balproof.balance.convex import solve_convex
 from balproof.balance.descent import Schedule, stochastic
@@ -21,6 +22,8 @@ from balproof.balance.problem import BalanceProblem, Costs
 from balproof.balance.state import Iterate
 from balproof.errors import RequestError
 from balproof.network.graph import Network
+from balproof.network.manifold import Manifold, infer
+from balproof.verdict import Verdict
 
 Method = Literal["auto", "multilevel", "newton", "stochastic", "cvxpy"]
 METHODS: tuple[Method, ...] = ("auto", "multilevel", "newton", "stochastic", "cvxpy")
@@ -28,6 +31,9 @@ Status = Literal["balanced", "unattained", "unconverged"]
 
 BALANCED = 1e-12
 """The relative imbalance up to which a state counts as balanced."""
+
+LARGE = 1_000_000
+"""Above so many weights a network is solved by blocks, where its costs and its manifold allow it."""
 
 _EXACT_CERTIFICATE = 20_000
 """Up to this many weights the gap is certified in exact rationals as well, in a second or so."""
@@ -107,7 +113,13 @@ def solve(
     if method not in METHODS:
         raise RequestError(f"unknown method {method!r}", "take one of " + ", ".join(METHODS))
     start = time.perf_counter()
-    problem = BalanceProblem.build(network, costs)
+    manifold = infer(network)
+    if method == "auto" and sum(t.size for t in network.parameters) > LARGE:
+        costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
+        large = _solve_large(manifold, costs, start, certify, progress)
+        if large is not None:
+            return large
+    problem = BalanceProblem.build(manifold, costs)
     answer = existence(problem)
     state = _minimise(problem, method, schedule, seed, answer.attained is not False, progress)
     final = problem.rescaled(state.h)
@@ -140,6 +152,50 @@ def solve(
         certificate=found if isinstance(found, GapCertificate) else None,
         no_certificate=found.reason if isinstance(found, NoCertificate) else None,
         witness=witness,
+    )
+
+
+def _solve_large(
+    manifold: Manifold, costs: Costs, start: float, certify: bool, progress: Callable[[str], None] | None
+) -> Solution | None:
+    """By blocks of weights, where no matrix of weights and scales fits; None where that does not apply."""
+    costs.require_known(manifold.network)
+    problem = BlockProblem.build(manifold, costs)
+    if problem is None or not strongly_connected(problem):
+        return None
+    state = sweeps(problem, tolerance=BALANCED / 4, progress=progress)
+    if state is None:
+        return None
+    zero = np.zeros(manifold.count)
+    before, imbalance_before = problem.cost(zero), problem.imbalance(zero)
+    del problem  # a copy of the weights
+    after = manifold.rescale(state.h)
+    final = BlockProblem.build(dataclasses.replace(manifold, network=after), costs)
+    assert final is not None, "a rescaling keeps the structure"
+    imbalance = final.imbalance(zero)
+    ends = final.balance(zero, np.isin(np.arange(manifold.count), final.dead))
+    falling = {manifold.names[k]: "-1" if ends.incoming[k] else "1" for k in final.dead
+               if ends.incoming[k] or ends.outgoing[k]}  # fmt: skip
+    return Solution(
+        status="unattained" if falling else "balanced" if imbalance <= BALANCED else "unconverged",
+        regularizer=costs.name,
+        network=after,
+        h=state.h,
+        scales=manifold.names,
+        cost_before=before,
+        cost_after=final.cost(zero),
+        imbalance_before=imbalance_before,
+        imbalance=imbalance,
+        passes=state.passes,
+        seconds=time.perf_counter() - start,
+        method=state.method,
+        history=state.history,
+        dead_units=tuple(manifold.names[k] for k in final.dead),
+        left_out=tuple(manifold.names[k] for k in final.left_out),
+        existence=Existence(True, Verdict.certified, "strongly connected components of the nonzero weights"),
+        certificate=None,
+        no_certificate=f"more than {LARGE} weights" if certify else "not requested",
+        witness=dict(list(falling.items())[:1]) or None,
     )
 
 

@@ -17,14 +17,13 @@ from scipy import sparse
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from balproof.network.equations import Equation, ExactSolution, Form, combine, solve_equations
-from balproof.network.graph import Network
+from balproof.network.graph import Network, Operation
 from balproof.network.rules import implication
 from balproof.network.rules_elementwise import exact_degree
 from balproof.network.scales import (
     ONE,
     ParameterScale,
     Scales,
-    Term,
     Variables,
     corner_entries,
     equal,
@@ -68,6 +67,13 @@ class Axes:
     @property
     def sizes(self) -> tuple[int, ...]:
         return self.index.shape
+
+    def matrix(self, count: int) -> sparse.csr_array:
+        """The forms in floating point, one row each over ``count`` scales."""
+        entries = [(i, k, float(c)) for i, form in enumerate(self.forms) for k, c in form]
+        rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
+        place = np.array(rows, int), np.array(columns, int)
+        return sparse.csr_array((np.array(values, float), place), shape=(len(self.forms), count))
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,20 +127,20 @@ class Manifold:
     @cached_property
     def _maps(self) -> dict[str, list[tuple[Array, sparse.csr_array]]]:
         """Per parameter and term: the index, and the forms as a sparse matrix."""
-        return {b.name: [(t.index, _sparse(t.forms, self.count)) for t in b.terms] for b in self.blocks}
+        return {b.name: [(t.index, t.matrix(self.count)) for t in b.terms] for b in self.blocks}
 
     def apply(self, h: Array) -> dict[str, Array]:
         """L = A h: the log-scales of every parameter, each in the shape of the parameter.
 
         ``h`` has length ``count``.
         """
-        logs: dict[str, Array] = {}
-        for block in self.blocks:
-            total = np.zeros(block.shape)
-            for index, matrix in self._maps[block.name]:
-                total += (matrix @ h)[index]
-            logs[block.name] = total.reshape(self.network.tensors[block.name].shape)
-        return logs
+        return {block.name: self._logs(block, h) for block in self.blocks}
+
+    def _logs(self, block: Block, h: Array) -> Array:
+        total = np.zeros(block.shape)
+        for index, matrix in self._maps[block.name]:
+            total += (matrix @ h)[index]
+        return total.reshape(self.network.tensors[block.name].shape)
 
     def adjoint(self, m: Mapping[str, Array]) -> Array:
         """Aᵀ m for one array per parameter (missing ones count as 0): row and column sums."""
@@ -245,13 +251,13 @@ class Manifold:
         return self.count - len(solve_equations(self.count, equations).free)
 
     def invariants(self) -> int:
-        """Independent quantities that every rescaling keeps: the nonzero weights minus the rank of A there."""
+        """Independent quantities that every rescaling keeps: the nonzero weights less the rank of A there."""
         return int(sum(s.sum() for s in self.support.values())) - self.rank(self.support)
 
     def rescale(self, h: Array) -> Network:
         """The network with every parameter w replaced by w·exp(A h), in float64."""
         return self.network.with_parameters(
-            {name: self.network.numbers(name) * np.exp(log) for name, log in self.apply(h).items()}
+            {b.name: self.network.numbers(b.name) * np.exp(self._logs(b, h)) for b in self.blocks if b.terms}
         )
 
 
@@ -310,14 +316,6 @@ def _forest(left: Array, right: Array) -> Array:
     return first[np.asarray(tree.data, dtype=np.int64) - 1]
 
 
-def _sparse(forms: tuple[Form, ...], count: int) -> sparse.csr_array:
-    entries = [(i, k, float(c)) for i, form in enumerate(forms) for k, c in form]
-    rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
-    return sparse.csr_array(
-        (np.array(values, float), (np.array(rows, int), np.array(columns, int))), shape=(len(forms), count)
-    )
-
-
 def infer(network: Network) -> Manifold:
     """Infer the scaling manifold by local rules, exactly. Sound and incomplete: whatever is not known pins.
 
@@ -366,22 +364,14 @@ def infer(network: Network) -> Manifold:
 
 
 def _terms(use: ParameterScale, solution: ExactSolution) -> tuple[Axes, ...]:
-    """The terms of a use with the solution put in, those that change along the same axes added up."""
-    shape = use.shape or (1,)
-    by_axes: dict[tuple[int, ...], list[Term]] = {}
+    """The terms of a use with the solution put in; those that are 0 everywhere are left out."""
+    found: list[Axes] = []
     for term in use.terms:
         variables = term.variables.reshape(term.variables.shape or (1,))
-        by_axes.setdefault(variables.shape, []).append(Term(variables, term.coefficient))
-    found: list[Axes] = []
-    for sizes, terms in by_axes.items():
-        keys, index = np.unique(np.stack([t.variables.ravel() for t in terms]), axis=1, return_inverse=True)
-        forms = tuple(
-            combine((solution.forms[int(v)], t.coefficient) for v, t in zip(key, terms, strict=True))
-            for key in keys.T
-        )
+        keys, index = np.unique(variables, return_inverse=True)
+        forms = tuple(combine(((solution.forms[int(v)], term.coefficient),)) for v in keys)
         if any(forms):
-            assert len(sizes) == len(shape)
-            found.append(Axes(index.reshape(sizes), forms))
+            found.append(Axes(index.reshape(variables.shape), forms))
     return tuple(found)
 
 
@@ -425,8 +415,13 @@ def _units(
     return (*units, *blocked.values()), tuple(names)
 
 
-_WEIGHTED = ("linear", "conv")
-_PASSING = ("bias", "identity", "reshape", "scale", "batchnorm")
+_WEIGHTED = ("linear", "conv", "batchnorm", "norm", "embedding", "scale")
+_PASSING = ("bias", "identity", "reshape", "scale")
+
+
+def _weighted(op: Operation, network: Network) -> bool:
+    """Whether a weight of the operation gives its result a scale of its own."""
+    return op.kind in _WEIGHTED and any(network.tensors[x].role == "parameter" for x in op.inputs)
 
 
 def _neurons(network: Network, scales: Scales) -> dict[int, tuple[str, bool]]:
@@ -437,7 +432,7 @@ def _neurons(network: Network, scales: Scales) -> dict[int, tuple[str, bool]]:
     label: dict[str, str] = {name: name for name, _ in network.states}
     linear: list[str] = []
     for op in network.operations:
-        if op.kind in _WEIGHTED and network.tensors[op.inputs[1]].role == "parameter":
+        if _weighted(op, network):
             label.setdefault(op.output, op.name)
             linear.append(op.output)
         elif op.kind in (*_PASSING, "add"):
@@ -449,7 +444,7 @@ def _neurons(network: Network, scales: Scales) -> dict[int, tuple[str, bool]]:
     into = {*held, *(after for _, after in network.states)}  # results that go on into a neuron
     ends: list[str] = []
     for op in reversed(network.operations):
-        if op.kind in _PASSING or (op.kind == "add" and op.output in into):
+        if (op.kind in _PASSING and not _weighted(op, network)) or (op.kind == "add" and op.output in into):
             if op.output in label and op.output not in into:
                 ends.append(op.output)
             into.update(op.inputs)
