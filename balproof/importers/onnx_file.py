@@ -1,14 +1,12 @@
 """ONNX files: read, checked, and written back with other weights.
 
-Read are multilayer perceptrons of opset 13 to 21: Gemm, MatMul, Add, Sub, Sum, Neg, Mul and Div by a
-constant, Relu, LeakyRelu, PRelu, Abs, Pow with a constant exponent, Max and Min with 0, Flatten, Reshape,
-Identity, Dropout (as in inference), and activations such as Tanh. Any other operator becomes an
-``unknown`` operation, which pins what it touches: nothing false is claimed about it.
+Read are models of opset 13 to 21. What each operator becomes is in ``onnx_linear.py``, ``onnx_layout.py`` and
+``onnx_elementwise.py``. Any other operator becomes an ``unknown`` operation, which pins what it touches:
+nothing false is claimed about it. So does a node that moves the batch axis in a way that is not followed.
 
-Roles. A floating-point initializer is a parameter, with one exception: where it is used as a factor only
-(Mul, Div) or as an exponent (Pow) it is a constant, since normalisation constants look exactly like that.
-A Constant node and an initializer of integers are constants. An initializer that is listed among the
-graph's inputs as well is a parameter, not an input. The batch axis is fixed to 1.
+An initializer of floating point is a parameter, unless it is used as constants are: ``onnx_roles.py`` has the
+rules, and ``onnx_shapes.py`` says how shapes and constants are computed. An initializer that is listed among
+the graph's inputs as well is no input. The batch axis is fixed to 1.
 
 Written back is the same model: nodes, names, metadata and types are kept, and the data of the parameters
 alone is replaced. Weights that lay in files of their own (external data, read only from the folder of the

@@ -8,6 +8,10 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from balproof.importers import load, save
+from balproof.network.evaluate import can_run, evaluate
+from balproof.network.manifold import Manifold, infer
+
 
 def model(
     nodes: list[Any],
@@ -18,21 +22,28 @@ def model(
     outputs: tuple[str, ...] = ("y",),
     kind: int = TensorProto.FLOAT,
     domains: tuple[str, ...] = (),
+    given: int | None = None,
 ) -> onnx.ModelProto:
-    """A model with input x and the given nodes; output shapes are left to be inferred."""
+    """A model with input x and the given nodes; output lengths are left to be inferred.
+
+    ``kind`` is the element type, and that of x unless ``given`` says otherwise.
+    """
     graph = helper.make_graph(
         nodes,
         "test",
-        [helper.make_tensor_value_info("x", kind, x)],
+        [helper.make_tensor_value_info("x", given or kind, x)],
         [helper.make_tensor_value_info(name, kind, None) for name in outputs],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
     )
-    for result in graph.output:
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains)]
+    proto = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    inferred = onnx.shape_inference.infer_shapes(proto).graph.output
+    for result, found in zip(proto.graph.output, inferred, strict=True):
         result.type.tensor_type.shape.SetInParent()
         result.type.tensor_type.shape.dim.add().dim_param = "batch"
-        result.type.tensor_type.shape.dim.add()
-    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        for _ in range(len(found.type.tensor_type.shape.dim or "xy") - 1):
+            result.type.tensor_type.shape.dim.add()
+    return proto
 
 
 def write(path: Path, proto: onnx.ModelProto) -> Path:
@@ -45,8 +56,28 @@ def run(path: Path | bytes, x: np.ndarray) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": x})[0]
+    return session.run(None, {session.get_inputs()[0].name: x})[0]
 
 
 def weights(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def verified(path: Path, x: np.ndarray) -> Manifold:
+    """The manifold of a model, after trials: onnxruntime computes from x what we do (where every operation
+    can be run), and the same once the parameters are rescaled at random along the manifold."""
+    network = load(path)
+    name, expected = network.outputs[0], run(path, x)
+    close = {"rtol": 1e-5, "atol": 1e-5 * float(np.abs(expected).max())}
+    if can_run(network):
+        np.testing.assert_allclose(evaluate(network, {network.inputs[0]: x})[name], expected, **close)
+    manifold = infer(network)
+    h = np.random.default_rng(3).uniform(-1, 1, manifold.count)
+    rescaled = manifold.rescale(h)
+    if can_run(network):
+        before, after = (evaluate(n, {network.inputs[0]: x})[name] for n in (network, rescaled))
+        np.testing.assert_allclose(after, before, rtol=1e-10, atol=1e-12 * float(np.abs(expected).max()))
+    after_path = path.with_suffix(".after.onnx")
+    save(rescaled, after_path)
+    np.testing.assert_allclose(run(after_path, x), expected, **close)
+    return manifold
