@@ -5,8 +5,10 @@ Exit codes: 0 all as claimed; 1 the answer is no; 2 the request or the input is 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -14,7 +16,7 @@ import typer
 from balproof.cli.check import check
 from balproof.cli.derive import derive
 from balproof.cli.inspect import inspect
-from balproof.cli.output import out
+from balproof.cli.output import ReaderGone, out, standard_output
 from balproof.cli.solve import solve
 from balproof.cli.verify import verify
 from balproof.errors import BalproofError
@@ -44,19 +46,27 @@ def _root(
 
 
 def main() -> None:
-    """Run a command; every failure is one line on standard error and exit code 2."""
+    """Run a command; every failure is one line on standard error and exit code 2.
+
+    An interrupt ends with 130, and a pipe whose reader has gone with 141, as the signals would.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     try:
         code = app(standalone_mode=False)
-        sys.stdout.flush()
+        if code == 130:  # what typer makes of an interrupt
+            raise KeyboardInterrupt
+        with standard_output():
+            sys.stdout.flush()
     except BalproofError as error:
         _fail(str(error))
     except typer.TyperException as error:
         _fail(_usage(error))
     except (typer.Abort, KeyboardInterrupt):
-        _fail("stopped")
-    except BrokenPipeError:  # the reader of a pipe has gone, with all that it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _fail("stopped", 130)
+    except ReaderGone:
+        sys.exit(141)
     except MemoryError:
         _fail("not enough memory: give a smaller model")
     except RecursionError:
@@ -77,6 +87,7 @@ def _usage(error: Any) -> str:
     return f"{text}: see {path} --help"
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"balproof: {message}", file=sys.stderr)
-    sys.exit(2)
+def _fail(message: str, code: int = 2) -> NoReturn:
+    with contextlib.suppress(OSError):
+        print(f"balproof: {message}", file=sys.stderr, flush=True)
+    sys.exit(code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -45,8 +44,5 @@ def derive(
         derivation = make(Activation.parse(activation), Regularizer.parse(regularizer), laws)
         text = render(derivation, format_)
     text = text if text.endswith("\n") else text + "\n"
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        write_text(output, text)
+    write_text(output or "-", text)
     return 0 if derivation.answer else 1

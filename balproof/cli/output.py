@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -33,43 +34,86 @@ NoBiasCost = Annotated[
 ]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help=".onnx, .json, .npz, .npy or .mtx")]
 
-out = Console(soft_wrap=True, highlight=False)
+
+class ReaderGone(Exception):
+    """Standard output is a pipe whose reader has gone, with all that it wanted."""
+
+
+@contextmanager
+def standard_output() -> Generator[None]:
+    """Write to it, or say why not.
+
+    Raises ReaderGone, and RequestError where nothing more can be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        if isinstance(error, BrokenPipeError):
+            raise ReaderGone from None
+        raise RequestError(
+            f"standard output cannot be written ({error.strerror})", "make room, or write to a file"
+        ) from None
+
+
+class _Console(Console):
+    def print(self, *objects: Any, **options: Any) -> None:
+        with standard_output():
+            super().print(*objects, **options)
+
+    def on_broken_pipe(self) -> None:
+        raise  # Rich would exit with 1, which is an answer
+
+
+out = _Console(soft_wrap=True, highlight=False)
 
 ROWS = 40
 """Rows of a table, or faults, that are printed; the JSON answer has all."""
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file, whole or not at all."""
-    write_atomically(path, text.encode())
+def write_text(target: str | Path, text: str) -> None:
+    """Replace a file, whole or not at all; - is standard output, and devices and pipes are written to.
+
+    Raises RequestError where such a device takes nothing, and ModelError as `write_atomically`.
+    """
+    path = Path(target)
+    if str(target) == "-":
+        with standard_output():
+            sys.stdout.write(text)
+    elif path.absolute().is_relative_to("/dev") or (path.exists() and not path.is_file()):
+        try:
+            with path.open("a", encoding="utf-8") as stream:  # /dev/stdout may be a file with text in it
+                stream.write(text)
+        except OSError as error:
+            raise RequestError(f"{path} cannot be written ({error.strerror})", "write to a file") from None
+    else:
+        write_atomically(path, text.encode())
 
 
 def emit(data: object, target: str | None) -> bool:
     """Write JSON where it was asked for; True if standard output is taken by it."""
     if target is None:
         return False
-    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if target == "-":
-        sys.stdout.write(text)
-        return True
-    write_text(Path(target), text)
-    return False
+    write_text(target, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    return target == "-"
 
 
 def require_outputs(targets: Iterable[Path | str | None], inputs: Sequence[Path] = ()) -> None:
-    """Before any work: each target lies in a folder that exists, and is no input.
+    """Before any work: each target lies in a folder that exists, is no input, and is named once.
 
     Raises RequestError otherwise.
     """
-    for target in targets:
-        if target is None or str(target) == "-":
+    paths = [Path(target) for target in targets if target is not None]
+    for i, path in enumerate(paths):
+        if path in paths[:i] or (str(path) != "-" and path.resolve() in [p.resolve() for p in paths[:i]]):
+            raise RequestError(f"{path} is asked for twice", "give each output a file of its own")
+        if str(path) == "-":
             continue
-        path = Path(target)
         if any(path.resolve() == source.resolve() for source in inputs):
-            raise RequestError(f"{target} is also an input", "write to another file")
+            raise RequestError(f"{path} is also an input", "write to another file")
         if path.is_dir() or not path.resolve().parent.is_dir():
             what = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
-            raise RequestError(f"{target} {what}", "name a file in a folder that exists")
+            raise RequestError(f"{path} {what}", "name a file in a folder that exists")
 
 
 @contextmanager
@@ -90,7 +134,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: S
         table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
-    Console(highlight=False, width=max(out.width, 100)).print(table)
+    _Console(highlight=False, width=max(out.width, 100)).print(table)
 
 
 def number(x: float | None, digits: int = 4) -> str:

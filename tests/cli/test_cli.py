@@ -344,6 +344,8 @@ WRONG: dict[str, tuple[str, ...]] = {
     "folder missing": ("solve", "{digits}", "-o", "{tmp}/none/b.onnx"),
     "json into nowhere": ("solve", "{digits}", "--json", "{tmp}/none/b.json"),
     "plot suffix": ("solve", "{digits}", "--plot", "{tmp}/p.gif"),
+    "two outputs in one file": ("solve", "{digits}", "--json", "{tmp}/p.svg", "--plot", "{same}/p.svg"),
+    "two texts on standard output": ("verify", "--list", "--json", "-", "--html", "-"),
     "page into nowhere": ("verify", "B.cost-reduction", "--html", "{tmp}/none/p.html"),
     "empty formula": ("derive", "--activation", "", "--regularizer", "l2"),
     "unbalanced parenthesis": ("derive", "--activation", "Max(x, 0", "--regularizer", "l2"),
@@ -375,7 +377,14 @@ def wrong_files(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("name", WRONG)
 def test_one_line_and_exit_code_two(balproof_, wrong_files, digits, tmp_path, name: str) -> None:
     before = digits.read_bytes()
-    arguments = [a.replace("{tmp}", str(wrong_files)).replace("{digits}", str(digits)) for a in WRONG[name]]
+    places = {
+        "{tmp}": str(wrong_files),
+        "{digits}": str(digits),
+        "{same}": f"{wrong_files}/../{wrong_files.name}",
+    }
+    arguments = list(WRONG[name])
+    for place, path in places.items():
+        arguments = [a.replace(place, path) for a in arguments]
     found = balproof_(*arguments)
     assert found.code == 2, found.out
     assert found.out == ""
@@ -400,6 +409,18 @@ def test_a_fault_of_ours_is_not_an_answer(balproof_, monkeypatch) -> None:
     assert found.err.count("\n") == 1
 
 
+def test_an_interrupt_is_no_answer(balproof_, monkeypatch, tmp_path) -> None:
+    from balproof.network import manifold
+
+    def interrupted(network: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(manifold, "infer", interrupted)
+    found = balproof_("inspect", "tests/data/chain.json", "--json", tmp_path / "answer.json")
+    assert (found.code, found.out, found.err) == (130, "", "balproof: stopped\n")
+    assert not list(tmp_path.iterdir())
+
+
 # --- as a program -----------------------------------------------------------------------------------------
 
 
@@ -420,13 +441,51 @@ def test_help_shows_an_example_of_every_command() -> None:
     assert program("--version").stdout == f"balproof {balproof.__version__}\n"
 
 
-def test_a_reader_that_goes_away_is_no_fault() -> None:
-    command = f"{Path(sys.executable).with_name('balproof')} verify --list | head -n 1"
-    done = subprocess.run(
+def shell(arguments: str) -> subprocess.CompletedProcess[str]:
+    command = f"{Path(sys.executable).with_name('balproof')} {arguments}"
+    return subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False, timeout=60
     )
-    assert done.stderr == ""
-    assert done.stdout.startswith("B.homogeneous-iff-bilu")
+
+
+SAYING = (
+    "verify --list",
+    "inspect tests/data/chain.json --json -",
+    "derive --activation relu --regularizer l2",
+)
+
+
+@pytest.mark.parametrize("command", SAYING)
+def test_a_reader_that_goes_away_is_no_fault_and_no_answer(command: str) -> None:
+    done = shell(f"{command} | true")
+    assert (done.returncode, done.stdout, done.stderr) == (141, "", "")
+
+
+@pytest.mark.parametrize("command", SAYING)
+def test_standard_output_that_is_closed_or_full(command: str) -> None:
+    closed = shell(f"{command} >&-")
+    assert (closed.returncode, closed.stdout, closed.stderr) == (0, "", "")
+    full = shell(f"{command} > /dev/full")
+    assert full.returncode == 2
+    assert full.stderr.startswith("balproof: standard output cannot be written (No space left on device)")
+    assert full.stderr.count("\n") == 1
+    assert shell("inspect nothing.onnx 2>&-").stdout == ""
+
+
+def test_devices_are_written_to_and_not_replaced(tmp_path) -> None:
+    link = tmp_path / "null"
+    link.symlink_to("/dev/null")
+    assert shell(f"verify --list --json {link} > /dev/null").returncode == 0
+    assert Path("/dev/null").is_char_device()
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    assert shell(f"inspect tests/data/chain.json --json /dev/stdout >> {log}").returncode == 0
+    text = log.read_text()
+    assert text.startswith('before\n{\n  "parameters": 3')
+    assert text.endswith("3 parameters, 2 free scales, 1 invariants\n")
+    full = shell("inspect tests/data/chain.json --json /dev/full")
+    assert full.returncode == 2
+    assert full.stderr == "balproof: /dev/full cannot be written (No space left on device): write to a file\n"
 
 
 def test_output_in_a_narrow_pipe_is_whole() -> None:
