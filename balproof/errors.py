@@ -36,5 +36,11 @@ class RequestError(BalproofError):
     """Options that contradict one another, name something unknown, or ask for more than is possible."""
 
 
+def require_seed(seed: int) -> None:
+    """Raises RequestError for a negative seed, which NumPy's generators do not take."""
+    if seed < 0:
+        raise RequestError(f"seed {seed} is negative", "give a whole number from 0")
+
+
 class MissingToolError(BalproofError):
     """An optional library (onnx, onnxruntime, torch, ...) that the request needs is not installed."""

@@ -33,7 +33,8 @@ def assert_balanced(
     """
     problem = BalanceProblem.build(load(model), regularizer)
     imbalances = problem.imbalances(np.zeros(problem.count))
-    wrong = [k for k in np.argsort(-imbalances, kind="stable") if imbalances[k] > tolerance]
+    order = np.argsort(-imbalances, kind="stable")
+    wrong = [k for k in order if problem.active[k] and not imbalances[k] <= tolerance]
     if wrong:
         worst = shown(f"{problem.manifold.names[k]} by {imbalances[k]:.2g}" for k in wrong)
         count = f"{len(wrong)} of {int(problem.active.sum())} units"
@@ -47,7 +48,8 @@ def assert_same_function(before: object, after: object, *, tolerance: float = 1e
     single precision need a tolerance of about 1e-5.
 
     Raises AssertionError with the size of the difference, or where inputs or outputs are others;
-    ModelError as `balproof.load` does, and where a model cannot be run here or has no output.
+    ModelError as `balproof.load` does, and where a model cannot be run here or has no output; RequestError
+    for a negative seed.
 
     >>> assert_same_function("tests/data/chain.json", "tests/data/chain.json")
     >>> one = {"J": [[0.0]], "W_in": [[1.0]], "W_out": [[1.0]]}

@@ -15,10 +15,10 @@ METHODS: tuple[Method, ...] = ("sympy", "z3", "exact", "interval", "convex", "sa
 class Verdict(enum.IntEnum):
     """How far a statement was shown; the order is the strength.
 
-    ``refuted`` a counterexample was checked · ``undecided`` nothing was shown · ``sampled`` tried on
-    instances in floating point · ``certified`` rigorous on an instance (exact rationals, intervals or
-    bounded rounding) · ``proved`` for all instances, by checked symbolic or SMT steps · ``formal`` by
-    the kernel of a proof assistant.
+    ``refuted`` a counterexample was checked · ``undecided`` nothing was shown · ``sampled`` floating point
+    agreed on some instances · ``certified`` an instance was settled, exactly or with every rounding
+    bounded · ``proved`` checked symbolic or SMT steps settle all instances · ``formal`` a proof
+    assistant has checked it.
 
     >>> Verdict.certified < Verdict.proved, str(Verdict.sampled), Verdict["refuted"] < Verdict.undecided
     (True, 'sampled', True)

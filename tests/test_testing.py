@@ -28,6 +28,15 @@ def test_balanced_and_not() -> None:
         assert_balanced({**PAIR, "W_in": [[4.0]]}, tolerance=0.59)
 
 
+def test_a_tolerance_that_is_no_number_lets_nothing_pass() -> None:
+    with pytest.raises(AssertionError, match="1 of 1 units unbalanced"):
+        assert_balanced({**PAIR, "W_in": [[4.0]]}, tolerance=float("nan"))
+    with pytest.raises(AssertionError, match="differ by 0"):
+        assert_same_function(PAIR, PAIR, tolerance=float("nan"))
+    with pytest.raises(AssertionError, match="^2 of 2 units"):  # the dead one is not among them
+        assert_balanced(mlp([2, 3, 1]).with_parameters({"fc2.weight": np.array([[1, 2, 0.0]])}), tolerance=-1)
+
+
 def test_the_worst_units_come_first_and_the_others_are_counted() -> None:
     network = mlp([3, 9, 2])
     v = {t.name: network.numbers(t.name) for t in network.parameters}
@@ -88,3 +97,5 @@ def test_what_cannot_be_compared() -> None:
         assert_same_function(network, bad)
     with pytest.raises(RequestError, match="no parameter is called"):
         assert_balanced(network, "fc7.*=l1")
+    with pytest.raises(RequestError, match="seed -1 is negative"):
+        assert_same_function(network, network, seed=-1)

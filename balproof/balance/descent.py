@@ -22,6 +22,12 @@ Schedule = Literal["random", "cyclic", "reshuffled", "greedy"]
 SCHEDULES: tuple[Schedule, ...] = ("random", "cyclic", "reshuffled", "greedy")
 
 
+def require_schedule(schedule: Schedule | Iterable[int]) -> None:
+    """Raises RequestError for an unknown name."""
+    if isinstance(schedule, str) and schedule not in SCHEDULES:
+        raise RequestError(f"unknown schedule {schedule!r}", "take one of " + ", ".join(SCHEDULES))
+
+
 def stochastic(
     problem: BalanceProblem,
     schedule: Schedule | Iterable[int] = "random",
@@ -44,8 +50,7 @@ def stochastic(
     >>> stochastic(problem, "cyclic").imbalance <= 1e-13
     True
     """
-    if isinstance(schedule, str) and schedule not in SCHEDULES:
-        raise RequestError(f"unknown schedule {schedule!r}", "take one of " + ", ".join(SCHEDULES))
+    require_schedule(schedule)
     units = np.flatnonzero(problem.active)
     h = np.zeros(problem.count)
     logs = problem.A @ h

@@ -13,14 +13,15 @@ import numpy as np
 from balproof.balance.blocks import BlockProblem, strongly_connected, sweeps
 from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
 from balproof.balance.convex import solve_convex
-from balproof.balance.descent import Schedule, stochastic
+from balproof.balance.descent import Schedule, require_schedule, stochastic
 from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem, Costs
 from balproof.balance.state import Iterate
-from balproof.errors import RequestError
+from balproof.errors import RequestError, require_seed
+from balproof.importers import load
 from balproof.network.graph import Network
 from balproof.network.manifold import Manifold, infer
 from balproof.verdict import Verdict
@@ -90,7 +91,7 @@ class Solution:
 
 
 def solve(
-    network: Network,
+    network: object,
     costs: Costs | str | Sequence[str] = "l2",
     *,
     method: Method = "auto",
@@ -99,22 +100,24 @@ def solve(
     certify: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Solution:
-    """Balance a network.
+    """Balance a network, or anything else that `balproof.load` takes.
 
-    Raises RequestError for an unknown method and what `BalanceProblem.build` raises.
+    Raises RequestError for an unknown method or schedule or a negative seed, ModelError as `balproof.load`,
+    and what `BalanceProblem.build` and, for cvxpy, `solve_convex` raise.
 
     Source: [B] Theorem 5.1.
 
-    >>> from balproof.importers import load
-    >>> found = solve(load("tests/data/chain.json"), "l2", certify=True)
+    >>> found = solve("tests/data/chain.json", "l2", certify=True)
     >>> found.status, found.certificate.gap < 1e-12
     ('balanced', True)
     """
     if method not in METHODS:
         raise RequestError(f"unknown method {method!r}", "take one of " + ", ".join(METHODS))
+    require_schedule(schedule)
+    require_seed(seed)
     start = time.perf_counter()
-    manifold = infer(network)
-    if method == "auto" and sum(t.size for t in network.parameters) > LARGE:
+    manifold = infer(load(network))
+    if method == "auto" and sum(t.size for t in manifold.network.parameters) > LARGE:
         costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
         large = _solve_large(manifold, costs, start, certify, progress)
         if large is not None:

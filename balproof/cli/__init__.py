@@ -1,6 +1,6 @@
 """The command line: commands to calls below. No mathematics happens here.
 
-Exit codes: 0 all as claimed; 1 the answer is no; 2 the request or the input is wrong (one line).
+Exit codes: 0 for yes, 1 for no, 2 for a question that has no answer (one line says why).
 """
 
 from __future__ import annotations

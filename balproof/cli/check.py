@@ -32,7 +32,7 @@ def check(
 ) -> int:
     """Audit AFTER: a rescaling of BEFORE, the same function, balanced, optimal, and if not, why?
 
-    Exits with 1 where AFTER is not a balanced rescaling of BEFORE.
+    Exits with 1 where a fault was found.
 
     Example: balproof check tests/data/digits.onnx balanced.onnx --regularizer l2
     """

@@ -1,4 +1,4 @@
-"""``balproof inspect``: which units can scale, which cannot and why."""
+"""``balproof inspect``: the units of a model, and what keeps some of them from scaling."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def inspect(model: Model, json_: JsonOption = None) -> int:
-    """Say which units can scale, which cannot and why.
+    """List the units that can scale, and what blocks the others.
 
     Example: balproof inspect tests/data/digits.onnx
     """

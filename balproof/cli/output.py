@@ -30,7 +30,7 @@ Specs = Annotated[
     ),
 ]
 NoBiasCost = Annotated[
-    bool, typer.Option("--no-bias-cost", help="leave biases out of the cost (never out of the symmetry)")
+    bool, typer.Option("--no-bias-cost", help="biases cost nothing; they are rescaled all the same")
 ]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help=".onnx, .json, .npz, .npy or .mtx")]
 

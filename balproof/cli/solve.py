@@ -68,8 +68,6 @@ def solve(
         check_plot_path(plot)
     if output is not None and output.suffix.lower() != model.suffix.lower():
         raise RequestError(f"{output} has another suffix than {model}", f"write to a file in {model.suffix}")
-    if seed < 0:
-        raise RequestError(f"seed {seed} is negative", "give a whole number from 0")
     costs = Costs.parse(regularizer or "l2", bias_cost=not no_bias_cost)
     with progress("solving") as tell:
         found = run(
@@ -126,9 +124,10 @@ def _print(found: Solution, data: dict[str, Any]) -> None:
     if found.certificate is not None:
         c = found.certificate
         how = "exact rationals" if c.bits is None else f"{c.bits} bits"
-        out.print(f"certified  at most {c.gap:.2g} above the optimum, relatively ({c.kind}, {how})")
+        whose = "" if found.witness is None else " over the scales that move"
+        out.print(f"certified  at most {c.gap:.2g} above the optimum{whose}, relatively ({c.kind}, {how})")
         if c.radius:
-            out.print(f"           log-scales within {c.radius:.2g} of the only balanced state")
+            out.print(f"           log-scales within {c.radius:.2g} of the only balanced state{whose}")
     elif found.no_certificate != "not requested":
         out.print(f"no certificate: {escape(str(found.no_certificate))}")
     if found.dead_units:
@@ -137,7 +136,8 @@ def _print(found: Solution, data: dict[str, Any]) -> None:
         out.print("scales of degree ≤ 0, left out: " + escape(some(found.left_out)))
     if found.witness:
         moves = some([f"{k}: {v}" for k, v in found.witness.items()])
-        out.print(f"the optimum is not attained: the cost falls for ever along h = ({escape(moves)})")
+        what = "the optimum" if found.certificate is None else "the optimum over all scales"
+        out.print(f"{what} is not attained: the cost falls for ever along h = ({escape(moves)})")
     if "written" in data:
         w = data["written"]
         rounded = f"rounded to {', '.join(w['dtypes'])}: imbalance {w['imbalance']:.3g}"

@@ -15,7 +15,7 @@ from balproof.crosscheck.function import function_error
 from balproof.crosscheck.optimality import EXACT, OPTIMALITY_TOLERANCE, optimality
 from balproof.crosscheck.scales import Recovered, recover_scales, roundings
 from balproof.crosscheck.structure import structure_faults
-from balproof.errors import RequestError
+from balproof.errors import RequestError, require_seed
 from balproof.importers import load
 from balproof.network.graph import Network, Tensor
 from balproof.network.manifold import Block, Manifold, infer
@@ -87,8 +87,8 @@ def check(
     neither they nor their costs count.
 
     Raises ModelError as `balproof.load`, for symbols among the weights and for a ``before`` that is not
-    finite; RequestError, ExpressionError and RegularizerError as `BalanceProblem.build` does for
-    ``before``.
+    finite; RequestError for a negative seed; RequestError, ExpressionError and RegularizerError as
+    `BalanceProblem.build` does for ``before``.
 
     >>> from balproof.balance.solve import solve
     >>> net = load("tests/data/chain.json")
@@ -97,6 +97,7 @@ def check(
     >>> [(f.kind, f.where) for f in check(net, "tests/data/chain.json").faults]
     [('unbalanced-unit', 'fc1[0]')]
     """
+    require_seed(seed)
     before, after = load(before), load(after, finite=False)
     if not isinstance(costs, Costs):
         costs = Costs.parse(costs)

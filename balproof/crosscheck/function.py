@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from balproof.errors import require_seed
 from balproof.network.evaluate import can_run, evaluate, trajectory
 from balproof.network.graph import Network
 
@@ -26,7 +27,10 @@ def function_error(
     >>> from balproof.importers import load
     >>> function_error(load("tests/data/chain.json"), load("tests/data/chain.json"))
     0.0
+
+    Raises RequestError for a negative seed.
     """
+    require_seed(seed)
     if not (can_run(before) and can_run(after)) or not before.outputs:
         return None
     if _visible(before) != _visible(after):

@@ -17,10 +17,10 @@ from balproof.verdict import Verdict
 MEANINGS = (
     ("refuted", "a counterexample was checked"),
     ("undecided", "nothing was shown"),
-    ("sampled", "tried on instances in floating point"),
-    ("certified", "rigorous on instances: exact numbers, intervals or bounded rounding"),
-    ("proved", "for all instances, by checked symbolic steps or a solver's proof"),
-    ("formal", "by the kernel of a proof assistant"),
+    ("sampled", "floating point agreed on some instances"),
+    ("certified", "instances were settled, exactly or with every rounding bounded"),
+    ("proved", "all instances are settled, by checked symbolic steps or a solver's proof"),
+    ("formal", "a proof assistant has checked it"),
 )
 
 _MARKS = {"refuted": "✗", "undecided": "?", "sampled": "≈", "certified": "◆", "proved": "✓", "formal": "✓✓"}

@@ -29,6 +29,8 @@ from balproof.symbolic.steps import Step, latex
 from balproof.verdict import Check, Verdict
 
 LAMBDA = sympy.Symbol("lambda", positive=True)
+_DIGITS = 20_000
+"""Up to this denominator of a degree closed forms are written out: SymPy makes integers of so many digits."""
 ONE_ONE_LATEX = r"\lambda^* = \sqrt{w_{\mathrm{out}} / w_{\mathrm{in}}}"
 
 
@@ -262,7 +264,7 @@ def _sum_tex(terms: Terms, factor: sympy.Expr, name: str) -> str:
 def _powers(
     activation: Activation, g: Regularizer, out: Regularizer, c: sympy.Expr, inside: Terms, outside: Terms
 ) -> OptimalScale:
-    lone = len(inside) == 1 and len(outside) == 1
+    lone = len(inside) == 1 and len(outside) == 1 and not (c.is_Rational and c.q > _DIGITS)
     a_moments = [_moment("A", p, len(inside) == 1) for _, p in inside]
     b_moments = [_moment("B", q, len(outside) == 1) for _, q in outside]
     left = sum((a * p * A * LAMBDA**p for (a, p), A in zip(inside, a_moments, strict=True)), sympy.S.Zero)

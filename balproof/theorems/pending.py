@@ -49,7 +49,7 @@ PAPER_B: tuple[ClaimFunction, ...] = (
         "Gradient descent on the error alone does not balance",
         f"{PAPER}, Section 4",
         "Gradient descent on E alone does not in general reach balance, not even from a balanced start.",
-        "Along ẇ = −∇E each D_i = Σ_IN w² − Σ_OUT w² is constant, so an unbalanced start stays unbalanced. "
+        "Along ẇ = −∇E each D_i = Σ_IN w² − Σ_OUT w² is constant, so what is unbalanced at first stays so. "
         "A step of size η gives exactly D_i′ = D_i + η²(‖∇_IN E‖² − ‖∇_OUT E‖²), so a balanced start "
         "leaves balance wherever the two gradient norms differ.",
         ("E is differentiable along the path", "activations of degree 1", "the regularizer is Σw²"),
@@ -106,7 +106,7 @@ PAPER_B: tuple[ClaimFunction, ...] = (
         "B.simultaneous",
         "Balancing several units at once",
         f"{PAPER}, Section 5 (implied)",
-        "Units may be balanced in parallel.",
+        "Several units may be balanced at the same time.",
         "Units without a common weight may be balanced at once, with the same result as one after the "
         "other. If all units of one common degree c > 0 are balanced at once, R does not rise, because s_i "
         "s_j^{−c} ≤ (s_i^{1+c} + c·s_j^{−1−c})/(1+c); but the iteration need not converge.",
@@ -127,7 +127,7 @@ PAPER_B: tuple[ClaimFunction, ...] = (
         "B.universality",
         "Networks of BiLU units approximate every continuous function",
         f"{PAPER}, Section 2",
-        "One hidden layer of BiLU units is universal.",
+        "A single hidden layer of BiLU units suffices to approximate any continuous function.",
         "If a² ≠ b², max(x, 0) = (b·f(x) + a·f(−x))/(b² − a²), so one hidden layer of BiLU units computes "
         "whatever one of ReLU units does and universality carries over. If a = −b ≠ 0, f is a multiple of "
         "|x| and the missing linear map is |x + T| − T on a bounded set. If a = b, f is linear and the "
@@ -300,7 +300,7 @@ RELATED: tuple[ClaimFunction, ...] = (
         "R.path-norm",
         "Path norms and rescaling",
         "Neyshabur, Salakhutdinov, Srebro 2015",
-        "The path norm is the minimum over rescalings of the per-unit max norm.",
+        "Among all rescalings the least per-unit max norm is the path norm.",
         "Path norms are kept by every rescaling. In a layered network with one output and without biases, "
         "the path norm is the least per-unit max norm, to the power of the depth, over all rescalings.",
         ("activations of degree 1", "one output, no biases, for the second part"),

@@ -182,7 +182,7 @@ def verify(
             if progress:
                 progress(record)
         return records
-    with ProcessPoolExecutor(max_workers=jobs) as pool:
+    with ProcessPoolExecutor(max_workers=min(jobs, len(claims) or 1)) as pool:
         for record in pool.map(_run_by_id, [c.claim.id for c in claims]):
             records.append(record)
             if progress:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from balproof.balance import solve as module
 from balproof.balance.problem import BalanceProblem, Costs
 from balproof.balance.solve import BALANCED, METHODS, Method, Solution, certify_best, solve
-from balproof.errors import RegularizerError, RequestError
+from balproof.errors import ModelError, RegularizerError, RequestError
 from balproof.importers import load
 from balproof.network.evaluate import evaluate
 from balproof.network.graph import Network
@@ -323,9 +323,15 @@ def test_weights_of_1e_300() -> None:
     assert found.network.numbers("fc1.weight")[0, 0] == pytest.approx(1e-150, rel=1e-12)
 
 
-def test_unknown_method_is_refused() -> None:
+def test_requests_that_are_refused() -> None:
     with pytest.raises(RequestError, match="unknown method 'adam'"):
-        solve(load(CHAIN), method="adam")  # type: ignore[arg-type]
+        solve(CHAIN, method="adam")  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match="unknown schedule 'lucky'"):
+        solve(CHAIN, schedule="lucky")  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match="seed -1 is negative"):
+        solve(CHAIN, seed=-1)
+    with pytest.raises(ModelError, match="does not exist"):
+        solve("nothing.json")
     assert set(METHODS) == set(get_args(Method))
 
 

@@ -172,7 +172,13 @@ def test_a_dead_unit_is_named_and_left_alone(balproof_, dead, tmp_path, method: 
     before, after = load(dead), load(target)
     assert np.array_equal(before.numbers("fc1.weight")[1], after.numbers("fc1.weight")[1])
     assert np.isfinite(after.numbers("fc1.weight")).all()
-    assert "fc1[1]" in balproof_("solve", dead, "--method", method).out
+    told = balproof_("solve", dead, "--method", method, "--certify").out
+    assert "dead units, left alone: fc1[1]\n" in told
+    assert "above the optimum over the scales that move, relatively" in told
+    assert "the only balanced state over the scales that move\n" in told
+    assert (
+        "the optimum over all scales is not attained: the cost falls for ever along h = (fc1[1]: -1)" in told
+    )
 
 
 def test_a_dead_unit_in_inspect_and_check(balproof_, dead, tmp_path) -> None:
@@ -331,6 +337,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "missing argument": ("check", "{digits}"),
     "unknown method": ("solve", "{digits}", "--method", "magic"),
     "unknown schedule": ("solve", "{digits}", "--method", "stochastic", "--schedule", "lucky"),
+    "unknown schedule that is not used": ("solve", "{digits}", "--schedule", "lucky"),
     "negative seed": ("solve", "{digits}", "--seed", "-1"),
     "bad cost": ("solve", "{digits}", "--regularizer", "l7"),
     "exponent 0": ("solve", "{digits}", "--regularizer", "lp:0"),

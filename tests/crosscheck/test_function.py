@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from balproof.crosscheck.audit import check
 from balproof.crosscheck.function import function_error
+from balproof.errors import RequestError
 from balproof.importers import load
 from tests.networks import mlp
 
@@ -70,3 +72,10 @@ def test_what_cannot_be_compared() -> None:
 def test_the_seed_decides() -> None:
     a, b = mlp([3, 4, 2]), mlp([3, 4, 2], seed=1)
     assert function_error(a, b, 0) == function_error(a, b, 0) != function_error(a, b, 1)
+
+
+def test_a_negative_seed_is_refused() -> None:
+    network = load("tests/data/chain.json")
+    for compare in (function_error, check):
+        with pytest.raises(RequestError, match="seed -1 is negative"):
+            compare(network, network, seed=-1)

@@ -30,6 +30,17 @@ def scale(f, g, out=None):
     )
 
 
+@pytest.mark.parametrize("degree", ["1.23456789", "1/10**9", "10**9/(10**9 + 1)"])
+def test_a_degree_of_many_digits_has_its_equation_and_root(degree: str) -> None:
+    """Its closed form would have more digits than can be computed, in calls that no clock interrupts."""
+    s = scale(f"Max(x,0)**({degree})", "l2")
+    assert s.closed_form is None
+    assert s.unique.holds
+    c = float(sympy.sympify(degree))
+    found = s.root([3], [5])
+    assert float(found.lower) == pytest.approx((c * 25 / 9) ** (1 / (2 + 2 * c)), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("f", "g", "out", "expected"),
     [
