@@ -14,6 +14,9 @@ SIZES = (0.01, 1.0, 100.0)
 """Sizes of inputs that are tried: near 0 the biases decide, far from it the weights; of the dead and the
 linear regions of a unit, one is on each side of 0."""
 
+EDGE = 1e150
+"""The square of what is larger overflows."""
+
 
 def function_error(
     before: Network, after: Network, seed: int = 0, *, batch: int = 64, steps: int = 8
@@ -21,8 +24,8 @@ def function_error(
     """The largest difference of the outputs, relative to the largest output for inputs of that size.
 
     Inputs are normal, ``batch`` of each of `SIZES`, and sequences of ``steps`` for a recurrent network.
-    Infinite where outputs of AFTER overflow and those of BEFORE do not; None where the functions cannot
-    be compared: an operation that is not known here, other inputs or outputs, or nothing visible.
+    Infinite where outputs of AFTER overflow and those of BEFORE are far from it; None where the functions
+    cannot be compared: an operation that is not known here, other inputs or outputs, or nothing visible.
 
     >>> from balproof.importers import load
     >>> function_error(load("tests/data/chain.json"), load("tests/data/chain.json"))
@@ -58,8 +61,11 @@ def _run(network: Network, given: list[Array]) -> list[Array]:
 
 
 def _difference(left: Array, right: Array) -> float | None:
-    """Over the points where ``left`` is finite; None if there are none."""
-    known = np.isfinite(left)
+    """Over the points where ``left`` is finite; None if there are none.
+
+    Where that is close to overflow, ``right`` may overflow by larger numbers in between: no difference.
+    """
+    known = np.isfinite(left) & (np.isfinite(right) | ~(np.abs(left) > EDGE))
     if not known.any():
         return None
     if not np.isfinite(right[known]).all():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from balproof.crosscheck import function as module
 from balproof.crosscheck.audit import check
 from balproof.crosscheck.function import function_error
 from balproof.errors import RequestError
@@ -60,6 +61,17 @@ def test_overflow() -> None:
     assert function_error(line(1.0, 0.0, steep), line(1e60, 0.0, steep)) == float("inf")
     assert function_error(line(1e60, 0.0, steep), line(1e60, 0.0, steep)) is None
     assert function_error(line(1e38, 0.0, steep), line(1e38, 0.0, steep)) == 0.0  # some do not overflow
+
+
+def test_a_rescaling_may_overflow_a_little_earlier() -> None:
+    """A state that is squared at each step reaches 1e153 and then 1e306; 64 times 1e153 has no square."""
+    before = {"J": [[1.0]], "W_in": [[1.0]], "W_out": [[1.0]], "activation": "Max(x,0)**2"}
+    after = {**before, "J": [[1 / 64]], "W_in": [[64.0]], "W_out": [[1 / 64]]}
+    given = [np.array([10 ** (153 / 128), *[0.0] * 9]).reshape(10, 1, 1)]
+    left, right = (module._run(load(n), given)[0] for n in (before, after))
+    assert np.isfinite(left).sum() == np.isfinite(right).sum() + 1
+    assert module._difference(left, right) == pytest.approx(0.0, abs=1e-12)
+    assert module._difference(left[:5], np.full_like(left[:5], np.inf)) == float("inf")
 
 
 def test_what_cannot_be_compared() -> None:
