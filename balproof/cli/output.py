@@ -67,6 +67,9 @@ class _Console(Console):
 
 out = _Console(soft_wrap=True, highlight=False)
 
+LONGEST = 240
+"""Bytes of a file's name: systems take 255, some of which name the part that is being written."""
+
 ROWS = 40
 """Rows of a table, or faults, that are printed; the JSON answer has all."""
 
@@ -103,15 +106,19 @@ def require_outputs(targets: Iterable[Path | str | None], inputs: Sequence[Path]
 
     Raises RequestError otherwise.
     """
-    paths = [Path(target) for target in targets if target is not None]
-    for i, path in enumerate(paths):
-        if path in paths[:i] or (str(path) != "-" and path.resolve() in [p.resolve() for p in paths[:i]]):
+    seen: list[str] = []
+    for path in (Path(target) for target in targets if target is not None):
+        real = "-" if str(path) == "-" else os.path.realpath(path)  # which links in a circle do not stop
+        if real in seen:
             raise RequestError(f"{path} is asked for twice", "give each output a file of its own")
-        if str(path) == "-":
+        seen.append(real)
+        if real == "-":
             continue
-        if any(path.resolve() == source.resolve() for source in inputs):
+        if any(real == os.path.realpath(source) for source in inputs):
             raise RequestError(f"{path} is also an input", "write to another file")
-        if path.is_dir() or not path.resolve().parent.is_dir():
+        if len(os.fsencode(path.name)) > LONGEST:
+            raise RequestError(f"the name {path.name[:20]}… is too long", f"use at most {LONGEST} bytes")
+        if path.is_dir() or not Path(real).parent.is_dir():
             what = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
             raise RequestError(f"{path} {what}", "name a file in a folder that exists")
 

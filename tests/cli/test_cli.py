@@ -351,6 +351,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "folder missing": ("solve", "{digits}", "-o", "{tmp}/none/b.onnx"),
     "json into nowhere": ("solve", "{digits}", "--json", "{tmp}/none/b.json"),
     "plot suffix": ("solve", "{digits}", "--plot", "{tmp}/p.gif"),
+    "too long a name": ("solve", "{digits}", "--json", "{tmp}/" + 250 * "a"),
     "two outputs in one file": ("solve", "{digits}", "--json", "{tmp}/p.svg", "--plot", "{same}/p.svg"),
     "two texts on standard output": ("verify", "--list", "--json", "-", "--html", "-"),
     "page into nowhere": ("verify", "B.cost-reduction", "--html", "{tmp}/none/p.html"),
@@ -477,6 +478,13 @@ def test_standard_output_that_is_closed_or_full(command: str) -> None:
     assert full.stderr.startswith("balproof: standard output cannot be written (No space left on device)")
     assert full.stderr.count("\n") == 1
     assert shell("inspect nothing.onnx 2>&-").stdout == ""
+
+
+def test_a_link_to_itself_is_replaced(balproof_, tmp_path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(link)
+    assert balproof_("inspect", "tests/data/chain.json", "--json", link).code == 0
+    assert json.loads(link.read_text())["parameters"] == 3
 
 
 def test_devices_are_written_to_and_not_replaced(tmp_path) -> None:
