@@ -121,15 +121,6 @@ def certify_gap(
     return GapCertificate(kind, _float_up(relative), _float_up(gap), used_bits)
 
 
-def lower_bound_holds(problem: BalanceProblem, certificate: GapCertificate, h: Array) -> bool:
-    """A sampled second look at a certificate: F(h) at another state is not below what it promises.
-
-    The comparison allows for the rounding of F in double precision.
-    """
-    promised = problem.cost(np.zeros(problem.count)) - certificate.absolute
-    return problem.cost(h) >= promised * (1 - 1e-12)
-
-
 def _up(x: Fraction) -> Fraction:
     """A short fraction that is not smaller, so that sums stay short."""
     return Fraction(_float_up(x))

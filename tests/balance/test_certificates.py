@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from fractions import Fraction
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from balproof.balance import certificates as module
-from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap, lower_bound_holds
+from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem
 from balproof.importers import load
@@ -150,7 +149,6 @@ def test_no_rescaling_costs_less_than_promised(seed: int, size: float) -> None:
     for h in (size * rng.standard_normal(state.count), newton(state).h):
         assert state.cost(h) >= cost / (1 + found.gap) * (1 - 1e-13)
         assert state.cost(h) >= (cost - found.absolute) * (1 - 1e-13)
-        assert lower_bound_holds(state, found, h)
 
 
 @pytest.mark.parametrize("size", [0, 1e-5, 1e-2])
@@ -195,13 +193,11 @@ def test_a_unit_out_of_balance_shows(factor: float) -> None:
         assert isinstance(found, NoCertificate)
 
 
-def test_a_tampered_certificate_is_caught_by_a_second_look() -> None:
-    problem = BalanceProblem.build(mlp([2, 3, 2]))
-    state = perturbed(problem, 0.05)
-    best = newton(state).h
-    found = certified(state)
-    assert lower_bound_holds(state, found, best)
-    assert not lower_bound_holds(state, dataclasses.replace(found, absolute=found.absolute / 1e3), best)
+def test_a_bound_a_thousand_times_smaller_would_be_false() -> None:
+    state = perturbed(BalanceProblem.build(mlp([2, 3, 2])), 0.05)
+    fall = state.cost(np.zeros(state.count)) - state.cost(newton(state).h)
+    bound = certified(state).absolute
+    assert bound / 1e3 < fall <= bound
 
 
 @pytest.mark.parametrize("name", NETWORKS)
