@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import networkx as nx
 import numpy as np
@@ -119,7 +118,6 @@ def multilevel(
     return Iterate(h, "multilevel", imbalance, passes, tuple(history))
 
 
-def stagnant(recent: list[float], over: int = 6) -> bool:
-    """Whether the last values no longer fall: the floor that rounding puts under the imbalance."""
-    last = recent[-over:]
-    return len(last) == over and not any(b < 0.7 * a for a, b in pairwise(last))
+def stagnant(recent: list[float], over: int = 8) -> bool:
+    """Whether the last values are hardly below what was reached before: rounding puts a floor there."""
+    return len(recent) > over and min(recent[-over:]) > 0.9 * min(recent[:-over])

@@ -47,8 +47,9 @@ class Costs:
         """
         rules: list[tuple[str, Regularizer]] = []
         for spec in [specs] if isinstance(specs, str) else specs:
-            match = re.fullmatch(r"\s*([\w.*?\[\]/:\-!]+)\s*=(?!=)(.+)", spec, re.DOTALL)
-            pattern, text = (match.group(1), match.group(2)) if match else ("*", spec)
+            # Whatever a tensor is called; in a formula an = stands beside <, > or =, and behind a bracket.
+            match = re.fullmatch(r"([^()<>=]+)=(?!=)(.+)", spec, re.DOTALL)
+            pattern, text = (match.group(1).strip(), match.group(2)) if match else ("*", spec)
             regularizer = Regularizer.parse(text.strip())
             _require_usable(regularizer)
             rules.append((pattern, regularizer))
@@ -70,8 +71,14 @@ class Costs:
 
     @property
     def name(self) -> str:
-        """As the user wrote it: ``l1, fc2.*=l2``."""
-        return ", ".join(r.name if p == "*" else f"{p}={r.name}" for p, r in self.rules) or "l2"
+        """As the user wrote it, less what a later rule replaces: ``l1, fc2.*=l2``.
+
+        >>> Costs.parse(["l1", "l2", "fc1.*=l1"], bias_cost=False).name
+        'l2, fc1.*=l1, biases without cost'
+        """
+        last = max((i for i, (p, _) in enumerate(self.rules) if p == "*"), default=0)
+        said = [r.name if p == "*" else f"{p}={r.name}" for p, r in self.rules[last:]] or ["l2"]
+        return ", ".join(said if self.bias_cost else [*said, "biases without cost"])
 
 
 def _matches(tensor: str, pattern: str) -> bool:
@@ -89,6 +96,12 @@ def _require_usable(regularizer: Regularizer) -> None:
         raise RegularizerError(
             f"g(e^t) is not known to be strictly convex for {regularizer.name}{witness}",
             "balance then need not be optimal; choose a regularizer whose w·g'(w) strictly increases",
+        )
+    if not regularizer.increasing.holds:
+        witness = f" ({regularizer.increasing.witness})" if regularizer.increasing.witness else ""
+        raise RegularizerError(
+            f"{regularizer.name} is not known to increase with |w|{witness}",
+            "a dead unit's weights would not fall for ever; choose a cost that grows with |w|",
         )
 
 

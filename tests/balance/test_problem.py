@@ -264,3 +264,16 @@ def test_costs_out_of_range_are_refused_in_one_line(spec: str, weight: float) ->
 def test_tiny_weights_are_taken_where_their_costs_are_not() -> None:
     network = with_weights(mlp([1, 1, 1], bias=False), fc1__weight=[[1e-280]], fc2__weight=[[1.0]])
     assert BalanceProblem.build(network, "l1").cost(np.zeros(1)) == 1.0
+
+
+@pytest.mark.parametrize("cost", ["w**2 + 1/w**2", "1/w**2", "w**2 - log(abs(w))"])
+def test_a_cost_that_does_not_increase_is_refused(cost: str) -> None:
+    """Its minimum for a dead unit is at a finite weight: `unattained` would be false."""
+    with pytest.raises(RegularizerError, match="increase with"):
+        Costs.parse(cost)
+
+
+def test_any_name_of_a_tensor_can_be_given_a_cost() -> None:
+    for name in ("W[1], ü", "b 1", "a/b:0", "layer.0.weight"):
+        assert Costs.parse(f"{name}=l1").regularizer(name).name == "l1"
+    assert Costs.parse("Piecewise((w**2, w <= 0), (w**2, True))").rules[0][0] == "*"

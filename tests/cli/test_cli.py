@@ -119,7 +119,7 @@ def test_per_tensor_costs_and_biases_left_out(balproof_, tmp_path) -> None:
     options = ("--regularizer", "fc1.*=l1", "--regularizer", "fc2.*=lp:3", "--no-bias-cost", "--certify")
     found = balproof_("solve", path, *options, "--json", "-")
     assert found.code == 0
-    assert found.json["regularizer"] == "fc1.*=l1, fc2.*=lp:3"
+    assert found.json["regularizer"] == "fc1.*=l1, fc2.*=lp:3, biases without cost"
     assert found.json["certificate"]["gap"] <= 1e-12
 
 
