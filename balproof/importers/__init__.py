@@ -7,6 +7,7 @@ module and add its line.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +26,7 @@ FORMS: Mapping[str, str] = MappingProxyType(
         ".npz": "balproof.importers.matrix_file",
         ".npy": "balproof.importers.matrix_file",
         ".mtx": "balproof.importers.matrix_file",
+        ".pt2": "balproof.importers.torch_program",
     }
 )
 """The module that reads and writes each suffix; it is imported when it is needed."""
@@ -33,13 +35,15 @@ _KNOWN = ", ".join(FORMS)
 _EXPORT = "export the model with torch.onnx.export and give the .onnx file"
 
 
-def load(model: object, *, finite: bool = True) -> Network:
+def load(model: object, example_inputs: object = None, *, finite: bool = True) -> Network:
     """Read a network from a file, or from an object in memory.
 
     ``model`` is a path (its suffix tells the form), a ``Network`` (returned as it is), a mapping (a JSON
-    document of our own form, or the arrays of a recurrent network), a square array J, or an
-    ``onnx.ModelProto``. Pickled files are never opened. With ``finite=False`` parameters may be NaN or
-    infinite, for an audit of what another program wrote; constants never may.
+    document of our own form, or the arrays of a recurrent network), a square array J, an
+    ``onnx.ModelProto``, or a ``torch.nn.Module`` with example inputs (a tensor or a tuple of them, the
+    batch in front); ``balproof.importers.torch_program.module_with(network, module)`` then makes a copy of
+    the module with the network's weights. Pickled files are never opened. With ``finite=False`` parameters
+    may be NaN or infinite, for an audit of what another program wrote; constants never may.
 
     >>> load(np.array([[0.0, 2.0], [0.5, 0.0]])).parameters[0].name
     'J'
@@ -47,14 +51,14 @@ def load(model: object, *, finite: bool = True) -> Network:
     Raises ModelError for a form that is not known, and for every fault of the file, in one line;
     MissingToolError if the library that reads the form is not installed.
     """
-    network = _read(model)
+    network = _read(model, example_inputs)
     for tensor in network.tensors.values():
         if finite or tensor.role == "constant":
             require_finite(tensor)
     return network
 
 
-def _read(model: object) -> Network:
+def _read(model: object, example_inputs: object = None) -> Network:
     if isinstance(model, str | Path):
         path = Path(model)
         return _module(path.suffix, str(path)).load(path)
@@ -69,8 +73,20 @@ def _read(model: object) -> Network:
         return _module(".json").from_document(document)
     if type(model).__name__ == "ModelProto":
         return _module(".onnx").from_proto(model)
+    if _is_module(model):
+        if example_inputs is None:
+            raise ModelError(
+                "a module is read together with example inputs", "say load(module, example_inputs)"
+            )
+        return _module(".pt2").from_module(model, example_inputs)
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     raise ModelError(f"a network cannot be made of a {kind}", f"{_EXPORT}, or one of {_KNOWN}")
+
+
+def _is_module(model: object) -> bool:
+    """Whether an object is a module of PyTorch, which is loaded already if it is."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)
 
 
 def save(network: Network, path: str | Path) -> None:
@@ -99,8 +115,7 @@ def _module(suffix: str, what: str = "") -> Any:
             ".pth": f"{what} is a pickled PyTorch file, which is never opened",
             ".pkl": f"{what} is a pickled file, which is never opened",
             ".pickle": f"{what} is a pickled file, which is never opened",
-            ".pt2": f"{what} is an exported PyTorch program, which is not read yet",
         }.get(suffix.lower(), f"{what} has the unknown suffix {suffix or '(none)'}")
-        remedy = _EXPORT if suffix.lower() in (".pt", ".pth", ".pt2") else f"give a file in one of {_KNOWN}"
+        remedy = _EXPORT if suffix.lower() in (".pt", ".pth") else f"give a file in one of {_KNOWN}"
         raise ModelError(reason, remedy)
     return importlib.import_module(known)
