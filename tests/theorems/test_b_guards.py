@@ -28,6 +28,8 @@ from balproof.theorems.instances import enclose_balanced, layered, random_layere
 from balproof.theorems.registry import run_claim
 from balproof.verdict import Verdict
 
+pytestmark = pytest.mark.slow  # each runs a record with a fault planted: half a minute in all
+
 stationarity = b_general_cost.stationarity
 
 WRONG = {
