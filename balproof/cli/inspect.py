@@ -35,7 +35,7 @@ def inspect(model: Model, json_: JsonOption = None) -> int:
         manifold = infer(network)
         dead = manifold.dead_units
         data = {
-            "parameters": sum(t.size for t in network.parameters),
+            "parameters": sum(t.size for t in network.learned),
             "free_scales": manifold.free_scales,
             "invariants": manifold.invariants(),
             "units": [u.as_json() for u in manifold.units],

@@ -32,7 +32,7 @@ Specs = Annotated[
 NoBiasCost = Annotated[
     bool, typer.Option("--no-bias-cost", help="biases cost nothing; they are rescaled all the same")
 ]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help=".onnx, .json, .npz, .npy or .mtx")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help=".onnx, .pt2, .json, .npz, .npy or .mtx")]
 
 
 class ReaderGone(Exception):

@@ -91,6 +91,11 @@ class Network:
         return tuple(t for t in self.tensors.values() if t.role == "parameter")
 
     @property
+    def learned(self) -> tuple[Tensor, ...]:
+        """The parameters that training learns: those that are no buffers."""
+        return tuple(t for t in self.parameters if not t.buffer)
+
+    @property
     def biases(self) -> frozenset[str]:
         """Names of the parameters that are added to a result."""
         return frozenset(

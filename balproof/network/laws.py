@@ -69,7 +69,7 @@ def conserved(network: Network | Manifold) -> Conserved:
         )
         for k in range(manifold.count)
     )
-    return Conserved(laws, manifold.free_scales, sum(t.size for t in manifold.network.parameters))
+    return Conserved(laws, manifold.free_scales, sum(t.size for t in manifold.network.learned))
 
 
 def scale_formula(manifold: Manifold, k: int) -> str:

@@ -218,7 +218,7 @@ class Manifold:
         It shows in the architecture: no weight, zero or not, is on the other side of the scale. The same
         holds for a unit that nothing reads or nothing feeds, but that one is dead.
         """
-        learned = {t.name: np.ones(t.shape, bool) for t in self.network.parameters if not t.buffer}
+        learned = {t.name: np.ones(t.shape, bool) for t in self.network.learned}
         one_sided = np.flatnonzero(~self.alive(learned))
         degree = {u.column: u.degree for u in self.units if u.free}
         return frozenset(int(k) for k in one_sided if (degree.get(int(k)) or 0) <= 0)
@@ -230,8 +230,7 @@ class Manifold:
     @cached_property
     def support(self) -> dict[str, Array]:
         """Where the learned parameters are not 0; symbols count as nonzero."""
-        learned = (t for t in self.network.parameters if not t.buffer)
-        return {t.name: np.asarray(t.value != 0, dtype=bool) for t in learned}
+        return {t.name: np.asarray(t.value != 0, dtype=bool) for t in self.network.learned}
 
     @cached_property
     def dead_units(self) -> tuple[str, ...]:
@@ -351,7 +350,7 @@ def infer(network: Network) -> Manifold:
         use = first.get(tensor.name, ParameterScale(tensor.name, tensor.shape, ()))  # nothing may read it
         drafts.append(Block(tensor.name, use.shape or (1,), _terms(use, solution)))
     # Scales that no parameter feels (between two constant maps, say) are not part of the manifold.
-    learned = {t.name for t in network.parameters if not t.buffer}
+    learned = {t.name for t in network.learned}
     felt = sorted(
         {k for b in drafts if b.name in learned for t in b.terms for form in t.forms for k, _ in form}
     )
