@@ -158,6 +158,21 @@ def solve(
     )
 
 
+def measure(network: Network, costs: Costs) -> tuple[float, float]:
+    """The cost and the imbalance of a network as it is.
+
+    >>> measure(load("tests/data/chain.json"), Costs.parse("l2"))[0]
+    18.25
+    """
+    manifold = infer(network)
+    large = sum(t.size for t in network.parameters) > LARGE
+    problem = (BlockProblem.build(manifold, costs) if large else None) or BalanceProblem.build(
+        manifold, costs
+    )
+    zero = np.zeros(manifold.count)
+    return problem.cost(zero), problem.imbalance(zero)
+
+
 def _solve_large(
     manifold: Manifold, costs: Costs, start: float, certify: bool, progress: Callable[[str], None] | None
 ) -> Solution | None:

@@ -45,6 +45,13 @@ def solve(
     certify: Annotated[
         bool, typer.Option("--certify", help="bound the distance to the optimum rigorously")
     ] = False,
+    power_of_two: Annotated[
+        bool,
+        typer.Option(
+            "--power-of-two",
+            help="write OUT with scales that are powers of two: the function stays bit for bit",
+        ),
+    ] = False,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="F", help="draw cost and imbalance before and after (.svg or .png)"),
@@ -61,6 +68,7 @@ def solve(
     from balproof.balance.solve import Method
     from balproof.balance.solve import solve as run
     from balproof.importers import load, save
+    from balproof.network.manifold import infer
     from balproof.report.plots import check_plot_path
 
     require_outputs((output, json_, plot), (model,))
@@ -68,10 +76,13 @@ def solve(
         check_plot_path(plot)
     if output is not None and output.suffix.lower() != model.suffix.lower():
         raise RequestError(f"{output} has another suffix than {model}", f"write to a file in {model.suffix}")
+    if power_of_two and output is None:
+        raise RequestError("--power-of-two is about the file that is written", "give -o OUT")
     costs = Costs.parse(regularizer or "l2", bias_cost=not no_bias_cost)
+    network = load(model)
     with progress("solving") as tell:
         found = run(
-            load(model),
+            network,
             costs,
             method=cast("Method", method),
             schedule=cast("Any", schedule),
@@ -81,8 +92,9 @@ def solve(
         )
     data = found.as_json()
     if output is not None:
-        save(found.network, output)
-        data["written"] = _written(output, costs)
+        exact = infer(network).rescale_by_powers_of_two(found.h) if power_of_two else found.network
+        save(exact, output)
+        data["written"] = {**_written(output, costs), "power_of_two": power_of_two}
     if plot is not None:
         _plot(found, model, costs, plot)
     if not emit(data, json_):
@@ -92,16 +104,13 @@ def solve(
 
 def _written(path: Path, costs: Costs) -> dict[str, Any]:
     """What the file holds: its weights are rounded to their type, and so is their balance."""
-    from balproof.balance.problem import BalanceProblem
+    from balproof.balance.solve import measure
     from balproof.importers import load
 
     network = load(path)
-    problem = BalanceProblem.build(network, costs)
-    return {
-        "path": str(path),
-        "dtypes": sorted({t.dtype for t in network.parameters}),
-        "imbalance": problem.imbalance(np.zeros(problem.count)),
-    }
+    cost, imbalance = measure(network, costs)
+    dtypes = sorted({t.dtype for t in network.parameters})
+    return {"path": str(path), "dtypes": dtypes, "cost": cost, "imbalance": imbalance}
 
 
 def _plot(found: Solution, model: Path, costs: Costs, path: Path) -> None:
@@ -140,5 +149,6 @@ def _print(found: Solution, data: dict[str, Any]) -> None:
         out.print(f"{what} is not attained: the cost falls for ever along h = ({escape(moves)})")
     if "written" in data:
         w = data["written"]
-        rounded = f"rounded to {', '.join(w['dtypes'])}: imbalance {w['imbalance']:.3g}"
+        how = "by powers of two" if w["power_of_two"] else f"rounded to {', '.join(w['dtypes'])}"
+        rounded = f"{how}: imbalance {w['imbalance']:.3g}"
         out.print(f"written    {escape(w['path'])}, {rounded}")

@@ -11,13 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from math import lcm
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import minimum_spanning_tree
 
+from balproof.errors import RequestError
 from balproof.network.equations import Equation, ExactSolution, Form, combine, solve_equations
-from balproof.network.graph import Network, Operation
+from balproof.network.graph import Network, Operation, Tensor
 from balproof.network.rules import implication
 from balproof.network.rules_elementwise import exact_degree
 from balproof.network.scales import (
@@ -257,6 +259,50 @@ class Manifold:
         """The network with every parameter w replaced by w·exp(A h), in float64."""
         return self.network.with_parameters(
             {b.name: self.network.numbers(b.name) * np.exp(self._logs(b, h)) for b in self.blocks if b.terms}
+        )
+
+    def rescale_by_powers_of_two(self, h: Array) -> Network:
+        """The network with every parameter times a power of two, by scales near h.
+
+        Powers of two go through sums and products without any rounding, so the function stays bit for bit.
+        Where a scale enters with a fraction, as of an activation of degree 1/2, it moves in multiples of
+        the denominator, so that all exponents are whole.
+
+        Raises RequestError where a weight would leave the range in which its type has all its digits.
+        """
+        coefficients: list[set[int]] = [set() for _ in range(self.count)]
+        for form in (form for b in self.blocks for t in b.terms for form in t.forms):
+            for k, c in form:
+                coefficients[k].add(c.denominator)
+        whole = np.array([lcm(*found) for found in coefficients], dtype=np.int64)
+        n = whole * np.rint(h / (np.log(2.0) * whole)).astype(np.int64)
+        values: dict[str, Array] = {}
+        for block in self.blocks:
+            if block.terms:
+                exponents = np.zeros(block.shape, dtype=np.int64)
+                for term in block.terms:
+                    local = [sum((c * int(n[k]) for k, c in form), Fraction(0)) for form in term.forms]
+                    exponents += np.array([int(e) for e in local], dtype=np.int64)[term.index]
+                tensor = self.network.tensors[block.name]
+                old = self.network.numbers(block.name)
+                with np.errstate(over="ignore", under="ignore"):
+                    values[block.name] = np.ldexp(old, exponents.reshape(tensor.shape))
+                _require_normal(tensor, old, values[block.name])
+        return self.network.with_parameters(values)
+
+
+_NORMAL = {"float32": np.float32, "float16": np.float16, "bfloat16": np.float32}
+
+
+def _require_normal(tensor: Tensor, old: Array, new: Array) -> None:
+    """Raise RequestError where a weight that was in the normal range of its type no longer is."""
+    info = np.finfo(_NORMAL.get(tensor.dtype, np.float64))
+    low, high = float(info.tiny), float(info.max)
+    lost = ((np.abs(new) < low) | ~(np.abs(new) <= high)) & (old != 0)
+    if lost.any():
+        where = tensor.element(int(np.flatnonzero(lost)[0]))
+        raise RequestError(
+            f"{where} times a power of two leaves the range of {tensor.dtype}", "leave --power-of-two out"
         )
 
 

@@ -134,6 +134,29 @@ def test_solve_in_words_and_pictures(balproof_, digits, tmp_path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b.onnx", "p.svg"]
 
 
+def test_powers_of_two_keep_the_function_bit_for_bit(balproof_, digits, tmp_path) -> None:
+    import onnxruntime
+
+    target = tmp_path / "b.onnx"
+    found = balproof_("solve", digits, "--power-of-two", "-o", target, "--json", "-")
+    assert found.code == 0
+    written = found.json["written"]
+    assert written["power_of_two"]
+    assert 1e-3 < written["imbalance"] < 1  # each scale is off by up to √2
+    assert found.json["cost_after"] < written["cost"] < found.json["cost_before"]
+    x = np.random.default_rng(0).standard_normal((100, 64)).astype(np.float32)
+    runs = [onnxruntime.InferenceSession(p, providers=["CPUExecutionProvider"]) for p in (digits, target)]
+    before, after = (run.run(None, {"x": x})[0] for run in runs)
+    assert np.array_equal(before, after)
+    weights = [
+        {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(p).graph.initializer}
+        for p in (digits, target)
+    ]
+    ratio = weights[1]["fc2.weight"] / weights[0]["fc2.weight"]
+    assert set(np.frexp(ratio[np.isfinite(ratio)])[0].tolist()) == {0.5}
+    assert "by powers of two" in balproof_("solve", digits, "--power-of-two", "-o", target).out
+
+
 def test_json_to_a_file_leaves_the_words_on_the_terminal(balproof_, tmp_path) -> None:
     target = tmp_path / "answer.json"
     found = balproof_("solve", "tests/data/chain.json", "--json", target)
@@ -346,6 +369,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "cost not convex": ("solve", "{digits}", "--regularizer", "w**2/(1+w**2)"),
     "no such tensor": ("solve", "{digits}", "--regularizer", "conv*=l1"),
     "cvxpy cannot": ("solve", "{digits}", "--method", "cvxpy", "--regularizer", "log(1+w**2)"),
+    "powers of two of nothing": ("solve", "{digits}", "--power-of-two"),
     "over the input": ("solve", "{digits}", "-o", "{digits}"),
     "other suffix": ("solve", "{digits}", "-o", "{tmp}/b.json"),
     "folder missing": ("solve", "{digits}", "-o", "{tmp}/none/b.onnx"),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from balproof.errors import RequestError
 from balproof.importers import load
 from balproof.network.evaluate import evaluate, trajectory
 from balproof.network.graph import Network
@@ -204,3 +205,32 @@ def test_digits() -> None:
     assert manifold.free_scales == 80
     assert manifold.invariants() == 5018 - 80
     assert manifold.names[0] == "fc1[0]"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_powers_of_two_are_exact(name: str) -> None:
+    """Every weight changes by a whole exponent, and the function not by a bit."""
+    network, _ = CASES[name]
+    manifold = infer(network)
+    rng = np.random.default_rng(7)
+    after = manifold.rescale_by_powers_of_two(3 * rng.standard_normal(manifold.count))
+    for t in network.parameters:
+        old, new = network.numbers(t.name), after.numbers(t.name)
+        assert np.array_equal(np.frexp(old)[0], np.frexp(new)[0])
+    x = {"x": rng.standard_normal((20, network.tensors["x"].shape[1]))}
+    y = network.outputs[0]
+    assert np.array_equal(evaluate(network, x)[y], evaluate(after, x)[y])
+
+
+def test_fractional_degrees_move_in_whole_exponents() -> None:
+    network = mlp([2, 3, 2], activation="sqrt(Max(x,0))")
+    manifold = infer(network)
+    after = manifold.rescale_by_powers_of_two(np.array([1.0, -1.0, 2.5]))
+    ratio = after.numbers("fc1.weight")[:, 0] / network.numbers("fc1.weight")[:, 0]
+    assert ratio.tolist() == [4.0, 0.25, 16.0]  # the nearest even powers of two to e, 1/e and e^2.5
+
+
+def test_powers_of_two_out_of_range_are_refused() -> None:
+    network = mlp([2, 1, 2])
+    with pytest.raises(RequestError, match="leaves the range of float64"):
+        infer(network).rescale_by_powers_of_two(np.array([800.0]))
