@@ -14,6 +14,9 @@ SIZES = (0.01, 1.0, 100.0)
 """Sizes of inputs that are tried: near 0 the biases decide, far from it the weights; of the dead and the
 linear regions of a unit, one is on each side of 0."""
 
+ENTRIES = 4_000_000
+"""So many entries of results are computed for each size of inputs, or those of one input if that is more."""
+
 EDGE = 1e150
 """The square of what is larger overflows."""
 
@@ -23,7 +26,8 @@ def function_error(
 ) -> float | None:
     """The largest difference of the outputs, relative to the largest output for inputs of that size.
 
-    Inputs are normal, ``batch`` of each of `SIZES`, and sequences of ``steps`` for a recurrent network.
+    Inputs are normal, ``batch`` of each of `SIZES` (fewer for a network with large results, `ENTRIES`), and
+    sequences of ``steps`` for a recurrent network.
     Infinite where outputs of AFTER overflow and those of BEFORE are far from it; None where the functions
     cannot be compared: an operation that is not known here, other inputs or outputs, or nothing visible.
 
@@ -38,6 +42,8 @@ def function_error(
         return None
     if _visible(before) != _visible(after):
         return None
+    results = sum(before.tensors[op.output].size for op in before.operations)
+    batch = max(1, min(batch, ENTRIES // max(results, 1)))
     rng = np.random.default_rng(seed)
     errors: list[float] = []
     for size in SIZES:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import cg, splu
 
 from balproof.network.graph import Network, Tensor
 from balproof.network.manifold import Manifold
@@ -22,6 +23,9 @@ scale close to 1 whose inverse rounds to 1 drifts the same way at each of them."
 
 COARSEST = 1 / 64
 """Or by this much, relatively, if that is less: in 16 bits so many roundings would ruin the function."""
+
+FACTORED = 3_000
+"""Scales up to which the equations of a fit are factored, and not iterated."""
 
 _TYPES = MappingProxyType(
     {
@@ -178,11 +182,19 @@ def least_squares(rows: sparse.csr_array, left: Array, weight: Array) -> Array:
     shifted = sparse.csc_array(scaled + sparse.diags_array(np.where(size > 0, 1e-10, 1.0)))
     # Symmetric and positive definite. (Dense BLAS loses its threads to each other on a busy machine.)
     order: dict[str, Any] = {"permc_spec": "MMD_AT_PLUS_A", "options": {"SymmetricMode": True}}
-    solve = splu(shifted, diag_pivot_thresh=0.0, **order).solve
+    if len(scale) <= FACTORED:
+        solve = splu(shifted, diag_pivot_thresh=0.0, **order).solve
+    else:
+        solve = partial(_iterate, shifted)
     d = np.zeros(len(scale))
     for _ in range(3):  # the shift and the squared condition cost digits, which refinement wins back
         d += scale * solve(scale * (rows.T @ (weight * (left - rows @ d))))
     return d
+
+
+def _iterate(normal: sparse.csc_array, right: Array) -> Array:
+    """Conjugate gradients, where the factors of dense layers would not fit; the diagonal is 1 already."""
+    return cg(normal, right, rtol=1e-12, maxiter=2_000)[0]
 
 
 # --- the verdict on each entry -------------------------------------------------------------------------

@@ -97,12 +97,10 @@ class Network:
 
     @property
     def biases(self) -> frozenset[str]:
-        """Names of the parameters that are added to a result."""
-        return frozenset(
-            op.inputs[1]
-            for op in self.operations
-            if op.kind == "bias" and self.tensors[op.inputs[1]].role == "parameter"
-        )
+        """Names of the parameters that are added to a result, also at the end of a normalisation."""
+        place = {"bias": 1, "batchnorm": 2, "norm": 2}
+        added = (op.inputs[i] for op in self.operations if (i := place.get(op.kind, 99)) < len(op.inputs))
+        return frozenset(name for name in added if self.tensors[name].role == "parameter")
 
     @property
     def symbolic(self) -> bool:

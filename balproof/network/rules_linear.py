@@ -136,11 +136,16 @@ def _convolve(
     windows = sliding_window_view(x, reach, axis=tuple(range(2, n + 2)))
     windows = windows[(slice(None), slice(None), *(slice(None, None, s) for s in strides))]
     windows = windows[(..., *(slice(None, None, d) for d in dilations))]
-    windows = windows.reshape(x.shape[0], groups, -1, *windows.shape[2:])
-    kernel = weight.reshape(groups, -1, *weight.shape[1:])
-    axes = "uvw"[:n], "xyz"[:n]
-    result = np.einsum(f"bgi{axes[0]}{axes[1]},goi{axes[1]}->bgo{axes[0]}", windows, kernel)
-    return result.reshape(x.shape[0], -1, *result.shape[3:])
+    kernels = weight.reshape(groups, -1, *weight.shape[1:])
+    if weight.shape[1] == 1 and groups > 1:  # depthwise: few terms in each sum, many sums
+        windows = windows.reshape(x.shape[0], groups, *windows.shape[2:])
+        axes = "uvw"[:n], "xyz"[:n]
+        result = np.einsum(f"bg{axes[0]}{axes[1]},go{axes[1]}->bgo{axes[0]}", windows, kernels[:, :, 0])
+        return result.reshape(x.shape[0], -1, *result.shape[3:])
+    inputs = np.split(windows, groups, axis=1)
+    summed = ([1, *range(n + 2, 2 * n + 2)], [1, *range(2, n + 2)])  # channels, then the kernel
+    parts = [np.tensordot(w, k, summed) for w, k in zip(inputs, kernels, strict=True)]
+    return np.moveaxis(np.concatenate(parts, axis=-1), -1, 1)
 
 
 def _transposed(

@@ -160,3 +160,26 @@ def test_a_large_network_is_audited_in_seconds() -> None:
     audit = check(network, network.with_parameters(new))
     assert {f.kind for f in audit.faults} == {"bias-not-scaled"} and len(audit.faults) == 300
     assert time.process_time() - start < 20  # some 3 where nothing else runs
+
+
+def test_iteration_finds_what_factoring_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large networks: the same scales and the same wrong entries by conjugate gradients."""
+    from balproof.balance.solve import solve
+    from balproof.crosscheck import scales
+    from balproof.crosscheck.audit import check
+    from tests.convnets import resnet
+
+    network = resnet(3, (1, 2), 16, 5)
+    after = solve(network).network
+    weight = after.numbers("stage1.1.conv2.weight").copy()
+    weight[1, 2, 0, 1] *= 1.01
+    beta = after.numbers("stage0.0.conv1.bn.beta").copy()
+    beta[2] = network.numbers("stage0.0.conv1.bn.beta")[2]
+    wrong = after.with_parameters({"stage1.1.conv2.weight": weight, "stage0.0.conv1.bn.beta": beta})
+    factored = check(network, wrong)
+    monkeypatch.setattr(scales, "FACTORED", 0)
+    for name, expected in ((after, []), (wrong, ["bias-not-scaled", "not-a-rescaling"])):
+        found = check(network, name)
+        assert sorted(f.kind for f in found.faults) == expected
+    assert [(f.kind, f.where) for f in found.faults] == [(f.kind, f.where) for f in factored.faults]
+    assert max(abs(found.scales[k] - factored.scales[k]) for k in factored.scales) < 1e-9
