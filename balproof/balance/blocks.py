@@ -17,6 +17,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from balproof.balance.coarse import groups_of, shift_of_groups
+from balproof.balance.multilevel import stagnant
 from balproof.balance.problem import Costs, require_range
 from balproof.balance.state import Iterate
 from balproof.network.manifold import Axes, Block, Manifold
@@ -45,6 +46,10 @@ class Side:
     @cached_property
     def columns(self) -> frozenset[int]:
         return frozenset(self.forms.indices.tolist())
+
+    def touches(self, units: Array) -> bool:
+        """Whether a scale of this side is among the ``units``."""
+        return bool(units[list(self.columns)].any())
 
     def factor(self, h: Array, power: float, shape: tuple[int, int]) -> Array:
         return np.exp(power * (self.forms @ h)).reshape(shape)
@@ -147,10 +152,10 @@ class BlockProblem:
         active[[*dead, *left_out]] = False
         return BlockProblem(manifold, power, tuple(pairs), constant, active, dead, left_out)
 
-    @property
-    def size(self) -> int:
-        """The number of entries that one read takes."""
-        return max(sum(p.costs.size for p in self.pairs), 1)
+    def reads(self, units: Array) -> float:
+        """How many passes over the weights `balance` takes for these scales."""
+        size = max(sum(p.costs.size for p in self.pairs), 1)
+        return sum(p.costs.size for p in self.pairs for _, side in p.sides() if side.touches(units)) / size
 
     def cost(self, h: Array) -> float:
         """F(h)."""
@@ -162,7 +167,7 @@ class BlockProblem:
         found = np.zeros((4, self.manifold.count))
         for pair in self.pairs:
             for number, side in pair.sides():
-                if wanted[list(side.columns)].any():
+                if side.touches(wanted):
                     sums = pair.sums(h, self.power, number)
                     for k, (plain, squared) in enumerate(side.parts):
                         found[k] += plain @ sums
@@ -359,8 +364,11 @@ def sweeps(
     if colours is None:
         return None
     h = np.zeros(problem.manifold.count)
-    imbalance, passes, history = problem.imbalance(h), 2.0, [problem.cost(h)]
+    imbalance, history = problem.imbalance(h), [problem.cost(h)]
     recent = [imbalance]
+    watch = problem.reads(problem.active) + 1  # the imbalance and the cost
+    sweep_reads = watch + 1 + sum(problem.reads(units) for units in colours)
+    passes = watch
     for sweep in range(limit):
         if imbalance <= tolerance or not colours:
             break
@@ -373,9 +381,9 @@ def sweeps(
         imbalance = problem.imbalance(h)
         history.append(problem.cost(h))
         recent.append(imbalance)
-        passes += 6  # coarse, each block for its rows and for its columns, two for the imbalance, the cost
+        passes += sweep_reads
         if progress:
             progress(f"sweep {sweep + 1}: imbalance {imbalance:.1e}")
-        if imbalance < 1e-11 and len(recent) > 6 and min(recent[-6:-1]) <= 1.5 * imbalance:
+        if imbalance < 1e-11 and stagnant(recent):
             break
     return Iterate(h, "block sweeps", imbalance, passes, tuple(history))

@@ -117,7 +117,7 @@ def solve(
     require_seed(seed)
     start = time.perf_counter()
     manifold = infer(load(network))
-    if method == "auto" and sum(t.size for t in manifold.network.parameters) > LARGE:
+    if method == "auto" and _is_large(manifold.network):
         costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
         large = _solve_large(manifold, costs, start, certify, progress)
         if large is not None:
@@ -158,19 +158,24 @@ def solve(
     )
 
 
-def measure(network: Network, costs: Costs) -> tuple[float, float]:
-    """The cost and the imbalance of a network as it is.
+def _is_large(network: Network) -> bool:
+    return sum(t.size for t in network.parameters) > LARGE
 
-    >>> measure(load("tests/data/chain.json"), Costs.parse("l2"))[0]
-    18.25
+
+def measure(network: Network, costs: Costs) -> tuple[float, np.ndarray]:
+    """The cost of a network as it is, and the imbalances of the scales that move.
+
+    >>> cost, imbalances = measure(load("tests/data/chain.json"), Costs.parse("l2"))
+    >>> cost, imbalances.round(2).tolist()
+    (18.25, [0.95, 0.0])
     """
     manifold = infer(network)
-    large = sum(t.size for t in network.parameters) > LARGE
-    problem = (BlockProblem.build(manifold, costs) if large else None) or BalanceProblem.build(
-        manifold, costs
-    )
     zero = np.zeros(manifold.count)
-    return problem.cost(zero), problem.imbalance(zero)
+    blocks = BlockProblem.build(manifold, costs) if _is_large(network) else None
+    if blocks is not None:
+        return blocks.cost(zero), blocks.balance(zero).imbalances[blocks.active]
+    problem = BalanceProblem.build(manifold, costs)
+    return problem.cost(zero), problem.imbalances(zero)[problem.active]
 
 
 def _solve_large(

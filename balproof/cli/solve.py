@@ -25,6 +25,7 @@ from balproof.errors import RequestError
 if TYPE_CHECKING:
     from balproof.balance.problem import Costs
     from balproof.balance.solve import Solution
+    from balproof.network.graph import Network
 
 
 def solve(
@@ -96,7 +97,7 @@ def solve(
         save(exact, output)
         data["written"] = {**_written(output, costs), "power_of_two": power_of_two}
     if plot is not None:
-        _plot(found, model, costs, plot)
+        _plot(found, network, costs, plot)
     if not emit(data, json_):
         _print(found, data)
     return 0 if found.status == "balanced" else 1
@@ -108,18 +109,17 @@ def _written(path: Path, costs: Costs) -> dict[str, Any]:
     from balproof.importers import load
 
     network = load(path)
-    cost, imbalance = measure(network, costs)
+    cost, imbalances = measure(network, costs)
     dtypes = sorted({t.dtype for t in network.parameters})
-    return {"path": str(path), "dtypes": dtypes, "cost": cost, "imbalance": imbalance}
+    worst = float(np.max(imbalances, initial=0.0))
+    return {"path": str(path), "dtypes": dtypes, "cost": cost, "imbalance": worst}
 
 
-def _plot(found: Solution, model: Path, costs: Costs, path: Path) -> None:
-    from balproof.balance.problem import BalanceProblem
-    from balproof.importers import load
+def _plot(found: Solution, before: Network, costs: Costs, path: Path) -> None:
+    from balproof.balance.solve import measure
     from balproof.report.plots import save_plot
 
-    problems = [BalanceProblem.build(network, costs) for network in (load(model), found.network)]
-    imbalances = [p.imbalances(np.zeros(p.count))[p.active].tolist() for p in problems]
+    imbalances = [measure(network, costs)[1].tolist() for network in (before, found.network)]
     save_plot(path, found.history, min(found.cost_after, *found.history), *imbalances)
 
 

@@ -182,20 +182,16 @@ class Manifold:
         total.eliminate_zeros()
         return total
 
-    def alive(self, support: Mapping[str, Array] | None = None) -> Array:
-        """Per scale: has it a weight in and a weight out where ``support`` is true (default: everywhere)?
+    def alive(self, support: Mapping[str, Array]) -> Array:
+        """Per scale: has it a weight in and a weight out where ``support`` is true?
 
         A parameter that ``support`` does not name has no weight.
         """
         signs = np.zeros((2, self.count), bool)
         for block in self.blocks:
-            if support is None:
-                keep = np.ones((1,) * len(block.shape), bool)
-            elif block.name in support:
+            if block.name in support:
                 keep = np.asarray(support[block.name], dtype=bool).reshape(block.shape)
-            else:
-                continue
-            signs |= self._block_signs(block, keep)
+                signs |= self._block_signs(block, keep)
         return np.logical_and(*signs)
 
     def _block_signs(self, block: Block, keep: Array) -> Array:
