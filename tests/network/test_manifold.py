@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from balproof.errors import RequestError
 from balproof.importers import load
 from balproof.network.evaluate import evaluate, trajectory
-from balproof.network.graph import Network
+from balproof.network.graph import Network, Operation, Tensor
 from balproof.network.manifold import infer
+from balproof.symbolic.activation import Activation
 from tests.networks import called_twice, mlp, numerical_free_scales, weights
 
 
@@ -234,3 +235,29 @@ def test_powers_of_two_out_of_range_are_refused() -> None:
     network = mlp([2, 1, 2])
     with pytest.raises(RequestError, match="leaves the range of float64"):
         infer(network).rescale_by_powers_of_two(np.array([800.0]))
+
+
+def test_a_running_mean_is_scaled_and_not_counted() -> None:
+    """A recurrent pair whose common drift only the mean feels: one scale for what is learned."""
+    ones, zeros = np.ones(2), np.zeros(2)
+    tensors = {
+        "s": Tensor("s", (1, 2), "state"),
+        "J": Tensor("J", (2, 2), "parameter", np.array([[0.0, 2.0], [3.0, 0.0]])),
+        "gamma": Tensor("gamma", (2,), "constant", ones),
+        "beta": Tensor("beta", (2,), "constant", zeros),
+        "mean": Tensor("mean", (2,), "parameter", np.array([0.5, -1.0]), buffer=True),
+        "variance": Tensor("variance", (2,), "parameter", ones, buffer=True),
+        "r": Tensor("r", (1, 2), "activation"),
+        "z": Tensor("z", (1, 2), "activation"),
+        "y": Tensor("y", (1, 2), "activation"),
+    }
+    operations = (
+        Operation("activation", "phi", ("s",), "r", {"function": Activation.parse("relu")}),
+        Operation("linear", "J", ("r", "J"), "z", {"transpose": True}),
+        Operation("batchnorm", "bn", ("z", "gamma", "beta", "mean", "variance"), "y", {"epsilon": 1e-5}),
+    )
+    manifold = infer(Network(tensors, operations, (), (), (("s", "y"),)))
+    assert (manifold.count, manifold.free_scales, manifold.invariants()) == (2, 1, 1)
+    logs = manifold.apply(np.array([0.3, -0.2]))
+    assert logs["mean"].tolist() == [0.3, -0.2]
+    assert logs["variance"].tolist() == [0.0, 0.0]
