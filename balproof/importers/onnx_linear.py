@@ -210,8 +210,8 @@ def _affine(build: Builder, node: Node, slots: Sequence[int], shape: Shape) -> t
 
 
 def _batchnorm(build: Builder, node: Node) -> bool:
-    x = node.input(0)
-    if not build.active(x) or node.get("training_mode", 0) or not node.alone:
+    x, training = node.input(0), bool(node.get("training_mode", 0))
+    if not build.active(x) or not node.alone:
         return False
     shape = build.tensors[x].shape
     own = _affine(build, node, (1, 2, 3, 4), (shape[1],))
@@ -219,7 +219,7 @@ def _batchnorm(build: Builder, node: Node) -> bool:
         return False
     epsilon = float(node.get("epsilon", 1e-5))
     name = label(node, own[0])
-    build.emit("batchnorm", (x, *own), node.output, shape, name, epsilon=epsilon)
+    build.emit("batchnorm", (x, *own), node.output, shape, name, epsilon=epsilon, training=training)
     return True
 
 
@@ -261,6 +261,19 @@ def _by_groups(build: Builder, node: Node, groups: int) -> bool:
     return True
 
 
+def _softmax(build: Builder, node: Node) -> bool:
+    """Along one axis, other than that of the batch."""
+    x = node.input(0)
+    if not build.active(x):
+        return False
+    n = len(build.tensors[x].shape)
+    axis, log = int(node.get("axis", -1)) % n, node.op_type == "LogSoftmax"
+    if axis == 0:
+        return False
+    build.emit("softmax", (x,), node.output, build.tensors[x].shape, label(node), axis=axis, log=log)
+    return True
+
+
 LINEAR: Mapping[str, Operator] = MappingProxyType(
     {
         "BatchNormalization": _batchnorm,
@@ -270,6 +283,8 @@ LINEAR: Mapping[str, Operator] = MappingProxyType(
         "GroupNormalization": _groupnorm,
         "InstanceNormalization": _instancenorm,
         "LayerNormalization": _layernorm,
+        "LogSoftmax": _softmax,
         "MatMul": _matmul,
+        "Softmax": _softmax,
     }
 )

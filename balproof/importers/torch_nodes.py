@@ -479,7 +479,7 @@ def _whole(build: Builder, value: Held | Fixed | None, fill: Array | None = None
 
 
 def _attention(build: Builder, a: Arguments) -> Value:
-    """softmax(q·kᵀ·scale)·v, of which the softmax is unknown."""
+    """softmax(q·kᵀ·scale + mask)·v."""
     q, k, v = (require_active(a[name]) for name in ("query", "key", "value"))
     if a.get("dropout_p"):
         raise Unsupported
@@ -491,17 +491,52 @@ def _attention(build: Builder, a: Arguments) -> Value:
     factor = width**-0.5 if scale is None else require_number(scale)
     scores = _product(build, q, _last_two_turned(build, k))
     scores = _scaled(build, scores, np.asarray(factor))
-    mask = a.get("attn_mask")
-    others = [mask.name] if isinstance(mask, Active | Held) else []
-    note = mask.digest() if isinstance(mask, Fixed) else None
-    weights = build.emit(
-        "unknown",
-        (scores.name, *others),
-        build.tensors[scores.name].shape,
-        op_type="aten::_softmax",
-        arguments=(f"dim=-1, is_causal={bool(a.get('is_causal'))}, attn_mask={note}",),
-    )
-    return _product(build, dataclasses.replace(scores, name=weights), v)
+    scores, masked = _masked(build, scores, a.get("attn_mask"), causal=bool(a.get("is_causal")))
+    weights = _weights(build, scores, -1, masked)
+    return _product(build, weights, v)
+
+
+def _masked(build: Builder, scores: Active, mask: Value, *, causal: bool) -> tuple[Active, Array | None]:
+    """Scores with the finite part of a mask added, and 0 for those that do not count."""
+    shape = build.tensors[scores.name].shape
+    if isinstance(mask, Active | Held):
+        scores = require_active(_total(build, scores, mask, 1.0))
+    counts = np.tri(*shape[-2:]) if causal else None
+    if not isinstance(mask, Fixed):
+        return scores, counts
+    given = mask.array()
+    if mask.value.dtype.is_floating_point:
+        counts = np.isfinite(given).astype(np.float64)
+        given = np.where(np.isfinite(given), given, 0.0)
+        if given.any():
+            import torch
+
+            scores = require_active(_total(build, scores, Fixed(torch.as_tensor(given)), 1.0))
+        return scores, None if counts.all() else counts
+    return scores, given.astype(np.float64)
+
+
+def _weights(
+    build: Builder, x: Active, dim: int, masked: Array | None = None, *, log: bool = False
+) -> Active:
+    n = build.ndim(x)
+    if dim % n == x.at:
+        raise Unsupported
+    axis, shape = x.axis(dim % n, n), build.tensors[x.name].shape
+    names = [x.name]
+    if masked is not None:
+        lead = masked.shape[: max(0, masked.ndim - len(shape) + 1)]
+        if any(m != 1 for m in lead):
+            raise Unsupported
+        names.append(build.constant(masked.reshape(masked.shape[len(lead) :])))
+    return dataclasses.replace(x, name=build.emit("softmax", names, shape, axis=axis, log=log))
+
+
+def _softmax(log: bool) -> Translation:
+    def translate(build: Builder, a: Arguments) -> Value:
+        return _weights(build, require_active(a["self"]), int(a["dim"]), log=log)
+
+    return translate
 
 
 def _repeated_heads(build: Builder, x: Active, heads: int) -> Active:
@@ -517,40 +552,31 @@ def _repeated_heads(build: Builder, x: Active, heads: int) -> Active:
 
 
 def _batch_norm(build: Builder, a: Arguments) -> Value:
-    """In inference only; the statistics of a batch are unknown."""
+    """With running statistics (inference), or with those of the batch, which they follow (training)."""
     x, mean, variance = require_active(a["input"]), a["running_mean"], a["running_var"]
-    if a.get("training") or mean is None or variance is None or x.at != 0 or x.merged:
+    training = bool(a.get("training")) or mean is None
+    if (mean is None) != (variance is None) or x.at != 0 or x.merged:
         raise Unsupported
     size = build.tensors[x.name].shape[1]
     names = [_whole(build, a["weight"], np.ones(size)), _whole(build, a["bias"], np.zeros(size))]
-    names += [_whole(build, mean), _whole(build, variance)]
+    names += [_whole(build, v) for v in (mean, variance) if v is not None]
     label = stem(names[0]) if isinstance(a["weight"], Held) else ""
     shape = build.tensors[x.name].shape
-    y = build.emit("batchnorm", (x.name, *names), shape, label, epsilon=float(a["eps"]))
+    y = build.emit("batchnorm", (x.name, *names), shape, label, epsilon=float(a["eps"]), training=training)
     return Active(y)
 
 
 def _batch_statistics(build: Builder, a: Arguments) -> Value:
-    """In training: what the batch does to its entries is unknown, and γ and β come after it."""
-    x = require_active(a["input"])
-    if x.at != 0 or x.merged:
-        raise Unsupported
-    name = "aten::batch_norm in training"
-    note = {"op_type": name, "arguments": (f"eps={a['eps']}",)}
-    shape = build.tensors[x.name].shape
-    y = build.emit("unknown", (x.name,), shape, **note)
-    if a["weight"] is not None:
-        held = _whole(build, a["weight"])
-        y = build.emit("scale", (y, held), shape, stem(held), axis=1)
-    result = Active(y) if a["bias"] is None else _channel_bias(build, y, a["bias"])
-    if not isinstance(build.node.meta["val"], tuple | list):
-        return result
-    others: list[Value] = []
+    """y, then what is unknown here: mean and 1/√v of the batch, and the next running statistics.
+
+    Those follow the scale of x as the present ones do, so that to keep them for the next call pins nothing.
+    """
+    x, results = require_active(a["input"]), [_batch_norm(build, {**a, "training": True})]
     for item in range(1, len(build.node.meta["val"])):
-        dims = build.dims(item=item)
-        other = build.emit("unknown", (x.name,), build.shape(dims, None), **note, result=item)
-        others.append(Active(other, None))
-    return (result, *others)
+        note = {"op_type": "aten::batch_norm in training", "result": item, "follows": item > 2}
+        y = build.emit("unknown", (x.name,), build.shape(build.dims(item=item), None), **note)
+        results.append(Active(y, None))
+    return tuple(results)
 
 
 def _tuple_of(translation: Translation) -> Translation:
@@ -701,7 +727,9 @@ OPERATORS: Mapping[str, Translation] = MappingProxyType(
     {
         **{name: _elementwise(text) for name, text in ELEMENTWISE.items()},
         "_native_batch_norm_legit_no_training": _tuple_of(_batch_norm),
+        "_log_softmax": _softmax(True),
         "_native_batch_norm_legit_functional": _batch_statistics,
+        "_softmax": _softmax(False),
         "_to_copy": _same,
         "_unsafe_view": torch_moves.reshape,
         **{f"_adaptive_avg_pool{d}": _adaptive("average") for d in _SPACES},
@@ -751,6 +779,7 @@ OPERATORS: Mapping[str, Translation] = MappingProxyType(
         "leaky_relu": _formula("leaky_relu:{negative_slope}", "negative_slope"),
         "lift_fresh_copy": _same,
         "linear": _linear,
+        "log_softmax": _softmax(True),
         "masked_fill": _masked_fill,
         "matmul": _matmul,
         "max": _maximum(True),
@@ -780,6 +809,7 @@ OPERATORS: Mapping[str, Translation] = MappingProxyType(
         "scaled_dot_product_attention": _attention,
         "select": torch_moves.select,
         "slice": torch_moves.sliced,
+        "softmax": _softmax(False),
         "softplus": _formula("softplus:{beta}", "beta"),
         "split": torch_moves.split,
         "split_with_sizes": torch_moves.split,

@@ -270,8 +270,9 @@ class _Translation:
         return self._cut(tuple(dict.fromkeys(outputs)))
 
     def _written(self, value: Value) -> None:
-        """What the program keeps for its next call must not change."""
-        if isinstance(value, Active):
+        """What the program keeps for its next call must not change, if it does not follow by itself."""
+        following = {op.output for op in self.build.operations if op.attributes.get("follows")}
+        if isinstance(value, Active) and value.name not in following:
             name = f"{value.name} is kept for the next call"
             self.kept.add(
                 self.build.emit("unknown", (value.name,), self.build.tensors[value.name].shape, op_type=name)

@@ -176,7 +176,7 @@ def test_roles(tmp_path: Path) -> None:
         node("Add", ["a", "B"], ["b"]),
         node("Mul", ["b", "C"], ["c"]),
         node("PRelu", ["c", "P"], ["d"]),
-        node("Softmax", ["d"], ["e"]),
+        node("Hardmax", ["d"], ["e"]),
         node("Concat", ["e", "Q"], ["y"], axis=1),
     ]
     held = {"B": B, "C": C, "P": C, "Q": weights(1, 4), "unused": B}
@@ -189,7 +189,7 @@ def test_roles(tmp_path: Path) -> None:
         "Q": "parameter",
     }
     unknown = [op for op in network.operations if op.kind == "unknown"]
-    assert [op.attributes["op_type"] for op in unknown] == ["Softmax", "Concat"]
+    assert [op.attributes["op_type"] for op in unknown] == ["Hardmax", "Concat"]
     assert unknown[1].inputs == ("e", "Q")
 
 

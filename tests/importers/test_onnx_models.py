@@ -291,10 +291,10 @@ def test_the_role_of_an_initializer(nodes: list[Any], name: str, value: np.ndarr
 
 def test_attributes_of_unknown_operations_are_kept_for_comparison() -> None:
     def signature(**attributes: Any) -> object:
-        nodes = [node("MatMul", ["x", "W"], ["z"]), node("Softmax", ["z"], ["y"], **attributes)]
+        nodes = [node("MatMul", ["x", "W"], ["z"]), node("Hardmax", ["z"], ["y"], **attributes)]
         return dict(load(model(nodes, {"W": weights(3, 4)})).operations[-1].attributes)
 
-    assert signature(axis=1) == signature(axis=1) == {"op_type": "Softmax", "attributes": {"axis": 1}}
+    assert signature(axis=1) == signature(axis=1) == {"op_type": "Hardmax", "attributes": {"axis": 1}}
     assert signature(axis=0) != signature(axis=1)
 
 
@@ -550,5 +550,5 @@ def test_exported_by_pytorch(name: str, free: int, dynamo: bool, tmp_path: Path)
     x = torch_models.export(name, path, dynamo)
     manifold = verified(path, np.concatenate([x, x[::-1] * np.float32(0.5), x * np.float32(2)]))
     unknown = {op.attributes["op_type"] for op in manifold.network.operations if op.kind == "unknown"}
-    assert unknown <= {"Softmax", "Add", "Expand"}  # a mask of infinities is added, a parameter expanded
+    assert unknown <= {"Add", "Expand"}  # a mask of infinities is added, a parameter expanded
     assert manifold.free_scales == free

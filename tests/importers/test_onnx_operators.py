@@ -341,10 +341,10 @@ CASES: dict[str, Case] = {
     "ReduceMean, 13": Case(IMAGE, one("ReduceMean", axes=[2, -1], keepdims=0), 4, flat=True, opset=13),
     "ReduceSum, units": Case(ROWS, one("ReduceSum", "z a"), 1, {"a": ints(-1)}, n=1),
     # no rule
-    **{
-        op: Case(ROWS, one(op), 0, unknown=True)
-        for op in ("Softmax", "LogSoftmax", "LpNormalization", "Floor")
-    },
+    **{op: Case(ROWS, one(op), 0) for op in ("Softmax", "LogSoftmax")},
+    "Softmax, middle": Case(ROWS, one("Softmax", axis=1), 0),
+    "Softmax, the batch": Case(ROWS, one("Softmax", axis=0), 0, unknown=True),
+    **{op: Case(ROWS, one(op), 0, unknown=True) for op in ("Hardmax", "LpNormalization", "Floor")},
     "ReduceProd": Case(ROWS, one("ReduceProd", "z a"), 0, {"a": ints(1)}, unknown=True),
     "ReduceSum, the batch": Case(ROWS, one("ReduceSum", "z a"), 0, {"a": ints(0)}, unknown=True),
     "Transpose, the batch": Case(("batch", 1, 3), one("Transpose", perm=[1, 0, 2]), 0, unknown=True),
