@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from balproof.cli.output import (
     ROWS,
@@ -16,22 +18,36 @@ from balproof.cli.output import (
     require_outputs,
     some,
 )
+from balproof.errors import RequestError
 
 if TYPE_CHECKING:
     from balproof.network.manifold import Unit
 
 
-def inspect(model: Model, json_: JsonOption = None) -> int:
+def inspect(
+    model: Model,
+    assume: Annotated[
+        list[str] | None,
+        typer.Option(metavar="epsilon=0", help="count what holds up to the ε of normalisations"),
+    ] = None,
+    json_: JsonOption = None,
+) -> int:
     """List the units that can scale, and what blocks the others.
 
     Example: balproof inspect tests/data/digits.onnx
     """
     from balproof.importers import load
     from balproof.network.manifold import infer
+    from balproof.network.rules_norm import without_epsilon
+
+    if wrong := [text for text in assume or [] if text.replace(" ", "") != "epsilon=0"]:
+        raise RequestError(f"{wrong[0]!r} cannot be assumed", "say --assume epsilon=0, or nothing")
 
     require_outputs((json_,), (model,))
     with progress("reading"):
-        network = load(model)
+        network, assumptions = load(model), ()
+        if assume:
+            network, assumptions = without_epsilon(network)
         manifold = infer(network)
         dead = manifold.dead_units
         data = {
@@ -40,6 +56,8 @@ def inspect(model: Model, json_: JsonOption = None) -> int:
             "invariants": manifold.invariants(),
             "units": [u.as_json() for u in manifold.units],
             "dead_units": list(dead),
+            "unseen": list(manifold.unseen),
+            "assumptions": list(assumptions),
         }
     if emit(data, json_):
         return 0
@@ -51,6 +69,10 @@ def inspect(model: Model, json_: JsonOption = None) -> int:
     out.print(f"\n{counts}, {data['invariants']} invariants")
     if dead:
         out.print(f"dead units, in or out all 0: {some(dead)}", markup=False)
+    if manifold.unseen:
+        out.print(f"no output sees: {some(manifold.unseen)}", markup=False)
+    if assumptions:
+        out.print(f"assumed: {some(assumptions)}", markup=False)
     return 0
 
 

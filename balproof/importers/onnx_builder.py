@@ -115,8 +115,9 @@ FRONT = Place()
 class Builder:
     """The network as it grows.
 
-    ``views`` maps a name to the parameter behind it, and ``places`` a result to where its batch is, if not in
-    front. The ``results`` of the whole have it in front.
+    ``readers`` are the operators that read a name, and ``masks`` say which entries of a result a softmax
+    counts. ``views`` maps a name to the parameter behind it, and ``places`` a result to where its batch is,
+    if not in front. The ``results`` of the whole have it in front.
     """
 
     onnx: Any
@@ -125,10 +126,12 @@ class Builder:
     tensors: dict[str, Tensor]
     opset: int
     results: frozenset[str] = frozenset()
+    readers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     operations: list[Operation] = field(default_factory=list)
     views: dict[str, View] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    masks: dict[str, Array] = field(default_factory=dict)
 
     # What is known of a name.
 

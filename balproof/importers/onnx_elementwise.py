@@ -46,6 +46,7 @@ _DEFAULTS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     }
 )
 
+_SOFTMAX = frozenset({"LogSoftmax", "Softmax"})
 _GELU = MappingProxyType({"none": "gelu", "tanh": "gelu_tanh"})
 
 
@@ -146,10 +147,38 @@ def placed(build: Builder, view: View | None, ndim: int) -> bool:
     return view is not None and build.alignment(view, ndim) is not None
 
 
+def _masked(build: Builder, node: Node, x: str, mask: str) -> bool:
+    """Scores plus a mask of 0 and −∞, for a softmax and nobody else."""
+    value, out = build.numbers(mask), node.output
+    shape = build.tensors[x].shape
+    if (
+        value is None
+        or build.here(out) != shape
+        or not build.leads(x)
+        or value.shape[: -len(shape) + 1] not in ((), (1,))
+    ):
+        return False
+    if not build.readers.get(out, frozenset()) <= _SOFTMAX or out in build.results:
+        return False
+    counts, finite = ~np.isneginf(value), np.where(np.isneginf(value), 0.0, value).astype(np.float64)
+    if not np.isfinite(finite).all():
+        return False
+    build.masks[out] = counts.astype(np.float64)
+    if finite.any():
+        build.emit("bias", (x, build.constant(f"{out}/mask", finite)), out, shape, label(node))
+    else:
+        build.emit("identity", (x,), out, shape, label(node))
+    return True
+
+
 def _add(build: Builder, node: Node) -> bool:
     """A sum of results, then of parameters one by one."""
     out, shape = node.output, build.here(node.output)
     active = [n for n in node.inputs if build.active(n)]
+    if len(active) == 1 and len(node.inputs) == 2 and node.op_type == "Add":
+        other = node.inputs[1 - node.inputs.index(active[0])]
+        if build.held(other) is None and _masked(build, node, active[0], other):
+            return True
     held = [build.held(n) for n in node.inputs if not build.active(n)]
     if not active or not _alike(build, active, shape) or not all(placed(build, h, len(shape)) for h in held):
         return False

@@ -42,7 +42,10 @@ def translate(onnx: Any, model: Any, values: Mapping[str, Tensor]) -> Network:
     taken = {n for node in graph.node for n in (*node.input, *node.output)} | set(values)
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     results = frozenset(o.name for o in graph.output)
-    build = Builder(onnx, known, taken | {i.name for i in free}, {}, opset, results)
+    readers: dict[str, frozenset[str]] = {}
+    for node in nodes:
+        readers.update({n: readers.get(n, frozenset()) | {node.op_type} for n in node.inputs})
+    build = Builder(onnx, known, taken | {i.name for i in free}, {}, opset, results, readers)
     for given in free:
         build.tensors[given.name] = Tensor(given.name, build.shape(given.name), "input")
     for name, tensor in values.items():

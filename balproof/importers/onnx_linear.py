@@ -270,7 +270,8 @@ def _softmax(build: Builder, node: Node) -> bool:
     axis, log = int(node.get("axis", -1)) % n, node.op_type == "LogSoftmax"
     if axis == 0:
         return False
-    build.emit("softmax", (x,), node.output, build.tensors[x].shape, label(node), axis=axis, log=log)
+    mask = (build.constant(f"{node.output}/mask", build.masks[x]),) if x in build.masks else ()
+    build.emit("softmax", (x, *mask), node.output, build.tensors[x].shape, label(node), axis=axis, log=log)
     return True
 
 

@@ -501,7 +501,7 @@ def _masked(build: Builder, scores: Active, mask: Value, *, causal: bool) -> tup
     shape = build.tensors[scores.name].shape
     if isinstance(mask, Active | Held):
         scores = require_active(_total(build, scores, mask, 1.0))
-    counts = np.tri(*shape[-2:]) if causal else None
+    counts = np.tri(shape[-2], shape[-1]) if causal else None
     if not isinstance(mask, Fixed):
         return scores, counts
     given = mask.array()

@@ -26,14 +26,19 @@ from balproof.network.scales import (
     ONE,
     ParameterScale,
     Scales,
+    Term,
     Variables,
     corner_entries,
     equal,
     parameter_uses,
     pin,
 )
+from balproof.network.unseen import unseen_biases
 
 Array = np.ndarray
+
+
+UNSEEN = "no output sees this bias, so no finite scale is optimal and solve leaves it out"
 
 
 @dataclass(frozen=True)
@@ -225,6 +230,13 @@ class Manifold:
         """The scales without weights in, or without weights out, where ``support`` is true."""
         return tuple(int(k) for k in np.flatnonzero(~self.alive(support)) if int(k) not in self.endless)
 
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Entries of biases that no output sees, and parameters that nothing reads."""
+        read = {name for op in self.network.operations for name in op.inputs}
+        unread = tuple(t.name for t in self.network.learned if t.name not in read)
+        return (*(u.name for u in self.units if u.why == UNSEEN), *unread)
+
     @cached_property
     def support(self) -> dict[str, Array]:
         """Where the learned parameters are not 0; symbols count as nonzero."""
@@ -384,6 +396,8 @@ def infer(network: Network) -> Manifold:
             equations += pin(scales[name], f"{name} is an output", visible=True)
     for before, after in network.states:
         equations += equal(scales[before], scales[after], f"state {before}")
+    own = {name: (entries, new(entries.shape)) for name, entries in unseen_biases(network).items()}
+    uses = [_free_of_outputs(use, *own[use.name]) if use.name in own else use for use in uses]
     first, further = parameter_uses(uses)
     solution = solve_equations(new.count, (*equations, *further))
 
@@ -400,8 +414,24 @@ def infer(network: Network) -> Manifold:
     blocks = tuple(
         dataclasses.replace(b, terms=tuple(_renumbered(t, column) for t in b.terms)) for b in drafts
     )
-    units, names = _units(network, scales, solution, column)
+    alone = {
+        int(v): tensors[name].element(i)
+        for name, (entries, variables) in own.items()
+        for i, v in enumerate(variables.flat)
+        if entries.flat[i]
+    }
+    units, names = _units(network, scales, solution, column, alone)
     return Manifold(network, blocks, units, names)
+
+
+def _free_of_outputs(use: ParameterScale, entries: Array, own: Array) -> ParameterScale:
+    """Entries that no output sees have scales of their own."""
+    chosen = own.reshape(use.shape)
+    if not entries.all():
+        (term,) = use.terms  # as of every bias
+        assert term.coefficient == ONE
+        chosen = np.where(entries.reshape(use.shape), chosen, np.broadcast_to(term.variables, use.shape))
+    return dataclasses.replace(use, terms=(Term(chosen),))
 
 
 def _terms(use: ParameterScale, solution: ExactSolution) -> tuple[Axes, ...]:
@@ -422,10 +452,14 @@ def _renumbered(term: Axes, column: Mapping[int, int]) -> Axes:
 
 
 def _units(
-    network: Network, scales: Scales, solution: ExactSolution, column: Mapping[int, int]
+    network: Network,
+    scales: Scales,
+    solution: ExactSolution,
+    column: Mapping[int, int],
+    alone: Mapping[int, str],
 ) -> tuple[tuple[Unit, ...], tuple[str, ...]]:
     """Name the scales after the neurons that have them: the entries that an activation reads, and the
-    results of linear maps that none reads."""
+    results of linear maps that none reads; ``alone`` are those of biases that no output sees."""
     neurons = _neurons(network, scales)
     degrees = _degrees(network, scales)
     groups: dict[int, list[tuple[int, str, bool]]] = {}
@@ -450,8 +484,13 @@ def _units(
         if degree <= 0:
             why += f"; degree {degree} ≤ 0, so no finite scale is optimal and solve leaves it out"
         units.append(Unit(name, size, degree, True, why, k))
+    for variable, name in alone.items():
+        for k, _ in solution.forms[variable]:
+            names[column[k]] = name
+            units.append(Unit(name, 1, Fraction(0), True, UNSEEN, column[k]))
+    lone = {u.column for u in units}
     for k, name in enumerate(names):
-        if k not in groups:
+        if k not in lone:
             units.append(Unit(name, 0, None, True, "a scale of the weights that no neuron has alone", k))
     return (*units, *blocked.values()), tuple(names)
 
@@ -472,10 +511,13 @@ def _neurons(network: Network, scales: Scales) -> dict[int, tuple[str, bool]]:
     """
     label: dict[str, str] = {name: name for name, _ in network.states}
     linear: list[str] = []
+    places: dict[tuple[str, int], int] = {}  # where a variable stands in the result of its own layer
     for op in network.operations:
         if _weighted(op, network):
             label.setdefault(op.output, op.name)
             linear.append(op.output)
+            for position, v in enumerate(scales[op.output].flat):
+                places.setdefault((op.name, int(v)), position)
         elif op.kind in (*_PASSING, "add"):
             source = next((label[x] for x in op.inputs if x in label), None)
             if source is not None:
@@ -492,8 +534,10 @@ def _neurons(network: Network, scales: Scales) -> dict[int, tuple[str, bool]]:
     ends += [name for name in linear if name not in into]
     neurons: dict[int, tuple[str, bool]] = {}
     for name in (*held, *reversed(ends)):
+        layer = label.get(name, name)
         for position, v in enumerate(scales[name].flat):
-            neurons.setdefault(int(v), (f"{label.get(name, name)}[{position}]", name in held))
+            place = places.get((layer, int(v)), position)
+            neurons.setdefault(int(v), (f"{layer}[{place}]", name in held))
     return neurons
 
 
