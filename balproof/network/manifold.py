@@ -379,6 +379,26 @@ def infer(network: Network) -> Manifold:
     >>> infer(load("tests/data/chain.json")).free_scales
     2
     """
+    return assemble(network, solve_scales(network))[0]
+
+
+@dataclass(frozen=True, eq=False)
+class SolvedScales:
+    """The scale variables of all tensors that are computed or given, the first use of each parameter, what
+    the operations demand, and the solution of that.
+
+    ``alone`` names the variables that are those of biases which no output sees.
+    """
+
+    scales: Scales
+    uses: Mapping[str, ParameterScale]
+    equations: tuple[Equation, ...]
+    solution: ExactSolution
+    alone: Mapping[int, str]
+
+
+def solve_scales(network: Network) -> SolvedScales:
+    """The equations of all operations, and their exact solution."""
     tensors, new = network.tensors, Variables()
     scales = {name: new(tensors[name].shape) for name, _ in network.states}
     equations: list[Equation] = []
@@ -399,8 +419,19 @@ def infer(network: Network) -> Manifold:
     own = {name: (entries, new(entries.shape)) for name, entries in unseen_biases(network).items()}
     uses = [_free_of_outputs(use, *own[use.name]) if use.name in own else use for use in uses]
     first, further = parameter_uses(uses)
-    solution = solve_equations(new.count, (*equations, *further))
+    alone = {
+        int(v): tensors[name].element(i)
+        for name, (entries, variables) in own.items()
+        for i, v in enumerate(variables.flat)
+        if entries.flat[i]
+    }
+    everything = (*equations, *further)
+    return SolvedScales(scales, first, everything, solve_equations(new.count, everything), alone)
 
+
+def assemble(network: Network, solved: SolvedScales) -> tuple[Manifold, dict[int, int]]:
+    """The manifold, and the column of A that each free scale of the solution has, if a weight feels it."""
+    scales, first, solution = solved.scales, solved.uses, solved.solution
     drafts: list[Block] = []
     for tensor in network.parameters:
         use = first.get(tensor.name, ParameterScale(tensor.name, tensor.shape, ()))  # nothing may read it
@@ -414,14 +445,8 @@ def infer(network: Network) -> Manifold:
     blocks = tuple(
         dataclasses.replace(b, terms=tuple(_renumbered(t, column) for t in b.terms)) for b in drafts
     )
-    alone = {
-        int(v): tensors[name].element(i)
-        for name, (entries, variables) in own.items()
-        for i, v in enumerate(variables.flat)
-        if entries.flat[i]
-    }
-    units, names = _units(network, scales, solution, column, alone)
-    return Manifold(network, blocks, units, names)
+    units, names = _units(network, scales, solution, column, solved.alone)
+    return Manifold(network, blocks, units, names), column
 
 
 def _free_of_outputs(use: ParameterScale, entries: Array, own: Array) -> ParameterScale:
