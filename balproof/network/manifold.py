@@ -97,16 +97,24 @@ class Block:
 
     def row(self, flat: int) -> Form:
         """The exact row of A of one entry (row-major position)."""
-        at = [int(i) for i in np.unravel_index(flat, self.shape)]
-        parts = [form for t in self.terms if (form := t.forms[_pick(t.index, at)])]
-        terms = dict(term for form in parts for term in form)
-        if len(terms) == sum(map(len, parts)):  # most rows: no sum to be made
-            return tuple(sorted(terms.items()))
-        return combine((form, ONE) for form in parts)
+        return next(self.rows(np.array([flat])))
+
+    def rows(self, flat: Array) -> Iterator[Form]:
+        """The exact rows of A of these entries."""
+        at = np.unravel_index(flat, self.shape)
+        ids = [_pick(t.index, at).tolist() for t in self.terms]
+        forms = [t.forms for t in self.terms]
+        for places in zip(*ids, strict=True) if ids else (() for _ in flat):
+            parts = [form for own, i in zip(forms, places, strict=True) if (form := own[i])]
+            terms = dict(term for form in parts for term in form)
+            if len(terms) == sum(map(len, parts)):  # most rows: no sum to be made
+                yield tuple(sorted(terms.items()))
+            else:
+                yield combine((form, ONE) for form in parts)
 
 
-def _pick(index: Array, at: Sequence[int]) -> int:
-    return int(index[tuple(i if n > 1 else 0 for i, n in zip(at, index.shape, strict=True))])
+def _pick(index: Array, at: Sequence[Array]) -> Array:
+    return index[tuple(i if n > 1 else np.zeros_like(i) for i, n in zip(at, index.shape, strict=True))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,9 +174,8 @@ class Manifold:
         """The exact rows of A: (parameter, row-major position, form), all or those where support is true."""
         for block in self.blocks:
             keep = None if support is None else np.asarray(support[block.name]).ravel()
-            for flat in range(int(np.prod(block.shape))):
-                if keep is None or keep[flat]:
-                    yield block.name, flat, block.row(flat)
+            chosen = np.arange(int(np.prod(block.shape))) if keep is None else np.flatnonzero(keep)
+            yield from ((block.name, int(i), row) for i, row in zip(chosen, block.rows(chosen), strict=True))
 
     def matrix(self, names: Iterable[str] | None = None) -> sparse.csr_array:
         """A in floating point: one row per entry of the named parameters (default all), row-major."""
@@ -255,13 +262,15 @@ class Manifold:
                 continue
             keep = None if support is None else np.asarray(support[block.name]).reshape(block.shape)
             entries = _star(block) if keep is None or keep.all() else _spanning_entries(block, keep)
-            seen.update(block.row(int(flat)) for flat in entries)
+            seen.update(block.rows(entries))
         equations = [Equation(form, "") for form in seen if form]
         return self.count - len(solve_equations(self.count, equations).free)
 
     def invariants(self) -> int:
         """Independent quantities that every rescaling keeps: the nonzero weights less the rank of A there."""
-        return int(sum(s.sum() for s in self.support.values())) - self.rank(self.support)
+        nonzero = int(sum(s.sum() for s in self.support.values()))
+        whole = nonzero == sum(t.size for t in self.network.learned)
+        return nonzero - (self.free_scales if whole else self.rank(self.support))
 
     def rescale(self, h: Array) -> Network:
         """The network with every parameter w replaced by w·exp(A h), in float64."""
@@ -465,10 +474,14 @@ def _terms(use: ParameterScale, solution: ExactSolution) -> tuple[Axes, ...]:
     for term in use.terms:
         variables = term.variables.reshape(term.variables.shape or (1,))
         keys, index = np.unique(variables, return_inverse=True)
-        forms = tuple(combine(((solution.forms[int(v)], term.coefficient),)) for v in keys)
+        forms = tuple(_times(solution.forms[int(v)], term.coefficient) for v in keys)
         if any(forms):
             found.append(Axes(index.reshape(variables.shape), forms))
     return tuple(found)
+
+
+def _times(form: Form, factor: Fraction) -> Form:
+    return form if factor == 1 else tuple((k, c * factor) for k, c in form)
 
 
 def _renumbered(term: Axes, column: Mapping[int, int]) -> Axes:
