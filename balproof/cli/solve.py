@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -69,6 +70,7 @@ def solve(
     from balproof.balance.solve import Method
     from balproof.balance.solve import solve as run
     from balproof.importers import load, save
+    from balproof.importers.rounding import as_stored
     from balproof.network.manifold import infer
     from balproof.report.plots import check_plot_path
 
@@ -92,12 +94,15 @@ def solve(
             progress=tell,
         )
     data = found.as_json()
-    if output is not None:
-        exact = infer(network).rescale_by_powers_of_two(found.h) if power_of_two else found.network
-        save(exact, output)
-        data["written"] = {**_written(output, costs), "power_of_two": power_of_two}
     if plot is not None:
         _plot(found, network, costs, plot)
+    if output is not None:
+        exact = infer(network).rescale_by_powers_of_two(found.h) if power_of_two else found.network
+        del network  # a large network is not kept in three versions
+        found = dataclasses.replace(found, network=as_stored(exact))
+        del exact
+        save(found.network, output)
+        data["written"] = {**_written(output, costs), "power_of_two": power_of_two}
     if not emit(data, json_):
         _print(found, data)
     return 0 if found.status == "balanced" else 1

@@ -121,7 +121,7 @@ def _proof(
             mantissa, exponent = mantissa * m[index], exponent + e[index]
         old, new = (np.frexp(side[tensor.name].reshape(shape)) for side in (before, after))
         shift = np.where(old[0] == 0, 0, new[1] - old[1] - exponent)
-        if exp is None and not (np.array_equal(*np.broadcast_arrays(old[0], new[0])) and not shift.any()):
+        if exp is None and not (np.array_equal(old[0], new[0]) and not shift.any()):
             return f"{tensor.name} is not rescaled by powers of two"
         if exp is not None:
             error = _apart(old[0] * mantissa, new[0], shift, len(terms))

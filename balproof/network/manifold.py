@@ -274,9 +274,13 @@ class Manifold:
 
     def rescale(self, h: Array) -> Network:
         """The network with every parameter w replaced by w·exp(A h), in float64."""
-        return self.network.with_parameters(
-            {b.name: self.network.numbers(b.name) * np.exp(self._logs(b, h)) for b in self.blocks if b.terms}
-        )
+        values: dict[str, Array] = {}
+        for block in self.blocks:
+            if block.terms:
+                scaled = self._logs(block, h)
+                np.exp(scaled, out=scaled)
+                values[block.name] = np.multiply(scaled, self.network.numbers(block.name), out=scaled)
+        return self.network.with_parameters(values)
 
     def rescale_by_powers_of_two(self, h: Array) -> Network:
         """The network with every parameter times a power of two, by scales near h.

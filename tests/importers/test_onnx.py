@@ -378,7 +378,7 @@ def test_a_weight_that_does_not_fit_its_type_is_refused_and_nothing_written(
     digits: Path, tmp_path: Path
 ) -> None:
     network = load(digits)
-    value = network.tensors["fc1.weight"].value.copy()
+    value = network.numbers("fc1.weight").copy()
     value[3, 7] = 1e39
     target = tmp_path / "b.onnx"
     with pytest.raises(ModelError, match=r"fc1.weight\[3,7\] = 1e\+39 does not fit float32"):

@@ -281,10 +281,10 @@ def test_training_mode_is_not_inference() -> None:
     assert infer(load(layers.eval(), x)).free_scales == 6
     network = load(layers.train(), x)
     assert "unknown" not in [op.kind for op in network.operations]
-    assert infer(network).free_scales == 3  # between the normalisation and the last layer
+    assert infer(network).free_scales == 3 + 3  # behind the normalisation, and biases that it does not see
     known, assumptions = without_epsilon(network)
     assert assumptions == ("ε = 0 in 1 (it is 1e-05)",)
-    assert infer(known).free_scales == 6
+    assert infer(known).free_scales == 3 + 3 + 3
     assert layers.training
 
 
