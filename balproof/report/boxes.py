@@ -177,7 +177,8 @@ def members(groups: Groups, part: int) -> tuple[str, ...]:
     """The legend of one group: its units, how many free scales, and what is wrong with any of them."""
     manifold, columns = groups.manifold, groups.groups[part].columns
     names = [manifold.names[k] for k in columns]
-    dead = [n for n in names if n in set(manifold.dead_units)]
+    unused = set(manifold.dead_units)
+    dead = [n for n in names if n in unused]
     endless = [manifold.names[k] for k in columns if k in manifold.endless]
     lines = [*_listed(ranges(names)), f"{len(columns)} free scale{'s' if len(columns) > 1 else ''}"]
     lines += [f"dead: {_some(ranges(dead))}"] if dead else []
