@@ -26,7 +26,6 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Self
 
 import jsonschema.exceptions
@@ -102,9 +101,7 @@ def from_document(document: Mapping[str, Any], source: str | None = None) -> Net
         define(Tensor(entry["output"], shape, "activation"))
         name = _name(entry, taken)
         taken.add(name)
-        operations.append(
-            Operation(entry["kind"], name, tuple(entry["inputs"]), entry["output"], attributes)
-        )
+        operations.append(Operation(entry["kind"], name, tuple(entry["inputs"]), entry["output"], attributes))
     states = tuple((name, state["next"]) for name, state in document.get("states", {}).items())
     for before, after in states:
         if after in tensors and tensors[after].shape != tensors[before].shape:
@@ -194,7 +191,8 @@ def as_json(network: Network) -> Network:
     for name, tensor in network.tensors.items():
         if name in again.tensors and again.tensors[name].shape != tensor.shape:
             raise ModelError(
-                f"{name} of shape {tensor.shape} has no form in JSON", "keep the network in the form that it has"
+                f"{name} of shape {tensor.shape} has no form in JSON",
+                "keep the network in the form that it has",
             )
     return dataclasses.replace(network, format="json", source=None)
 

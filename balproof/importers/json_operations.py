@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from balproof.errors import ModelError
-from balproof.importers.rounding import MAX_ACTIVATION, require_size
+from balproof.importers.rounding import MAX_ACTIVATION
 from balproof.network.graph import Network, Operation, Tensor
 from balproof.network.scales import aligned
 from balproof.symbolic.activation import Activation
@@ -65,7 +65,9 @@ def result(entry: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) 
         _require_roles(entry, kind, given, where)
     attributes = _read(entry)
     try:
-        shape = kind.shape(attributes if "shape" not in entry else {**attributes, "shape": _full(entry)}, given)
+        shape = kind.shape(
+            attributes if "shape" not in entry else {**attributes, "shape": _full(entry)}, given
+        )
         if entry["kind"] != "unknown" and shape[:1] not in _batches(given):
             raise _Misfit(f"the result would have shape {shape}", "leave the batch, axis 0, as it is")
     except _Misfit as misfit:
@@ -200,16 +202,18 @@ def _plain(value: Any, op: Operation) -> Any:
     if isinstance(value, list | tuple | np.ndarray):
         return [_plain(v, op) for v in value]
     raise ModelError(
-        f"operation {op.name} has an attribute that is a {type(value).__name__}", "leave it out of the network"
+        f"operation {op.name} has an attribute that is a {type(value).__name__}",
+        "leave it out of the network",
     )
 
 
 # --- shapes ------------------------------------------------------------------------------------------------
 
 
-def _room(shape: Sequence[int]) -> None:
-    """What is needed on the way to a result has a sensible size."""
-    require_size("what it is padded to", tuple(shape), MAX_ACTIVATION)
+def _room(shape: Shape) -> None:
+    """What is padded on the way to a result has a sensible size."""
+    if prod(shape) > MAX_ACTIVATION:
+        raise _Misfit(f"padded to {shape}, more than {MAX_ACTIVATION} entries", "give smaller numbers")
 
 
 def _axis(axis: int, n: int) -> int:
@@ -262,10 +266,10 @@ def _linear(a: Attributes, given: list[Tensor]) -> Shape:
 def _conv(a: Attributes, given: list[Tensor]) -> Shape:
     x, weight = given[0].shape, given[1].shape
     n, group, transposed = len(weight) - 2, a.get("group", 1), a.get("transposed", False)
-    channels = weight[0] if transposed else weight[1] * group if n > 0 else 0
+    channels = -1 if n < 1 else weight[0] if transposed else weight[1] * group
     if n < 1 or len(x) != n + 2 or x[1] != channels or weight[0] % group:
         raise _Misfit(
-            f"{given[1].name} of shape {weight} in {group} groups does not act on {given[0].name} of shape {x}",
+            f"{given[1].name} of shape {weight} in {group} groups does not act on {given[0].name}, {x}",
             "give weights of shape (outputs, inputs of a group, kernel…), transposed (inputs, outputs of a "
             "group, kernel…)",
         )
@@ -308,7 +312,9 @@ def _embedding(a: Attributes, given: list[Tensor]) -> Shape:
 def _view(tensor: Tensor, n: int, axis: int | None) -> Shape:
     """The shape in which a parameter meets a tensor of n axes."""
     if len(tensor.shape) > n - (axis or 0):
-        raise _Misfit(f"{tensor.name} of shape {tensor.shape} has too many axes", "correct its shape, or axis")
+        raise _Misfit(
+            f"{tensor.name} of shape {tensor.shape} has too many axes", "correct its shape, or axis"
+        )
     return aligned(tensor, n, axis)
 
 
@@ -470,4 +476,3 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
     }
 )
 """Every kind that can be written; a test sees that every scaling rule is among them."""
-

@@ -87,9 +87,7 @@ def narrowed(tensor: Tensor) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(rounded_value) & np.isfinite(value))
     if bad.size:
         where = tensor.element(int(bad[0]))
-        raise ModelError(
-            f"{where} = {value.flat[bad[0]]:g} does not fit {tensor.dtype}", "take a wider type"
-        )
+        raise ModelError(f"{where} = {value.flat[bad[0]]:g} does not fit {tensor.dtype}", "take a wider type")
     return rounded_value
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from balproof.network.graph import Network, Operation
-from balproof.network.groups import Groups, TensorScale
+from balproof.network.groups import Groups
 
 Style = Literal["name", "kind", "parameter", "scale", "blocks"]
 Shape = Literal["operation", "moves", "end"]
@@ -41,6 +41,7 @@ def boxes(network: Network, groups: Groups) -> tuple[tuple[Box, ...], tuple[tupl
 
     Operations in a row that only move entries about are one box.
     """
+    dead = dead_columns(groups)
     blamed: dict[str, list[str]] = {}
     for reason, name in groups.blockers.items():
         blamed.setdefault(name, []).append(reason)
@@ -50,12 +51,12 @@ def boxes(network: Network, groups: Groups) -> tuple[tuple[Box, ...], tuple[tupl
     given = [(name, "input") for name in network.inputs] + [(name, "state") for name, _ in network.states]
     for name, role in given:
         maker[name] = len(found)
-        found.append(Box("end", _end(network, groups, role, name), name))
+        found.append(Box("end", _end(network, groups, dead, role, name), name))
     for chain in _chains(network, blamed):
         op = chain[-1]
         why = blamed.get(op.name, [])
         lines = _moves(chain) if op.kind in _MOVES and not why else _operation(network, op)
-        lines += (Line(_scales(groups, op.output), "scale"),)
+        lines += (Line(_scales(groups, dead, op.output), "scale"),)
         lines += tuple(Line(_short(f"pins: {_bare(reason, op)}", 60), "blocks") for reason in why)
         for name in chain[0].inputs:
             if name in maker:
@@ -75,7 +76,10 @@ def _chains(network: Network, blamed: Iterable[str]) -> list[tuple[Operation, ..
     """The operations in their order; such as only move entries are put together where they follow one
     another, nothing else reads what is between them, and none is to blame for anything."""
     readers: dict[str, int] = dict.fromkeys(network.outputs, 1)
-    for name in (*(x for op in network.operations for x in op.inputs), *(after for _, after in network.states)):
+    for name in (
+        *(x for op in network.operations for x in op.inputs),
+        *(after for _, after in network.states),
+    ):
         readers[name] = readers.get(name, 0) + 1
     plain, chains = set(blamed), list[list[Operation]]()
     ending: dict[str, list[Operation]] = {}  # result → the chain that ends there and may go on
@@ -108,9 +112,9 @@ def _moves(chain: Sequence[Operation]) -> tuple[Line, ...]:
     return (Line(_short(" · ".join(op.kind for op in chain)), "kind"),)
 
 
-def _end(network: Network, groups: Groups, role: str, name: str) -> tuple[Line, ...]:
+def _end(network: Network, groups: Groups, dead: frozenset[int], role: str, name: str) -> tuple[Line, ...]:
     lines = (Line(f"{_short(f'{role} {name}')}  {sizes(network.tensors[name].shape[1:])}", "name"),)
-    return lines if role == "input" else (*lines, Line(_scales(groups, name), "scale"))
+    return lines if role == "input" else (*lines, Line(_scales(groups, dead, name), "scale"))
 
 
 def what(op: Operation) -> str:
@@ -140,13 +144,20 @@ def what(op: Operation) -> str:
     return ", ".join(words)
 
 
-def _scales(groups: Groups, name: str) -> str:
+def dead_columns(groups: Groups) -> frozenset[int]:
+    """The free scales of units whose weights in, or whose weights out, are all 0."""
+    return frozenset(groups.manifold.dead(groups.manifold.support))
+
+
+def _scales(groups: Groups, dead: frozenset[int], name: str) -> str:
     scale, parts = groups.tensors[name], groups.parts[name]
     if not scale.columns:
         return "pinned" if scale.pinned else "no weight feels its scale"
     shown = " + ".join(str(p + 1) for p in parts[:6]) + (" + …" if len(parts) > 6 else "")
-    rest = f", {scale.pinned} pinned" if scale.pinned else ""
-    return f"group {shown}: {len(scale.columns)} free{rest}"
+    columns = set(scale.columns)
+    counts = ((len(columns & dead), "dead"), (len(columns & groups.manifold.endless), "without optimum"))
+    rest = "".join(f", {n} {word}" for n, word in (*counts, (scale.pinned, "pinned")) if n)
+    return f"group {shown}: {len(columns)} free{rest}"
 
 
 def _bare(reason: str, op: Operation) -> str:
@@ -173,16 +184,15 @@ def _short(text: str, longest: int = LONGEST) -> str:
 # --- the legend -----------------------------------------------------------------------------------------
 
 
-def members(groups: Groups, part: int) -> tuple[str, ...]:
+def members(groups: Groups, dead: frozenset[int], part: int) -> tuple[str, ...]:
     """The legend of one group: its units, how many free scales, and what is wrong with any of them."""
     manifold, columns = groups.manifold, groups.groups[part].columns
     names = [manifold.names[k] for k in columns]
-    unused = set(manifold.dead_units)
-    dead = [n for n in names if n in unused]
+    unused = [manifold.names[k] for k in columns if k in dead]
     endless = [manifold.names[k] for k in columns if k in manifold.endless]
     lines = [*_listed(ranges(names)), f"{len(columns)} free scale{'s' if len(columns) > 1 else ''}"]
-    lines += [f"dead: {_some(ranges(dead))}"] if dead else []
-    lines += [f"no finite optimum: {_some(ranges(endless))}"] if endless else []
+    lines += [f"dead: {_some(ranges(unused))}"] if unused else []
+    lines += [f"without finite optimum: {_some(ranges(endless))}"] if endless else []
     return tuple(lines)
 
 

@@ -17,7 +17,7 @@ from balproof.errors import RequestError
 from balproof.importers.files import write_atomically
 from balproof.network.graph import Network
 from balproof.network.groups import Groups, scale_groups
-from balproof.report.boxes import Box, Line, boxes, members, pinned
+from balproof.report.boxes import Box, Line, boxes, dead_columns, members, pinned
 from balproof.report.layout import Layout, layered
 from balproof.report.plots import render
 
@@ -137,7 +137,7 @@ def _colours(groups: Groups, name: str, light: float = 0.4) -> list[str]:
 @cache
 def _font(bold: bool) -> tuple[Any, frozenset[int]]:
     """A face to measure with, and the characters that it has."""
-    from matplotlib.font_manager import FontProperties, get_font, fontManager
+    from matplotlib.font_manager import FontProperties, fontManager, get_font
 
     weight = "bold" if bold else "normal"
     face = get_font(fontManager.findfont(FontProperties(["DejaVu Sans"], weight=weight)))
@@ -200,7 +200,9 @@ def _draw_box(axes: Any, box: Box, layout: Layout, i: int, groups: Groups) -> No
               ink, bold=line.style == "name")  # fmt: skip
 
 
-def _text(axes: Any, x: float, baseline: float, text: str, size: float, ink: str, *, bold: bool = False) -> None:
+def _text(
+    axes: Any, x: float, baseline: float, text: str, size: float, ink: str, *, bold: bool = False
+) -> None:
     weight = "bold" if bold else "normal"
     axes.text(
         x, baseline - 0.28 * size, _plain(text, bold), fontsize=size, color=ink, fontweight=weight,
@@ -209,7 +211,7 @@ def _text(axes: Any, x: float, baseline: float, text: str, size: float, ink: str
 
 
 def _draw_edge(axes: Any, way: Sequence[tuple[float, float]], groups: Groups, tensor: str) -> None:
-    """The line of one tensor: straight where x stays, bent where it changes, thicker with more free scales."""
+    """The line of one tensor: straight where x stays, bent elsewhere, thicker with more free scales."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path as Curve
 
@@ -258,7 +260,7 @@ class _Row(NamedTuple):
 
 
 def _legend(groups: Groups) -> list[_Row]:
-    free = groups.manifold.free_scales
+    free, dead = groups.manifold.free_scales, dead_columns(groups)
     rows = [
         _Row(f"{free} free scale{'' if free == 1 else 's'}", 9.5, _INK, None, 14.0, True),
     ]
@@ -268,7 +270,7 @@ def _legend(groups: Groups) -> list[_Row]:
         rows.append(_Row("One colour: the same free scales.", 7.5, _INK))
         rows.append(_Row("Thicker line: more of them flow.", 7.5, _INK))
     for part in range(len(groups.groups)):
-        first, *rest = members(groups, part)
+        first, *rest = members(groups, dead, part)
         rows.append(_Row(f"{part + 1}  {first}", 8.0, _INK, colour(part), 16.0))
         rows += [_Row(text, 7.0, _RED if ":" in text else "#4b555d", lead=10.0) for text in rest]
     reasons = pinned(groups)

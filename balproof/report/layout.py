@@ -28,7 +28,7 @@ _APART = 16.0
 _GAP = 24.0
 _ORDERINGS = 8
 _SWEEPS = 12
-_TRUNK, _STRAIGHT, _LANES, _BENT = 1e6, 1e4, 10.0, 1.0
+_TRUNK, _STRAIGHT, _LANES, _BENT = 1e8, 1e4, 10.0, 1.0
 """How much it matters that a piece of an edge runs straight down: on the longest path, between two boxes,
 along a lane, and elsewhere."""
 
@@ -250,12 +250,18 @@ def _rows(graph: _Graph, x: Sequence[float]) -> tuple[list[float], list[float]]:
         tops.append(y)
         y += max((graph.heights[i] for i in row if i < graph.count), default=0.0)
         bottoms.append(y)
-        y += _GAP + 0.1 * min(400.0, max((abs(x[i] - x[j]) for i in row for j in graph.below[i]), default=0.0))
+        y += _GAP + 0.1 * min(
+            400.0, max((abs(x[i] - x[j]) for i in row for j in graph.below[i]), default=0.0)
+        )
     return tops, bottoms
 
 
 def _ways(
-    graph: _Graph, x: Sequence[float], middle: Sequence[float], tops: Sequence[float], bottoms: Sequence[float]
+    graph: _Graph,
+    x: Sequence[float],
+    middle: Sequence[float],
+    tops: Sequence[float],
+    bottoms: Sequence[float],
 ) -> list[tuple[Point, ...]]:
     """From the middle of the lower side of a box, along the lanes, to a port of the upper side of another."""
     arriving: dict[int, list[int]] = {}

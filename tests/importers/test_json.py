@@ -206,7 +206,10 @@ DOCUMENTS = {
     "defined twice": (changed("operations", 1, "output", to="z"), "'z' is given twice"),
     "one name for two": (changed("inputs", to={"W1": [2], "x": [2]}), "'W1' is given twice"),
     "output": (changed("outputs", to=["q"]), "'q' is not computed"),
-    "shape of a linear": (changed("operations", 0, "shape", to=[2]), r"operations\[0\].shape: does not belong here"),
+    "shape of a linear": (
+        changed("operations", 0, "shape", to=[2]),
+        r"operations\[0\].shape: does not belong here",
+    ),
     "names": (
         changed("operations", to=[{**op, "name": "n"} for op in SMALL["operations"]]),
         "two operations are called 'n'",
