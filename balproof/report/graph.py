@@ -140,7 +140,7 @@ def _font(bold: bool) -> tuple[Any, frozenset[int]]:
     from matplotlib.font_manager import FontProperties, fontManager, get_font
 
     weight = "bold" if bold else "normal"
-    face = get_font(fontManager.findfont(FontProperties(["DejaVu Sans"], weight=weight)))
+    face = get_font(fontManager.findfont(FontProperties(family=["DejaVu Sans"], weight=weight)))
     return face, frozenset(face.get_charmap())
 
 
@@ -194,7 +194,12 @@ def _draw_box(axes: Any, box: Box, layout: Layout, i: int, groups: Groups) -> No
             bar.set_clip_path(outline)
     at = y - sum(_line_size(line) * _LEAD for line in box.lines) / 2
     for line in box.lines:
-        ink = {"scale": strong[0], "blocks": _RED, "kind": _INK, "parameter": "#4b555d"}.get(line.style, _INK)
+        ink = {
+            "scale": strong[0] if len(strong) == 1 else _INK,
+            "blocks": _RED,
+            "kind": _INK,
+            "parameter": "#4b555d",
+        }.get(line.style, _INK)
         at += _line_size(line) * _LEAD
         _text(axes, left + _PAD + (_BAR if box.shape != "end" else _BAR / 2), at, line.text, _line_size(line),
               ink, bold=line.style == "name")  # fmt: skip
