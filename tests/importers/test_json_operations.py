@@ -94,7 +94,7 @@ def test_the_schema_and_the_table_have_the_same_kinds() -> None:
         assert schema["$defs"][kind]["additionalProperties"] is False
 
 
-# --- networks of other forms ------------------------------------------------------------------------------
+# --- networks of other forms ----------------------------------------------------------------------------
 
 
 def test_an_onnx_network(digits: Path, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_rounding_is_that_of_pytorch(dtype: str) -> None:
     assert np.mean(found != expected) < 1e-3
 
 
-# --- shapes, against PyTorch --------------------------------------------------------------------------------
+# --- shapes, against PyTorch ----------------------------------------------------------------------------
 
 
 @pytest.mark.torch
@@ -256,7 +256,7 @@ def test_shapes_of_windows_are_those_of_pytorch(seed: int) -> None:
         assert evaluate(found, {"x": x.numpy()})["y"].shape == tuple(expected)
 
 
-# --- what is refused ----------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------------
 
 
 def one(kind: str, *weights: list[int], size: tuple[int, ...] = (4, 6), inputs: int = 1, **entry: Any) -> Any:
@@ -381,7 +381,7 @@ def test_what_does_not_fit_is_refused(name: str) -> None:
     assert len(str(caught.value)) < 400
 
 
-# --- anything at all ----------------------------------------------------------------------------------------
+# --- anything at all ------------------------------------------------------------------------------------
 
 VALID = [to_document(example(kind, seed)) for kind in sorted(RULES) for seed in range(4)]
 VALID += [

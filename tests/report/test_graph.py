@@ -72,7 +72,7 @@ def outlines(figure: Any) -> list[FancyBboxPatch]:
     return [p for p in figure.axes[0].patches if isinstance(p, FancyBboxPatch)]
 
 
-# --- the layout ---------------------------------------------------------------------------------------------
+# --- the layout -----------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -155,7 +155,7 @@ def test_too_many_long_edges_are_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         layered([(5.0, 5.0)] * 21, edges)
 
 
-# --- texts --------------------------------------------------------------------------------------------------
+# --- texts ----------------------------------------------------------------------------------------------
 
 
 def text_faults(figure: Any) -> list[str]:
@@ -245,7 +245,7 @@ def test_hostile_names_are_plain_text(tmp_path: Path) -> None:
     assert all("\x00" not in t and "名" not in t for t in texts)
 
 
-# --- what is shown -------------------------------------------------------------------------------------------
+# --- what is shown --------------------------------------------------------------------------------------
 
 
 def test_one_colour_for_the_same_free_scales(digits: Path) -> None:
@@ -295,7 +295,8 @@ def test_moves_in_a_row_are_one_box() -> None:
     shown, edges = boxes(network, scale_groups(network))
     texts = [b.lines[0].text for b in shown]
     assert texts == [
-        "input x  2", "W", "reshape · transpose · identity", "reshape", "f", "identity", "output f", "output g"
+        "input x  2", "W", "reshape · transpose · identity", "reshape", "f", "identity",
+        "output f", "output g",
     ]  # fmt: skip
     assert set(edges) == {(0, 1), (1, 2), (2, 3), (3, 4), (1, 4), (2, 5), (4, 6), (5, 7)}
 
@@ -306,7 +307,7 @@ def test_thicker_lines_for_more_scales(digits: Path) -> None:
     assert widths[1] == widths[2] == widths[3]
 
 
-# --- limits ----------------------------------------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------------------------
 
 
 def chain(count: int) -> Network:
@@ -321,9 +322,12 @@ def test_too_many_operations_are_refused(tmp_path: Path) -> None:
     assert len(outlines(picture(chain(1500)))) == 3  # they are one box
 
 
-def test_a_png_that_nobody_could_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "_PIXELS", 300)
-    with pytest.raises(RequestError, match=r"too large for a .png: write it as .svg or .pdf"):
-        save_graph(tmp_path / "g.png", mlp([3, 4, 2]))
+@pytest.mark.parametrize(("kind", "limit", "most"), [("png", "_PIXELS", 300), ("pdf", "_PAGE", 2)])
+def test_what_nobody_could_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, limit: str, most: int
+) -> None:
+    monkeypatch.setattr(graph, limit, most)
+    with pytest.raises(RequestError, match=f"too large for a .{kind}: write it as .svg"):
+        save_graph(tmp_path / f"g.{kind}", mlp([3, 4, 2]))
     assert list(tmp_path.iterdir()) == []
     save_graph(tmp_path / "g.svg", mlp([3, 4, 2]))
