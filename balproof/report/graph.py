@@ -62,7 +62,10 @@ def save_graph(path: str | Path, network: Network) -> None:
     dpi = min(_DPI[0], int(_PIXELS / max(width, height)))
     if (kind == "png" and dpi < _DPI[1]) or (kind == "pdf" and max(width, height) > _PAGE):
         raise RequestError(f"the picture is too large for a .{kind}", "write it as .svg")
-    write_atomically(Path(path), render(figure, kind, "graph", "white", dpi))
+    content = render(figure, kind, "graph", "white", dpi)
+    if kind == "svg":
+        content = content.replace(b"'DejaVu Sans'", b"'DejaVu Sans', sans-serif")
+    write_atomically(Path(path), content)
 
 
 def draw(network: Network, groups: Groups) -> Any:
