@@ -110,7 +110,9 @@ _READERS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
     {
         **dict.fromkeys(("axis", "axes", "perm", "indices", "pads", "kernel", "group", "groups"), _integers),
         **dict.fromkeys(("strides", "dilations", "output_padding"), _integers),
-        **dict.fromkeys(("transpose", "transposed", "center", "keepdims", "largest"), bool),
+        **dict.fromkeys(
+            ("transpose", "transposed", "center", "keepdims", "largest", "training", "log"), bool
+        ),
         **dict.fromkeys(("ceil_mode", "count_include_pad"), bool),
         **dict.fromkeys(("epsilon", "value"), float),
         **dict.fromkeys(("mode", "op_type"), str),
@@ -343,10 +345,19 @@ def _several(a: Attributes, given: list[Tensor]) -> Shape:
 
 def _batchnorm(a: Attributes, given: list[Tensor]) -> Shape:
     x, *rest = given
+    if len(rest) != 4 and not (len(rest) == 2 and a.get("training", False)):
+        raise _Misfit(
+            f"{len(rest)} parameters", "give γ, β, mean and variance; training alone needs no statistics"
+        )
     for f in rest:
         if len(x.shape) < 2 or f.shape != (x.shape[1],):
             raise _Misfit(f"{f.name} of shape {f.shape} does not fit {x.shape}", "give a number a channel")
     return x.shape
+
+
+def _softmax(a: Attributes, given: list[Tensor]) -> Shape:
+    _axes([a.get("axis", -1)], len(given[0].shape))
+    return _within({}, given)
 
 
 def _norm(a: Attributes, given: list[Tensor]) -> Shape:
@@ -463,6 +474,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "prelu": Kind(1, _within),
         "batchnorm": Kind(1, _batchnorm),
         "norm": Kind(1, _norm),
+        "softmax": Kind(1, _softmax),
         "identity": Kind(1, _same),
         "reshape": Kind(1, _reshape),
         "transpose": Kind(1, _transpose),
