@@ -191,6 +191,8 @@ def members(groups: Groups, dead: frozenset[int], part: int) -> tuple[str, ...]:
     unused = [manifold.names[k] for k in columns if k in dead]
     endless = [manifold.names[k] for k in columns if k in manifold.endless]
     lines = [*_listed(ranges(names)), f"{len(columns)} free scale{'s' if len(columns) > 1 else ''}"]
+    if not groups.groups[part].tensors:
+        lines += dict.fromkeys(u.why.partition(",")[0] for u in manifold.units if u.column in columns)
     lines += [f"dead: {_some(ranges(unused))}"] if unused else []
     lines += [f"without finite optimum: {_some(ranges(endless))}"] if endless else []
     return tuple(lines)

@@ -18,7 +18,7 @@ from balproof.importers import load
 from balproof.network.graph import Network
 from balproof.network.groups import scale_groups
 from balproof.report import graph, layout
-from balproof.report.boxes import boxes, pinned
+from balproof.report.boxes import boxes, dead_columns, members, pinned
 from balproof.report.graph import draw, save_graph
 from balproof.report.layout import layered
 from tests.convnets import resnet
@@ -288,6 +288,22 @@ def test_dead_and_endless_scales_are_marked() -> None:
     texts = [t.get_text() for t in picture(mlp([3, 4, 2], activation="sign", bias=False)).axes[0].texts]
     assert "group 1: 4 free, 4 without optimum" in texts
     assert "without finite optimum: fc1[0…3]" in texts
+
+
+def test_a_scale_that_no_result_has_is_in_the_legend() -> None:
+    # Softmax does not see what is added alike to all that it compares.
+    entries = [("linear", ["x", "W"], "z"), ("bias", ["z", "b"], "a"), ("softmax", ["a"], "y")]
+    network = load(
+        {
+            "inputs": {"x": [2]},
+            "parameters": {"W": np.ones((3, 2)).tolist(), "b": [2]},
+            "operations": [{"kind": k, "inputs": x, "output": y} for k, x, y in entries],
+            "outputs": ["y"],
+        }
+    )
+    found = scale_groups(network)
+    assert [g.tensors for g in found.groups] == [()]
+    assert members(found, dead_columns(found), 0)[:3] == ("b[0]", "1 free scale", "no output sees this bias")
 
 
 def test_moves_in_a_row_are_one_box() -> None:
