@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +31,10 @@ def inspect(
         list[str] | None,
         typer.Option(metavar="epsilon=0", help="count what holds up to the ε of normalisations"),
     ] = None,
+    graph: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="draw the network with its scale groups (.svg, .png or .pdf)"),
+    ] = None,
     json_: JsonOption = None,
 ) -> int:
     """List the units that can scale, and what blocks the others.
@@ -39,11 +44,14 @@ def inspect(
     from balproof.importers import load
     from balproof.network.manifold import infer
     from balproof.network.rules_norm import without_epsilon
+    from balproof.report.graph import check_graph_path, save_graph
 
     if wrong := [text for text in assume or [] if text.replace(" ", "") != "epsilon=0"]:
         raise RequestError(f"{wrong[0]!r} cannot be assumed", "say --assume epsilon=0, or nothing")
 
-    require_outputs((json_,), (model,))
+    require_outputs((json_, graph), (model,))
+    if graph is not None:
+        check_graph_path(graph)
     with progress("reading"):
         network, assumptions = load(model), ()
         if assume:
@@ -59,6 +67,8 @@ def inspect(
             "unseen": list(manifold.unseen),
             "assumptions": list(assumptions),
         }
+        if graph is not None:
+            save_graph(graph, network)
     if emit(data, json_):
         return 0
     rows = _rows(manifold.units)

@@ -228,6 +228,23 @@ def test_inspect(balproof_, digits) -> None:
     assert "5018 parameters, 80 free scales, 4938 invariants" in text.out
 
 
+@pytest.mark.parametrize(("name", "start"), [("g.svg", b"<?xml"), ("g.png", b"\x89PNG"), ("g.PDF", b"%PDF")])
+def test_inspect_draws(balproof_, digits, tmp_path, name: str, start: bytes) -> None:
+    found = balproof_("inspect", digits, "--graph", tmp_path / name)
+    assert (found.code, found.err) == (0, "")
+    assert "80 free scales" in found.out
+    assert (tmp_path / name).read_bytes().startswith(start)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_the_suffix_of_a_picture_comes_before_the_model(balproof_, tmp_path) -> None:
+    found = balproof_("inspect", tmp_path / "none.onnx", "--graph", tmp_path / "p.gif")
+    assert (found.code, found.err) == (
+        2,
+        "balproof: a picture cannot be written as '.gif': end it in .svg, .png or .pdf\n",
+    )
+
+
 def test_inspect_says_what_blocks(balproof_, tmp_path) -> None:
     path = tmp_path / "net.json"
     path.write_text(json.dumps(to_document(mlp([3, 4, 2], activation="tanh"))))
@@ -374,6 +391,8 @@ WRONG: dict[str, tuple[str, ...]] = {
     "other suffix": ("solve", "{digits}", "-o", "{tmp}/b.json"),
     "folder missing": ("solve", "{digits}", "-o", "{tmp}/none/b.onnx"),
     "json into nowhere": ("solve", "{digits}", "--json", "{tmp}/none/b.json"),
+    "graph suffix": ("inspect", "{digits}", "--graph", "{tmp}/p.gif"),
+    "graph over the answer": ("inspect", "{digits}", "--json", "{tmp}/p.svg", "--graph", "{same}/p.svg"),
     "plot suffix": ("solve", "{digits}", "--plot", "{tmp}/p.gif"),
     "too long a name": ("solve", "{digits}", "--json", "{tmp}/" + 250 * "a"),
     "two outputs in one file": ("solve", "{digits}", "--json", "{tmp}/p.svg", "--plot", "{same}/p.svg"),

@@ -161,8 +161,8 @@ def test_an_onnx_file_and_its_json_form(digits: Path) -> None:
     for op in document["operations"]:
         if op["kind"] == "linear":
             op["transpose"] = False
-            w = op["inputs"][1]
-            document["parameters"][w] = np.transpose(document["parameters"][w]).tolist()
+            w = document["parameters"][op["inputs"][1]]
+            w["values"] = np.transpose(w["values"]).tolist()
     audit = check(digits, document)
     assert "fc1.weight has shape (64, 48), was (48, 64)" in [f.where for f in audit.faults]
     assert audit.function_error is not None and audit.function_error < 1e-12
