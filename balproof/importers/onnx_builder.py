@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import prod
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +23,7 @@ Array = np.ndarray
 Shape = tuple[int, ...]
 
 FLOAT_TYPES = frozenset({1, 10, 11, 16})
+MAX_LIFTED = 10**6
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Node:
 
     @property
     def output(self) -> str:
-        return self.outputs[0]
+        """The first result that is asked for."""
+        return next((name for name in self.outputs if name), "")
 
     def input(self, slot: int) -> str:
         """The name in a slot, empty if there is none."""
@@ -116,7 +119,8 @@ class Builder:
     """The network as it grows.
 
     ``views`` maps a name to the parameter behind it, and ``places`` a result to where its batch is, if not in
-    front. The ``results`` of the whole have it in front.
+    front. The ``results`` of the whole have it in front. ``lifted`` maps a name to itself
+    among the results, with shape (1, *shape), and ``source`` is an input, of which zeros are made.
     """
 
     onnx: Any
@@ -129,6 +133,8 @@ class Builder:
     views: dict[str, View] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    lifted: dict[str, str] = field(default_factory=dict)
+    source: str = ""
 
     # What is known of a name.
 
@@ -269,6 +275,63 @@ class Builder:
         held = self.constant(f"{target}/factor", np.asarray(factor, dtype=np.float64))
         shape = np.broadcast_shapes(self.tensors[x].shape, np.shape(factor))
         return self.emit("scale", (x, held), target, shape, name)
+
+    # Parameters and constants among results.
+
+    def zeros(self, shape: Shape, name: str) -> str:
+        """A result of shape (1, *shape) that is 0·(an input): each entry has a scale of its own."""
+        given = len(self.tensors[self.source].shape)
+        x = self.emit(
+            "reduce",
+            (self.source,),
+            self.fresh(f"{name}/any"),
+            (1,) * given,
+            f"{name}/any",
+            axes=tuple(range(1, given)),
+            keepdims=True,
+            mode="sum",
+        )
+        ones = (1,) * (len(shape) + 1)
+        x = self.emit("reshape", (x,), self.fresh(f"{name}/shape"), ones, f"{name}/shape", shape=ones)
+        return self.scaled(x, np.zeros(shape), self.fresh(f"{name}/zeros"), f"{name}/zeros")
+
+    def liftable(self, name: str) -> bool:
+        """Whether `lift` can be had of a name."""
+        if name in self.lifted:
+            return True
+        view = self.held(name)
+        return view is not None and self.source != "" and prod(view.shape) <= MAX_LIFTED
+
+    def zero(self, name: str) -> bool:
+        """Whether a name is a constant of zeros, for every length of the batch."""
+        facts = (self.survey.one, *([self.survey.other] if self.survey.other else []))
+        values = [f.constants.get(name) for f in facts]
+        return all(v is not None and not v.any() for v in values)
+
+    def lift(self, name: str) -> str | None:
+        """A parameter or constant as a result of shape (1, *shape): 0·(an input) + itself.
+
+        It has no batch axis of its own, and may be sliced and joined like any result. None where it is no
+        parameter or constant, or is too large to have a scale for each entry.
+        """
+        if name in self.lifted:
+            return self.lifted[name]
+        view = self.held(name)
+        if view is None or not self.liftable(name):
+            return None
+        own = self.tensors[view.origin]
+        x = self.zeros(own.shape, view.origin)
+        x = self.emit(
+            "bias", (x, view.origin), self.fresh(f"{view.origin}/lifted"), (1, *own.shape), view.origin
+        )
+        if view.transposed:
+            turned = (1, *view.shape)
+            x = self.emit("transpose", (x,), self.fresh(f"{name}/turned"), turned, f"{name}/turned", perm=(0, 2, 1))
+        elif view.shape != own.shape:
+            seen = (1, *view.shape)
+            x = self.emit("reshape", (x,), self.fresh(f"{name}/seen"), seen, f"{name}/seen", shape=seen)
+        self.lifted[name] = x
+        return x
 
     def function(self, node: Node, text: str, x: str, output: str | None = None) -> bool:
         """An activation by its formula; False where the formula means nothing on the real line."""

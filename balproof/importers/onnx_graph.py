@@ -18,12 +18,13 @@ from balproof.importers.onnx_builder import Builder, Node, Operator, View, diges
 from balproof.importers.onnx_elementwise import ELEMENTWISE, FORMULAS
 from balproof.importers.onnx_layout import LAYOUT, MOVING, PLACING
 from balproof.importers.onnx_linear import LINEAR
+from balproof.importers.onnx_recurrent import RECURRENT
 from balproof.importers.onnx_roles import ALIASES, roles
 from balproof.importers.onnx_shapes import survey
 from balproof.importers.rounding import MAX_ACTIVATION, require_size
 from balproof.network.graph import Network, Tensor
 
-OPERATORS: Mapping[str, Operator] = MappingProxyType({**ELEMENTWISE, **LINEAR, **LAYOUT})
+OPERATORS: Mapping[str, Operator] = MappingProxyType({**ELEMENTWISE, **LINEAR, **LAYOUT, **RECURRENT})
 """Operator → translation. Each returns False, having done nothing, where the node is not of its kind."""
 
 
@@ -43,6 +44,7 @@ def translate(onnx: Any, model: Any, values: Mapping[str, Tensor]) -> Network:
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     results = frozenset(o.name for o in graph.output)
     build = Builder(onnx, known, taken | {i.name for i in free}, {}, opset, results)
+    build.source = free[0].name if free else ""
     for given in free:
         build.tensors[given.name] = Tensor(given.name, build.shape(given.name), "input")
     for name, tensor in values.items():
@@ -120,7 +122,7 @@ def _fits(build: Builder, node: Node) -> bool:
     active = [n for n in node.inputs if build.active(n)]
     if node.op_type not in MOVING and not all(build.floating(n) for n in (node.output, *active)):
         return False
-    if node.op_type in PLACING:
+    if node.op_type in PLACING or node.op_type in RECURRENT:
         return True
     if all(build.leads(n) for n in (*active, *filter(None, node.outputs))):
         return True
