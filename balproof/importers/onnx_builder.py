@@ -120,7 +120,7 @@ class Builder:
 
     ``views`` maps a name to the parameter behind it, and ``places`` a result to where its batch is, if not in
     front. The ``results`` of the whole have it in front. ``lifted`` maps a name to itself
-    among the results, with shape (1, *shape), and ``source`` is an input, of which zeros are made.
+    among the results, with shape (1, *shape), ``aside`` a result that the file has not to its shape, and ``source`` is an input, of which zeros are made.
     """
 
     onnx: Any
@@ -134,12 +134,13 @@ class Builder:
     places: dict[str, Place] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     lifted: dict[str, str] = field(default_factory=dict)
+    aside: dict[str, Shape] = field(default_factory=dict)
     source: str = ""
 
     # What is known of a name.
 
     def shape(self, name: str) -> Shape:
-        return self.survey.one.shapes[name]
+        return self.aside[name] if name in self.aside else self.survey.one.shapes[name]
 
     def active(self, name: str) -> bool:
         """Whether a name is an input or a result."""
@@ -147,11 +148,11 @@ class Builder:
 
     def leads(self, name: str) -> bool:
         """Whether the batch axis is in front, here and in the file."""
-        return name not in self.places and self.survey.leads(name)
+        return name not in self.places and (name in self.aside or self.survey.leads(name))
 
     def place(self, name: str) -> Place | None:
         """Where the batch of a result is; None if that has not been followed."""
-        return self.places.get(name) or (FRONT if self.survey.leads(name) else None)
+        return self.places.get(name) or (FRONT if self.leads(name) else None)
 
     @property
     def single(self) -> bool:
@@ -180,7 +181,12 @@ class Builder:
         return (1, *shape[: place.axis], *shape[place.axis + 1 :])
 
     def floating(self, name: str) -> bool:
-        return self.survey.one.types.get(name) in FLOAT_TYPES
+        return name in self.aside or self.survey.one.types.get(name) in FLOAT_TYPES
+
+    def parameter(self, name: str) -> bool:
+        """Whether a name is a parameter, seen in whatever way."""
+        origin = self.views[name].origin if name in self.views else name
+        return origin in self.tensors and self.tensors[origin].role == "parameter"
 
     def held(self, name: str) -> View | None:
         """The parameter or constant of that name, if it is one and has finite numbers."""
@@ -299,8 +305,18 @@ class Builder:
         """Whether `lift` can be had of a name."""
         if name in self.lifted:
             return True
-        view = self.held(name)
+        view = self._seen(name)
         return view is not None and self.source != "" and prod(view.shape) <= MAX_LIFTED
+
+    def _seen(self, name: str) -> View | None:
+        """What is held under a name; constants too that are repeated for all of the batch."""
+        view = self.held(name)
+        value = self.survey.repeated(name) if view is None and name in self.survey.one.constants else None
+        if value is None or not value.size or value.dtype.kind not in "fV" or not np.isfinite(value.astype(np.float64)).all():
+            return view
+        origin = self.constant(f"{name}/repeated", value.astype(np.float64))
+        self.views[name] = View(origin, value.shape)
+        return self.views[name]
 
     def zero(self, name: str) -> bool:
         """Whether a name is a constant of zeros, for every length of the batch."""
@@ -316,7 +332,7 @@ class Builder:
         """
         if name in self.lifted:
             return self.lifted[name]
-        view = self.held(name)
+        view = self._seen(name)
         if view is None or not self.liftable(name):
             return None
         own = self.tensors[view.origin]
@@ -332,6 +348,13 @@ class Builder:
             x = self.emit("reshape", (x,), self.fresh(f"{name}/seen"), seen, f"{name}/seen", shape=seen)
         self.lifted[name] = x
         return x
+
+    def beside(self, name: str, shape: Shape, place: Place) -> str:
+        """Give a result that the file does not have its shape in the file, and its place."""
+        self.aside[name] = shape
+        if place != FRONT:
+            self.places[name] = place
+        return name
 
     def function(self, node: Node, text: str, x: str, output: str | None = None) -> bool:
         """An activation by its formula; False where the formula means nothing on the real line."""

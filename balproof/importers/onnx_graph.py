@@ -17,14 +17,16 @@ from balproof.errors import ModelError
 from balproof.importers.onnx_builder import Builder, Node, Operator, View, digest, label
 from balproof.importers.onnx_elementwise import ELEMENTWISE, FORMULAS
 from balproof.importers.onnx_layout import LAYOUT, MOVING, PLACING
+from balproof.importers.onnx_lifted import with_parameters
 from balproof.importers.onnx_linear import LINEAR
 from balproof.importers.onnx_recurrent import RECURRENT
+from balproof.importers.onnx_resize import RESIZE
 from balproof.importers.onnx_roles import ALIASES, roles
 from balproof.importers.onnx_shapes import survey
 from balproof.importers.rounding import MAX_ACTIVATION, require_size
 from balproof.network.graph import Network, Tensor
 
-OPERATORS: Mapping[str, Operator] = MappingProxyType({**ELEMENTWISE, **LINEAR, **LAYOUT, **RECURRENT})
+OPERATORS: Mapping[str, Operator] = MappingProxyType({**ELEMENTWISE, **LINEAR, **LAYOUT, **RESIZE, **RECURRENT})
 """Operator → translation. Each returns False, having done nothing, where the node is not of its kind."""
 
 
@@ -60,7 +62,7 @@ def _network(build: Builder, inputs: Sequence[str], results: Sequence[str]) -> N
     outputs = tuple(dict.fromkeys(results))
     for name in outputs:
         if not build.active(name):
-            what = "a parameter" if name in build.views or name in build.tensors else "a constant"
+            what = "a parameter" if name in {*build.views, *build.tensors, *build.lifted} else "a constant"
             raise ModelError(f"output {name!r} is {what}", "give a model that computes its outputs")
     used = {n for op in build.operations for n in op.inputs} | set(outputs)
     tensors = {n: t for n, t in build.tensors.items() if n in used or t.role in ("input", "activation")}
@@ -104,9 +106,13 @@ def _node(build: Builder, node: Node) -> None:
             _require_shape(build, output)
     if not node.domain and _alias(build, node):
         return
-    operator = None if node.domain else OPERATORS.get(node.op_type)
-    if operator is None or not _fits(build, node) or not operator(build, node):
+    if not _translated(build, node) and not with_parameters(build, node, lambda n: _translated(build, n)):
         _unknown(build, node)
+
+
+def _translated(build: Builder, node: Node) -> bool:
+    operator = None if node.domain else OPERATORS.get(node.op_type)
+    return operator is not None and _fits(build, node) and operator(build, node)
 
 
 def _require_shape(build: Builder, name: str) -> None:
@@ -195,10 +201,13 @@ def _unknown(build: Builder, node: Node) -> None:
     for slot, name in enumerate(node.inputs):
         view = build.views.get(name)
         held = build.held(name) if name else None
+        lifted = build.lifted.get(name)
         if build.active(name) or held is not None:
             inputs.append(held.origin if held else name)
             if view is not None and (view.transposed or view.reshaped):
                 apart.append((slot, (view.shape, view.transposed)))
+        elif lifted is not None:
+            inputs.append(lifted)
         else:
             value = build.numbers(name) if name else None
             apart.append((slot, digest(value) if value is not None else name and "varies"))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from balproof.errors import ExpressionError
-from balproof.importers import torch_moves
+from balproof.importers import torch_moves, torch_resize
 from balproof.importers.torch_values import (
     Active,
     Builder,
@@ -297,10 +297,27 @@ def _extreme(largest: bool) -> Translation:
 
 
 def _masked_fill(build: Builder, a: Arguments) -> Value:
-    """Zeros in places that are known."""
-    if not isinstance(a["mask"], Fixed) or require_number(a["value"]) != 0:
+    return _where(build, {"condition": a["mask"], "self": a["value"], "other": a["self"]})
+
+
+def _where(build: Builder, a: Arguments) -> Value:
+    """One or the other by a constant condition: each entry has the scale of the one that it is."""
+    if not isinstance(a["condition"], Fixed):
         raise Unsupported
-    return _scaled(build, require_active(a["self"]), 1.0 - a["mask"].array())
+    import torch
+
+    chosen = a["condition"].value.bool()
+    parts: list[Value] = []
+    for key, keep in (("self", chosen), ("other", ~chosen)):
+        value = _tensor(a[key])
+        if isinstance(value, Fixed):
+            array = value.value.detach().double()
+            parts.append(Fixed(torch.where(keep, array, torch.zeros_like(array))))
+        else:
+            parts.append(_scaled(build, build.lift(value), Fixed(keep).array()))
+    if all(isinstance(v, Fixed) for v in parts):
+        raise Unsupported
+    return _total(build, *parts, 1.0)
 
 
 def _triangle(upper: bool) -> Translation:
@@ -712,7 +729,11 @@ OPERATORS: Mapping[str, Translation] = MappingProxyType(
         **{f"conv_transpose{d}": _convolution for d in _SPACES},
         **{f"max_pool{d}": _pool("max") for d in _SPACES},
         **{f"max_pool{d}_with_indices": _tuple_of(_pool("max")) for d in _SPACES},
-        **{f"upsample_nearest{d}": torch_moves.upsample for d in _SPACES},
+        **{f"upsample_nearest{d}": torch_resize.nearest for d in _SPACES},
+        **{f"_upsample_nearest_exact{d}": torch_resize.nearest for d in _SPACES},
+        **{f"_upsample_{kind}2d_aa": torch_resize.smooth for kind in ("bilinear", "bicubic")},
+        **{f"upsample_{kind}": torch_resize.smooth for kind in ("linear1d", "trilinear3d")},
+        **{f"upsample_{kind}2d": torch_resize.smooth for kind in ("bilinear", "bicubic")},
         "add": _add,
         "addmm": _addmm,
         "alias": _same,
@@ -797,6 +818,7 @@ OPERATORS: Mapping[str, Translation] = MappingProxyType(
         "unflatten": torch_moves.reshape,
         "unsqueeze": torch_moves.unsqueeze,
         "view": torch_moves.reshape,
+        "where": _where,
     }
 )
 """Name of an ATen operation → translation."""

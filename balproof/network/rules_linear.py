@@ -247,13 +247,14 @@ def _embedding(op: Operation, tensors: Tensors, scales: Scales, new: Variables) 
 
 
 def _evaluate_embedding(op: Operation, values: list[Array]) -> Array:
+    """A negative index counts from the end, as in ONNX. (In PyTorch there is none.)"""
     x, weight = values
-    return weight[np.clip(x, 0, len(weight) - 1).astype(np.int64)]
+    return weight[np.clip(x, -len(weight), len(weight) - 1).astype(np.int64)]
 
 
 def _example_embedding(rng: np.random.Generator) -> tuple[Operation, dict[str, Tensor]]:
     rows, d = length(rng, 2, 4), length(rng)
-    index = Tensor("x", (1, 3), "constant", rng.integers(0, rows, (1, 3)).astype(float))
+    index = Tensor("x", (1, 3), "constant", rng.integers(-rows, rows, (1, 3)).astype(float))
     return instance("embedding", {"x": index, "W": parameter(rng, "W", (rows, d))}, (1, 3, d))
 
 
