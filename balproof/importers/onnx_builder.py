@@ -119,8 +119,9 @@ class Builder:
     """The network as it grows.
 
     ``views`` maps a name to the parameter behind it, and ``places`` a result to where its batch is, if not in
-    front. The ``results`` of the whole have it in front. ``lifted`` maps a name to itself
-    among the results, with shape (1, *shape), ``aside`` a result that the file has not to its shape, and ``source`` is an input, of which zeros are made.
+    front. The ``results`` of the whole have it in front. ``lifted`` maps the name of a parameter, or of what
+    was computed of parameters alone, to a result of shape (1, *shape). ``aside`` maps a result that the file
+    does not have to its shape there. ``source`` is an input, of which zeros are made.
     """
 
     onnx: Any
@@ -312,7 +313,12 @@ class Builder:
         """What is held under a name; constants too that are repeated for all of the batch."""
         view = self.held(name)
         value = self.survey.repeated(name) if view is None and name in self.survey.one.constants else None
-        if value is None or not value.size or value.dtype.kind not in "fV" or not np.isfinite(value.astype(np.float64)).all():
+        if (
+            value is None
+            or not value.size
+            or value.dtype.kind not in "fV"
+            or not np.isfinite(value.astype(np.float64)).all()
+        ):
             return view
         origin = self.constant(f"{name}/repeated", value.astype(np.float64))
         self.views[name] = View(origin, value.shape)
@@ -342,7 +348,9 @@ class Builder:
         )
         if view.transposed:
             turned = (1, *view.shape)
-            x = self.emit("transpose", (x,), self.fresh(f"{name}/turned"), turned, f"{name}/turned", perm=(0, 2, 1))
+            x = self.emit(
+                "transpose", (x,), self.fresh(f"{name}/turned"), turned, f"{name}/turned", perm=(0, 2, 1)
+            )
         elif view.shape != own.shape:
             seen = (1, *view.shape)
             x = self.emit("reshape", (x,), self.fresh(f"{name}/seen"), seen, f"{name}/seen", shape=seen)

@@ -261,7 +261,10 @@ def _where(build: Builder, node: Node) -> bool:
     held = {n: build.held(n) for n in node.inputs[1:] if n not in active}
     if chosen is None or chosen.ndim > len(shape) or not active or not _alike(build, active, shape):
         return False
-    if any(v is None or build.tensors[v.origin].role != "constant" or len(v.shape) > len(shape) for v in held.values()):
+    if any(
+        v is None or build.tensors[v.origin].role != "constant" or len(v.shape) > len(shape)
+        for v in held.values()
+    ):
         return False
     keeps = dict(zip(("chosen", "other"), (chosen.astype(np.float64), 1.0 - chosen), strict=True))
     parts = [

@@ -26,7 +26,9 @@ from balproof.importers.onnx_shapes import survey
 from balproof.importers.rounding import MAX_ACTIVATION, require_size
 from balproof.network.graph import Network, Tensor
 
-OPERATORS: Mapping[str, Operator] = MappingProxyType({**ELEMENTWISE, **LINEAR, **LAYOUT, **RESIZE, **RECURRENT})
+OPERATORS: Mapping[str, Operator] = MappingProxyType(
+    {**ELEMENTWISE, **LINEAR, **LAYOUT, **RESIZE, **RECURRENT}
+)
 """Operator → translation. Each returns False, having done nothing, where the node is not of its kind."""
 
 

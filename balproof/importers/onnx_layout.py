@@ -122,7 +122,9 @@ def _concat(build: Builder, node: Node) -> bool:
     here = place.here(axis) if place is not None and not place.merged else None
     if place is not None and here is not None and not build.single:
         other = build.survey.other
-        rows = {(other or build.survey.one).shapes.get(n, ())[:1] for n in node.inputs if n not in build.aside}
+        rows = {
+            (other or build.survey.one).shapes.get(n, ())[:1] for n in node.inputs if n not in build.aside
+        }
         if (place == FRONT and len(rows) > 1) or not build.put(out, place):
             return False  # one of them is the same for the whole batch
         build.emit("concat", node.inputs, out, build.here(out), name, axis=here)

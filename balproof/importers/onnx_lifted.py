@@ -1,8 +1,8 @@
 """ONNX nodes that compute with parameters: slices, joins, products and sums of them.
 
-A parameter that is no more seen as it is in the file becomes a result, ``Builder.lift``, whose entries keep the
-scales of the parameter's entries. What nodes make of parameters alone has no batch axis: it is kept in
-``Builder.lifted`` with one in front, until it meets something that has.
+A parameter that is no more seen as it is in the file becomes a result, by ``Builder.lift``, whose entries
+keep the scales of the parameter's. What nodes make of parameters alone has no batch axis: it is kept in
+``Builder.lifted`` with one in front, until it meets something that has one of its own.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ import numpy as np
 
 from balproof.importers.onnx_builder import MAX_LIFTED, Builder, Node, Operator, Place, label
 from balproof.importers.onnx_elementwise import FORMULAS, formula
-from balproof.importers.onnx_layout import picks_of_slice
+from balproof.importers.onnx_layout import Pick, picks_of_slice
 
 Shape = tuple[int, ...]
 
-_MEETING = frozenset(
-    {"Add", "Concat", "Div", "Gemm", "MatMul", "Max", "Min", "Mul", "Sub", "Sum", "Where"}
-)
+_MEETING = frozenset({"Add", "Concat", "Div", "Gemm", "MatMul", "Max", "Min", "Mul", "Sub", "Sum", "Where"})
 _SIGNS = MappingProxyType({"Add": 1.0, "Sub": -1.0})
 
 
@@ -106,7 +104,7 @@ def _product(build: Builder, node: Node) -> bool:
     if node.get("transB", 0):
         rows, columns = columns, rows
         weight = _step(build, "transpose", (weight,), (1, rows, columns), f"{name}/turned", perm=(0, 2, 1))
-    wide = given if len(given) > 2 else (1, 1, given[-1])
+    wide = given if len(given) > 2 else (1, 1, *given[-1:])
     x = x if wide == given else _step(build, "reshape", (x,), wide, f"{name}/row", shape=wide)
     if len(wide) > 3:
         stack = (1,) * (len(wide) - 2) + (rows, columns)
@@ -116,7 +114,7 @@ def _product(build: Builder, node: Node) -> bool:
         y = _step(build, "reshape", (y,), out, f"{name}/product", shape=out)
         b = build.lift(bias)
         assert b is not None
-        shape = (1, *build.shape(bias)[-1:])
+        shape = (1, columns) if columns == prod(build.shape(bias)) else (1, 1)
         b = _shaped(build, b, shape, bias)
         build.emit("add", (y, b), node.output, out, f"{name}/bias")
     else:
@@ -127,7 +125,9 @@ def _product(build: Builder, node: Node) -> bool:
 # --- alone ----------------------------------------------------------------------------------------------
 
 
-def _step(build: Builder, kind: str, inputs: Sequence[str], shape: Shape, name: str, /, **more: object) -> str:
+def _step(
+    build: Builder, kind: str, inputs: Sequence[str], shape: Shape, name: str, /, **more: object
+) -> str:
     return build.emit(kind, tuple(inputs), build.fresh(name), shape, name, **more)
 
 
@@ -157,7 +157,7 @@ def _transpose(build: Builder, node: Node) -> bool:
     return _note(build, node.output, _step(build, "transpose", (x,), (1, *shape), label(node), perm=own))
 
 
-def _taken(build: Builder, node: Node, output: str, picks: Sequence[tuple[int, Sequence[int]]]) -> bool:
+def _taken(build: Builder, node: Node, output: str, picks: Sequence[Pick]) -> bool:
     """Entries by position along axes of the file."""
     (x,) = _lifts(build, node.inputs[:1])
     if not all(len(indices) for _, indices in picks):
@@ -165,7 +165,8 @@ def _taken(build: Builder, node: Node, output: str, picks: Sequence[tuple[int, S
     for axis, indices in picks:
         shape = build.tensors[x].shape
         shape = (*shape[: axis + 1], len(indices), *shape[axis + 2 :])
-        x = _step(build, "take", (x,), shape, label(node), axis=axis + 1, indices=tuple(indices))
+        at = tuple(int(i) for i in indices)
+        x = _step(build, "take", (x,), shape, label(node), axis=axis + 1, indices=at)
     shape = (1, *build.shape(output))
     if build.tensors[x].shape != shape:
         x = _step(build, "reshape", (x,), shape, label(node), shape=shape)
@@ -232,7 +233,9 @@ def _combine(build: Builder, node: Node) -> bool:
     for x in parts:
         own = build.tensors[x].shape
         wide = (1,) * (len(shape) - len(own) + 1) + own[1:]
-        same.append(x if wide == own else _step(build, "reshape", (x,), wide, f"{label(node)}/axes", shape=wide))
+        same.append(
+            x if wide == own else _step(build, "reshape", (x,), wide, f"{label(node)}/axes", shape=wide)
+        )
     if node.op_type in _SIGNS:
         y = _step(build, "add", same, shape, label(node), signs=(1.0, _SIGNS[node.op_type]))
     elif node.op_type == "Mul":
@@ -249,7 +252,9 @@ def _matmul(build: Builder, node: Node) -> bool:
     if weight and build.parameter(weight.origin) and build.liftable(node.input(0)) and len(ranks) == 1:
         (x,), shape = _lifts(build, node.inputs[:1]), (1, *build.shape(node.output))
         flip, name = weight.transposed, label(node, weight.origin)
-        return _note(build, node.output, _step(build, "linear", (x, weight.origin), shape, name, transpose=flip))
+        return _note(
+            build, node.output, _step(build, "linear", (x, weight.origin), shape, name, transpose=flip)
+        )
     parts, shape = _lifts(build, node.inputs), (1, *build.shape(node.output))
     if len(parts) != 2 or {len(build.tensors[x].shape) for x in parts} != {len(shape)}:
         return False

@@ -54,7 +54,9 @@ def _stack(build: Builder, node: Node, x: str, w: str) -> bool:
     own = build.tensors[weight].shape
     if len(own) < 3 or len(own) > len(given) or (len(own) == len(given) and own[0] != 1):
         return False
-    build.emit("linear", (x, weight), node.output, build.here(node.output), label(node, weight), transpose=False)
+    build.emit(
+        "linear", (x, weight), node.output, build.here(node.output), label(node, weight), transpose=False
+    )
     return True
 
 

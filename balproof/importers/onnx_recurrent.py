@@ -26,11 +26,13 @@ from balproof.symbolic.activation import Activation
 
 Shape = tuple[int, ...]
 
-MAX_UNROLLED = 2**20
+MAX_UNROLLED = 2**19
 """Entries that the gates of a layer may have over all times."""
 
 _GATES = MappingProxyType({"RNN": 1, "GRU": 3, "LSTM": 4})
-_FUNCTIONS = MappingProxyType({"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")})
+_FUNCTIONS = MappingProxyType(
+    {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
+)
 _DIRECTIONS = MappingProxyType({"forward": 1, "reverse": 1, "bidirectional": 2})
 _PLAIN = frozenset({"Relu", "Sigmoid", "Softplus", "Softsign", "Tanh"})
 # Activation → formula, and the defaults of its numbers, where ONNX gives some.
@@ -109,7 +111,7 @@ def _recurrent(build: Builder, node: Node) -> bool:
     size = layer.time * layer.directions * layer.gates * layer.hidden
     if size > MAX_UNROLLED:
         raise ModelError(
-            f"{node.op_type} {layer.name} has {size} entries over {layer.time} steps, more than {MAX_UNROLLED}",
+            f"{node.op_type} {layer.name} has {size} entries in {layer.time} steps, more than {MAX_UNROLLED}",
             "export it with a shorter sequence",
         )
     results = _unroll(layer)
@@ -152,7 +154,7 @@ def _layer(build: Builder, node: Node) -> _Layer | None:
 def _functions(node: Node, directions: int) -> tuple[Activation, ...] | None:
     """The activations, which must be the same for both directions."""
     usual = _FUNCTIONS[node.op_type]
-    names = tuple(node.get("activations", usual * directions))
+    names = [str(name) for name in node.get("activations", usual * directions)]
     own, alphas, betas = names[: len(usual)], node.get("activation_alpha"), node.get("activation_beta")
     if names != own * directions or len(own) != len(usual):
         return None

@@ -34,7 +34,11 @@ def _nearest(build: Builder, node: Node) -> bool:
     )
     shape, larger = build.tensors[node.input(0)].shape, build.shape(node.output)
     factors = _factors(build, node, shape, larger)
-    if how not in _REPEATING or factors is None or any(f != m / n for f, m, n in zip(factors, larger, shape, strict=True)):
+    if (
+        how not in _REPEATING
+        or factors is None
+        or any(f != m / n for f, m, n in zip(factors, larger, shape, strict=True))
+    ):
         return False
     if any(m % n for n, m in zip(shape, larger, strict=True)):
         return False
@@ -54,7 +58,11 @@ def _factors(build: Builder, node: Node, before: Sequence[int], after: Sequence[
     given = build.numbers(node.input(2))
     if given is None or given.size not in (0, len(before)):
         return None
-    return [float(f) for f in given.ravel()] if given.size else [m / n for n, m in zip(before, after, strict=True)]
+    return (
+        [float(f) for f in given.ravel()]
+        if given.size
+        else [m / n for n, m in zip(before, after, strict=True)]
+    )
 
 
 def _linear(build: Builder, node: Node) -> bool:

@@ -70,7 +70,7 @@ class Survey:
         return value if np.array_equal(first, again) else None
 
     def repeated(self, name: str) -> Array | None:
-        """The value for a batch of 1 of a constant that is the same for all of any batch, on whatever axis."""
+        """The value for a batch of 1 of a constant that is repeated for all of any batch, on any axis."""
         value = self.one.constants.get(name)
         again = value if self.other is None else self.other.constants.get(name)
         if value is None or again is None or again.ndim != value.ndim:

@@ -317,7 +317,7 @@ def _where(build: Builder, a: Arguments) -> Value:
             parts.append(_scaled(build, build.lift(value), Fixed(keep).array()))
     if all(isinstance(v, Fixed) for v in parts):
         raise Unsupported
-    return _total(build, *parts, 1.0)
+    return _total(build, parts[0], parts[1], 1.0)
 
 
 def _triangle(upper: bool) -> Translation:

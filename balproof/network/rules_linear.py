@@ -53,7 +53,7 @@ def _linear(op: Operation, tensors: Tensors, scales: Scales, new: Variables) -> 
     inner = np.broadcast_shapes(given.shape[len(lead) : -2], stack)
     output = new((*lead, *inner, *given.shape[-2:-1], tensor.shape[-2 if transposed else -1]))
     given = np.broadcast_to(given, (*output.shape[:-1], given.shape[-1]))
-    # An axis along which there are several matrices is one of the weight's; each entry of the others is a use.
+    # Along an axis of several matrices the weight changes; each entry of the other axes is a use of it.
     ours = [len(lead) + i for i, n in enumerate(stack) if n > 1]
     uses = [range(n) if a not in ours else [slice(None)] for a, n in enumerate(output.shape[:-1])]
 

@@ -79,7 +79,9 @@ def counted(network: Network, trials: int = 4) -> int:
         points = 20 + 4 * int(ends[-1])
         given = {n: 2 * rng.standard_normal((points, *network.tensors[n].shape[1:])) for n in network.inputs}
 
-        def outputs(logs: np.ndarray, at: list[np.ndarray] = at, given: dict[str, np.ndarray] = given) -> np.ndarray:
+        def outputs(
+            logs: np.ndarray, at: list[np.ndarray] = at, given: dict[str, np.ndarray] = given
+        ) -> np.ndarray:
             values = {
                 t.name: v * np.exp(logs[i:j].reshape(t.shape))
                 for t, v, i, j in zip(learned, at, ends, ends[1:], strict=False)

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from balproof.errors import ModelError
 from balproof.importers import load, save
-from balproof.network.manifold import infer
 from balproof.network.evaluate import evaluate
+from balproof.network.manifold import infer
 from tests.importers.models import model, run, weights, write
 
 node = helper.make_node
@@ -182,7 +182,9 @@ def test_roles(tmp_path: Path) -> None:
     ]
     held = {"B": B, "C": C, "P": C, "Q": weights(1, 4), "unused": B}
     network = load(model(nodes, held))
-    assert {n: t.role for n, t in network.tensors.items() if n in {**held, "K": W} and t.value is not None} == {
+    assert {
+        n: t.role for n, t in network.tensors.items() if n in {**held, "K": W} and t.value is not None
+    } == {
         "K": "constant",
         "B": "parameter",
         "C": "constant",

@@ -449,7 +449,11 @@ def test_a_divisor_that_is_a_weight_elsewhere_scales() -> None:
         node("MatMul", ["b", "V"], ["y"]),
     ]
     network = load(model(nodes, {"S": weights(1, 3), "V": weights(3, 2)}, x=("batch", 1)))
-    assert [op.kind for op in network.operations if op.output in ("a", "b", "y")] == ["linear", "div", "linear"]
+    assert [op.kind for op in network.operations if op.output in ("a", "b", "y")] == [
+        "linear",
+        "div",
+        "linear",
+    ]
     assert infer(network).free_scales == counted(network) == 3
 
 

@@ -417,7 +417,11 @@ CASES: dict[str, Case] = {
     "Max with a parameter": Case(ROWS, one("Max", "z Q"), 4, {"Q": weights(4)}),
     "MatMul, a stack": Case(
         ROWS,
-        [node("Unsqueeze", ["z", "a"], ["u"]), node("MatMul", ["u", "U"], ["h"]), node("Squeeze", ["h", "a"], ["r"])],
+        [
+            node("Unsqueeze", ["z", "a"], ["u"]),
+            node("MatMul", ["u", "U"], ["h"]),
+            node("Squeeze", ["h", "a"], ["r"]),
+        ],
         9,
         {"U": weights(1, 4, 5), "a": ints(1)},
         5,

@@ -1,4 +1,4 @@
-"""Recurrent layers in ONNX files: what is computed is compared with onnxruntime, and what scales is counted."""
+"""Recurrent layers in ONNX files, compared with onnxruntime, and their scales counted without any rule."""
 
 from __future__ import annotations
 
@@ -211,6 +211,8 @@ def test_a_result_of_the_whole_has_its_batch_in_front() -> None:
 
 def test_a_long_sequence_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_recurrent, "MAX_UNROLLED", T * N - 1)
-    with pytest.raises(ModelError, match=r"^RNN W has 12 entries over 4 steps, more than 11: export it with") as e:
+    with pytest.raises(
+        ModelError, match=r"^RNN W has 12 entries in 4 steps, more than 11: export it with"
+    ) as e:
         load(layer("RNN"))
     assert "\n" not in str(e.value)
