@@ -377,6 +377,8 @@ def _last_two_turned(build: Builder, x: Active) -> Active:
 
 def _product(build: Builder, x: Active, y: Active) -> Active:
     """A matrix product of computed tensors."""
+    if x.at == build.ndim(x) - 2 and not x.merged and y.at is None and build.ndim(y) == 2:
+        return _row_times(build, x, y)
     n = max(build.ndim(x), build.ndim(y))
     if min(build.ndim(x), build.ndim(y)) < 2:
         raise Unsupported
@@ -388,6 +390,18 @@ def _product(build: Builder, x: Active, y: Active) -> Active:
         raise Unsupported
     shape = (*np.broadcast_shapes(left[:-2], right[:-2]), left[-2], right[-1])
     return dataclasses.replace(like, name=build.emit("matmul", (x.name, y.name), shape))
+
+
+def _row_times(build: Builder, x: Active, y: Active) -> Active:
+    """x·y for rows of which there is one for each of the batch."""
+    rows, columns = build.tensors[y.name].shape[-2:]
+    given = build.tensors[x.name].shape
+    if given[-1] != rows:
+        raise Unsupported
+    wide = build.reshaped(x.name, (*given[:-1], 1, rows))
+    matrix = build.reshaped(y.name, (*(1,) * (len(given) - 1), rows, columns))
+    name = build.emit("matmul", (wide, matrix), (*given[:-1], 1, columns))
+    return dataclasses.replace(x, name=build.reshaped(name, (*given[:-1], columns)))
 
 
 def _matmul(build: Builder, a: Arguments) -> Value:
