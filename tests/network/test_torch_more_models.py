@@ -116,6 +116,14 @@ def either(x: Any, y: Any) -> Any:
     return torch.cat([torch.where(KEEP, x, y), torch.where(KEEP, y, x)], 1)
 
 
+def beside(x: Any, y: Any) -> Any:
+    return torch.cat([F.relu(x), y], 1)
+
+
+def upsampled(convolution: Any, n: int, layer: Any) -> Any:
+    return nn.Sequential(convolution(n, 3, 1), nn.ReLU(), layer, convolution(3, 2, 1))
+
+
 def two(p: Any) -> Any:
     """6 × 3 of all that p has."""
     return torch.cat([p, p[:1]])
@@ -131,18 +139,18 @@ def image(**options: Any) -> tuple[Callable[[], Any], Any]:
 
 OTHERS: dict[str, tuple[Callable[[], Any], Any]] = {
     "where": row(lambda x, p: either(F.relu(x), (x @ p[:3] + p[3]) * p[4]), 6),
-    "where, a number": row(lambda x, p: torch.cat([F.relu(x), torch.where(KEEP, F.relu(x), 2.0)], 1) @ two(p), 3),
-    "masked_fill": row(lambda x, p: torch.cat([F.relu(x), x.masked_fill(KEEP, 3.0)], 1) @ two(p)),
+    "where, a number": row(lambda x, p: beside(x, torch.where(KEEP, F.relu(x), 2.0)) @ two(p)),
+    "masked_fill": row(lambda x, p: beside(x, x.masked_fill(KEEP, 3.0)) @ two(p)),
     "masked_fill with 0": row(lambda x, p: F.relu(x + x.masked_fill(KEEP, 0.0)) @ p[:3] + p[3] * p[4]),
     "a slice": row(lambda x, p: F.relu(x * p[0] + p[-1]) @ p[1:4]),
     "joined": row(lambda x, p: F.relu(x @ torch.cat([p[:1], p[3:]], 0)) * p[1] + p[2]),
     "stacked": row(lambda x, p: F.relu(x @ torch.stack([p[0], p[1], p[2]])) * p[3] + p[4]),
     "an index": row(lambda x, p: F.relu(x @ p[torch.tensor([-1, 0, 2])]) * p[1] + p[3]),
     "a sum": row(lambda x, p: F.relu(x * (p[0] + p[1])) * (p[2] * p[3]) + p[4]),
-    "repeated": row(lambda x, p: F.relu(torch.cat([x, p[:1].expand(x.shape[0], -1)], 1)) * p[1:3].flatten(), 6),
+    "repeated": row(lambda x, p: beside(x, p[:1].expand(x.shape[0], -1)) * p[1:3].flatten(), 6),
     "a stack": (Stack, ROW),
     "linear": (
-        lambda: nn.Sequential(nn.Conv1d(2, 3, 1), nn.ReLU(), nn.Upsample(scale_factor=1.5, mode="linear"), nn.Conv1d(3, 2, 1)),
+        lambda: upsampled(nn.Conv1d, 2, nn.Upsample(scale_factor=1.5, mode="linear")),
         torch.zeros(1, 2, 5),
     ),
     "bilinear": image(scale_factor=2, mode="bilinear"),
@@ -155,7 +163,7 @@ OTHERS: dict[str, tuple[Callable[[], Any], Any]] = {
     "nearest, smaller": image(size=(3, 2)),
     "nearest, exact": image(size=(7, 3), mode="nearest-exact"),
     "trilinear": (
-        lambda: nn.Sequential(nn.Conv3d(1, 2, 1), nn.ReLU(), nn.Upsample(scale_factor=2, mode="trilinear"), nn.Conv3d(2, 1, 1)),
+        lambda: upsampled(nn.Conv3d, 1, nn.Upsample(scale_factor=2, mode="trilinear")),
         torch.zeros(1, 1, 2, 3, 2),
     ),
 }  # fmt: skip
