@@ -1,9 +1,10 @@
 """ONNX files: read, checked, and written back with other weights.
 
 Read are models of opset 13 to 21. What each operator becomes is in ``onnx_linear.py``, ``onnx_layout.py``,
-``onnx_elementwise.py``, ``onnx_resize.py`` and ``onnx_recurrent.py``, and in ``onnx_lifted.py`` what is made of
-parameters before they are used. Any other operator becomes an ``unknown`` operation, which pins what it touches:
-nothing false is claimed about it. So does a node that moves the batch axis in a way that is not followed.
+``onnx_elementwise.py``, ``onnx_resize.py`` and ``onnx_recurrent.py``, and in ``onnx_lifted.py`` what is made
+of parameters before they are used. Any other operator becomes an ``unknown`` operation, which pins what it
+touches: nothing false is claimed about it. So does a node that moves the batch axis in a way that is not
+followed.
 
 An initializer of floating point is a parameter, unless it is used as constants are: ``onnx_roles.py`` has the
 rules, and ``onnx_shapes.py`` says how shapes and constants are computed. An initializer that is listed among

@@ -282,7 +282,7 @@ def _embedding(build: Builder, node: Node) -> bool:
         return False
     indices = build.numbers(places)
     if indices is not None:
-        if indices.ndim < 2 or indices.min() < 0 or build.plain(places) is None:
+        if indices.ndim < 2 or build.plain(places) is None:
             return False
     elif not build.active(places) or build.floating(places):
         return False

@@ -234,12 +234,12 @@ def test_token_embeddings(tmp_path: Path) -> None:
         "all": np.int64([[0, 1, 2, 3, 4]]),
     }  # fmt: skip
     proto = model(nodes, held, x=("batch", 5), given=TensorProto.INT64)
-    manifold = verified(write(tmp_path / "m.onnx", proto), np.random.default_rng(0).integers(0, 7, (3, 5)))
+    manifold = verified(write(tmp_path / "m.onnx", proto), np.random.default_rng(0).integers(-7, 7, (3, 5)))
     assert manifold.free_scales == 4
     assert [op.kind for op in manifold.network.operations][:2] == ["embedding", "bias"]
-    held["all"] = np.int64([[0, 1, 2, 2, 4]])
+    held["all"] = np.int64([[0, 1, -3, 2, -1]])
     proto = model(nodes, held, x=("batch", 5), given=TensorProto.INT64)
-    manifold = verified(write(tmp_path / "m.onnx", proto), np.random.default_rng(0).integers(0, 7, (3, 5)))
+    manifold = verified(write(tmp_path / "m.onnx", proto), np.random.default_rng(0).integers(-7, 7, (3, 5)))
     assert manifold.free_scales == 4
     assert [op.kind for op in manifold.network.operations][:2] == ["embedding", "embedding"]
 

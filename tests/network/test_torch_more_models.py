@@ -159,7 +159,7 @@ OTHERS: dict[str, tuple[Callable[[], Any], Any]] = {
     "bilinear, smooth": image(size=(3, 2), mode="bilinear", antialias=True),
     "bicubic": image(scale_factor=1.7, mode="bicubic"),
     "nearest": image(scale_factor=2),
-    "nearest, not whole": image(scale_factor=(1.5, 2.4)),
+    "nearest, not whole": image(scale_factor=(1.7, 2.3)),
     "nearest, smaller": image(size=(3, 2)),
     "nearest, exact": image(size=(7, 3), mode="nearest-exact"),
     "trilinear": (
