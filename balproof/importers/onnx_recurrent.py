@@ -134,7 +134,9 @@ def _layer(build: Builder, node: Node) -> _Layer | None:
         return None
     if not build.single and build.place(x) != Place(1):
         return None
-    time, _, width = build.shape(x)
+    time, batch, width = build.shape(x)
+    if batch != 1:  # of the file; for one of many it is then another axis
+        return None
     rows = _GATES[node.op_type] * hidden
     shapes = ((directions, rows, width), (directions, rows, hidden), (directions, 2 * rows))
     for name, shape in zip(node.inputs[1:4], shapes, strict=False):

@@ -193,6 +193,20 @@ def test_what_is_not_covered_pins(op: str, attributes: dict[str, Any], more: dic
     assert infer(network).free_scales == 0
 
 
+@pytest.mark.parametrize("batch", [1, "batch"])
+def test_rows_that_are_a_batch_of_the_layer_pin(batch: int | str) -> None:
+    """A batch of 5 rows each, of which the layer takes the rows for its batch."""
+    nodes = [
+        node("RNN", ["x", "W", "R"], ["Y"], hidden_size=N, activations=["Relu"]),
+        node("Squeeze", ["Y", "one"], ["s"]),
+        node("MatMul", ["s", "V"], ["y"]),
+    ]
+    held = {"W": weights(1, N, INTO), "R": weights(1, N, N), "V": weights(N, 2), "one": np.int64([1])}
+    network = load(model(nodes, held, x=(batch, 5, INTO)))
+    assert "unknown" in {op.kind for op in network.operations}
+    assert infer(network).free_scales == 0
+
+
 def test_different_activations_for_the_directions_pin() -> None:
     network = load(layer("RNN", "bidirectional", activations=["Relu", "Tanh"]))
     assert "unknown" in {op.kind for op in network.operations}
