@@ -332,7 +332,7 @@ def measured(manifold: Manifold, costs: Costs) -> tuple[float, Balance] | None:
                 return None
             own = _balance([pair], h, power, everything)
             total += own.incoming, own.outgoing
-    return cost, Balance(*total, np.ones(manifold.count))
+    return cost, Balance(total[0], total[1], np.ones(manifold.count))
 
 
 def _single_power(manifold: Manifold, costs: Costs) -> float | None:

@@ -256,13 +256,17 @@ def _same(a: Attributes, given: list[Tensor]) -> Shape:
 
 def _linear(a: Attributes, given: list[Tensor]) -> Shape:
     x, weight = given
-    out, into = (0, 1) if a["transpose"] else (1, 0)
-    if len(weight.shape) != 2 or len(x.shape) < 2 or x.shape[-1] != weight.shape[into]:
+    out, into = (-2, -1) if a["transpose"] else (-1, -2)
+    stack = weight.shape[:-2]  # of matrices, one for each slice of x along the axes before its rows
+    enough = len(stack) + 3 if stack else 2
+    if len(weight.shape) < 2 or len(x.shape) < enough or x.shape[-1] != weight.shape[into]:
         raise _Misfit(
             f"{weight.name} of shape {weight.shape} does not act on {x.name} of shape {x.shape[1:]}",
             "give one row for each unit and one column for each input, or set transpose to false",
         )
-    return (*x.shape[:-1], weight.shape[out])
+    lead = x.shape[: -2 - len(stack)]
+    inner = _broadcast(x.shape[len(lead) : -2], stack) if stack else x.shape[len(lead) : -2]
+    return (*lead, *inner, *x.shape[-2:-1], weight.shape[out])
 
 
 def _conv(a: Attributes, given: list[Tensor]) -> Shape:
@@ -450,6 +454,22 @@ def _reduce(a: Attributes, given: list[Tensor]) -> Shape:
     return tuple(n for i, n in enumerate(x) if i not in axes)
 
 
+def _resample(a: Attributes, given: list[Tensor]) -> Shape:
+    x, *matrices = given
+    shape, axes = list(x.shape), a["axes"]
+    if len(set(axes)) != len(axes) or len(axes) != len(matrices):
+        raise _Misfit(f"{len(matrices)} matrices and axes {list(axes)}", "give one matrix for each axis")
+    for axis, matrix in zip(axes, matrices, strict=True):
+        _axis(axis, len(shape))
+        if matrix.role != "constant" or len(matrix.shape) != 2 or matrix.shape[1] != shape[axis]:
+            raise _Misfit(
+                f"{matrix.name} of shape {matrix.shape} does not act on axis {axis} of {x.name}",
+                "give a constant matrix with a column for each entry along the axis",
+            )
+        shape[axis] = matrix.shape[0]
+    return tuple(shape)
+
+
 def _unknown(a: Attributes, given: list[Tensor]) -> Shape:
     if "shape" in a:
         return a["shape"]
@@ -484,6 +504,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "pad": Kind(1, _pad),
         "pool": Kind(1, _pool),
         "reduce": Kind(1, _reduce),
+        "resample": Kind(1, _resample),
         "unknown": Kind(None, _unknown),
     }
 )

@@ -1,8 +1,10 @@
 """ONNX files: read, checked, and written back with other weights.
 
-Read are models of opset 13 to 21. What each operator becomes is in ``onnx_linear.py``, ``onnx_layout.py`` and
-``onnx_elementwise.py``. Any other operator becomes an ``unknown`` operation, which pins what it touches:
-nothing false is claimed about it. So does a node that moves the batch axis in a way that is not followed.
+Read are models of opset 13 to 21. What each operator becomes is in ``onnx_linear.py``, ``onnx_layout.py``,
+``onnx_elementwise.py``, ``onnx_resize.py`` and ``onnx_recurrent.py``, and in ``onnx_lifted.py`` what is made
+of parameters before they are used. Any other operator becomes an ``unknown`` operation, which pins what it
+touches: nothing false is claimed about it. So does a node that moves the batch axis in a way that is not
+followed.
 
 An initializer of floating point is a parameter, unless it is used as constants are: ``onnx_roles.py`` has the
 rules, and ``onnx_shapes.py`` says how shapes and constants are computed. An initializer that is listed among
@@ -86,16 +88,14 @@ def save(network: Network, path: Path) -> None:
             "the network was made from a model in memory", "save that model to a file and load it"
         )
     model = _read(Path(network.source))
-    found = {t.name: t for t in model.graph.initializer}
+    known = {t.name: (tuple(t.dims), _type(t)) for t in model.graph.initializer}
     for parameter in network.parameters:
-        proto = found.get(parameter.name)
-        if proto is None or tuple(proto.dims) != parameter.shape or _type(proto) != parameter.dtype:
+        if known.get(parameter.name) != (parameter.shape, parameter.dtype):
             raise ModelError(
                 f"{network.source} no longer has {parameter.name!r} of shape {parameter.shape}",
                 "load the model again",
             )
-    raw = {name: proto.HasField("raw_data") for name, proto in found.items()}
-    del found, proto
+    raw = {t.name: t.HasField("raw_data") for t in model.graph.initializer}
     names = {p.name for p in network.parameters}
     model = _without_data(onnx, model, names)  # so that the old data is freed before there is new
     for proto in model.graph.initializer:

@@ -37,10 +37,27 @@ def _matmul(build: Builder, node: Node) -> bool:
     if build.active(x) and weight is not None and len(build.tensors[x].shape) >= 2:
         _linear(build, node, x, weight, node.output)
         return True
+    if build.active(x) and _stack(build, node, x, w):
+        return True
     weight = build.matrix(x)
     if build.active(w) and weight is not None and len(build.tensors[w].shape) >= 3:
         return _from_the_left(build, node, weight, w)
     return False
+
+
+def _stack(build: Builder, node: Node, x: str, w: str) -> bool:
+    """x·W for several matrices W, one for each slice of x."""
+    weight = build.plain(w)
+    given = build.tensors[x].shape
+    if weight is None or not build.leads(x) or len(build.shape(x)) != len(build.shape(node.output)):
+        return False
+    own = build.tensors[weight].shape
+    if len(own) < 3 or len(own) > len(given) or (len(own) == len(given) and own[0] != 1):
+        return False
+    build.emit(
+        "linear", (x, weight), node.output, build.here(node.output), label(node, weight), transpose=False
+    )
+    return True
 
 
 def _from_the_left(build: Builder, node: Node, weight: View, x: str) -> bool:

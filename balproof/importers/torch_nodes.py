@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from balproof.errors import ExpressionError
-from balproof.importers import torch_moves
+from balproof.importers import torch_moves, torch_resize
 from balproof.importers.torch_values import (
     Active,
     Builder,
@@ -297,10 +297,27 @@ def _extreme(largest: bool) -> Translation:
 
 
 def _masked_fill(build: Builder, a: Arguments) -> Value:
-    """Zeros in places that are known."""
-    if not isinstance(a["mask"], Fixed) or require_number(a["value"]) != 0:
+    return _where(build, {"condition": a["mask"], "self": a["value"], "other": a["self"]})
+
+
+def _where(build: Builder, a: Arguments) -> Value:
+    """One or the other by a constant condition: each entry has the scale of the one that it is."""
+    if not isinstance(a["condition"], Fixed):
         raise Unsupported
-    return _scaled(build, require_active(a["self"]), 1.0 - a["mask"].array())
+    import torch
+
+    chosen = a["condition"].value.bool()
+    parts: list[Value] = []
+    for key, keep in (("self", chosen), ("other", ~chosen)):
+        value = _tensor(a[key])
+        if isinstance(value, Fixed):
+            array = value.value.detach().double()
+            parts.append(Fixed(torch.where(keep, array, torch.zeros_like(array))))
+        else:
+            parts.append(_scaled(build, build.lift(value), Fixed(keep).array()))
+    if all(isinstance(v, Fixed) for v in parts):
+        raise Unsupported
+    return _total(build, parts[0], parts[1], 1.0)
 
 
 def _triangle(upper: bool) -> Translation:
@@ -360,6 +377,8 @@ def _last_two_turned(build: Builder, x: Active) -> Active:
 
 def _product(build: Builder, x: Active, y: Active) -> Active:
     """A matrix product of computed tensors."""
+    if x.at == build.ndim(x) - 2 and not x.merged and y.at is None and build.ndim(y) == 2:
+        return _row_times(build, x, y)
     n = max(build.ndim(x), build.ndim(y))
     if min(build.ndim(x), build.ndim(y)) < 2:
         raise Unsupported
@@ -371,6 +390,18 @@ def _product(build: Builder, x: Active, y: Active) -> Active:
         raise Unsupported
     shape = (*np.broadcast_shapes(left[:-2], right[:-2]), left[-2], right[-1])
     return dataclasses.replace(like, name=build.emit("matmul", (x.name, y.name), shape))
+
+
+def _row_times(build: Builder, x: Active, y: Active) -> Active:
+    """x·y for rows of which there is one for each of the batch."""
+    rows, columns = build.tensors[y.name].shape[-2:]
+    given = build.tensors[x.name].shape
+    if given[-1] != rows:
+        raise Unsupported
+    wide = build.reshaped(x.name, (*given[:-1], 1, rows))
+    matrix = build.reshaped(y.name, (*(1,) * (len(given) - 1), rows, columns))
+    name = build.emit("matmul", (wide, matrix), (*given[:-1], 1, columns))
+    return dataclasses.replace(x, name=build.reshaped(name, (*given[:-1], columns)))
 
 
 def _matmul(build: Builder, a: Arguments) -> Value:
@@ -740,7 +771,11 @@ OPERATORS: Mapping[str, Translation] = MappingProxyType(
         **{f"conv_transpose{d}": _convolution for d in _SPACES},
         **{f"max_pool{d}": _pool("max") for d in _SPACES},
         **{f"max_pool{d}_with_indices": _tuple_of(_pool("max")) for d in _SPACES},
-        **{f"upsample_nearest{d}": torch_moves.upsample for d in _SPACES},
+        **{f"upsample_nearest{d}": torch_resize.nearest for d in _SPACES},
+        **{f"_upsample_nearest_exact{d}": torch_resize.nearest for d in _SPACES},
+        **{f"_upsample_{kind}2d_aa": torch_resize.smooth for kind in ("bilinear", "bicubic")},
+        **{f"upsample_{kind}": torch_resize.smooth for kind in ("linear1d", "trilinear3d")},
+        **{f"upsample_{kind}2d": torch_resize.smooth for kind in ("bilinear", "bicubic")},
         "add": _add,
         "addmm": _addmm,
         "alias": _same,
@@ -827,6 +862,7 @@ OPERATORS: Mapping[str, Translation] = MappingProxyType(
         "unflatten": torch_moves.reshape,
         "unsqueeze": torch_moves.unsqueeze,
         "view": torch_moves.reshape,
+        "where": _where,
     }
 )
 """Name of an ATen operation → translation."""

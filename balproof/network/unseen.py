@@ -168,7 +168,7 @@ class _Walk:
         if op.kind == "matmul":
             return _matmul(part, source, slot, self.tensors[op.inputs[1 - slot]].shape, shape)
         if op.kind == "linear":
-            return part.mixed(len(shape), frozenset(a for a in part.alike if a < len(shape) - 1))
+            return _linear(part, self.tensors[op.inputs[1]].shape, shape)
         if op.kind == "softmax" and slot == 0:
             return _compared(part, [int(op.attributes.get("axis", -1)) % len(source)], source)
         if op.kind in ("norm", "batchnorm") and slot == 0:
@@ -210,6 +210,13 @@ def _matmul(
     kept = n - 2 if slot == 0 else n - 1
     alike = {a for a in part.alike if a == kept or (0 < a < n - 2 and other[a] == 1)}
     return part.mixed(n, frozenset(alike))
+
+
+def _linear(part: _Part, weight: Sequence[int], shape: Sequence[int]) -> _Part:
+    """Rows stay alike, but where each has a matrix of its own."""
+    n, stack = len(shape), weight[:-2]
+    apart = {n - 2 - len(stack) + i for i, m in enumerate(stack) if m > 1}
+    return part.mixed(n, frozenset(a for a in part.alike if a < n - 1 and a not in apart))
 
 
 def _compared(part: _Part, axes: Sequence[int], source: Sequence[int]) -> None:

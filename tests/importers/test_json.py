@@ -155,7 +155,7 @@ def test_nan_is_not_written(tmp_path: Path) -> None:
 
 TEXTS = {
     "no JSON": ("{", "no intact JSON"),
-    "empty": ("", "no intact JSON"),
+    "empty": ("", "n.json is empty: "),
     "a list": ("[1]", "no object"),
     "not UTF-8": (b"\xff\xfe{}", "no intact JSON"),
     "a key twice": ('{"parameters": {"w": 1, "w": 2}, "operations": []}', "the key 'w' twice"),
