@@ -8,13 +8,25 @@ from typing import Annotated
 import typer
 
 from balproof.cli.output import progress, require_outputs, write_text
+from balproof.errors import RequestError
 
 
 def derive(
     activation: Annotated[
-        str, typer.Option(metavar="EXPR", help="a name (relu, abs, gelu, …) or a formula in x")
+        str,
+        typer.Option(
+            metavar="EXPR", help="a name (relu, gelu, swiglu, …), or a formula in x (of a gate: x, y, z)"
+        ),
     ],
     regularizer: Annotated[str, typer.Option(metavar="EXPR", help="l1, l2, lp:P or a formula in w")],
+    regularizer_out: Annotated[
+        str | None,
+        typer.Option(metavar="EXPR", help="the regularizer of the weights out, where it is another"),
+    ] = None,
+    assume: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="of a parameter: 'a>0', 'p>=1', 'b real'; may be repeated"),
+    ] = None,
     network: Annotated[
         Path | None, typer.Option(metavar="F", help="add the scaling laws of this network")
     ] = None,
@@ -29,19 +41,29 @@ def derive(
 
     Exits with 1 where there is not exactly one optimal scale, or where that is undecided.
 
-    Example: balproof derive --activation "Max(x,0)**2" --regularizer "abs(w)**p"
+    Example: balproof derive --activation "Max(x,0)**2" --regularizer "abs(w)**p" --assume "p>1"
     """
     from balproof.importers import load
     from balproof.network.laws import conserved
     from balproof.report.derivation import render
-    from balproof.symbolic.activation import Activation
     from balproof.symbolic.derivation import derive as make
-    from balproof.symbolic.regularizer import Regularizer
+    from balproof.symbolic.derivation import derive_gate
+    from balproof.symbolic.gate import is_gate
 
     require_outputs((output,), () if network is None else (network,))
     with progress("deriving"):
         laws = [law.as_json() for law in conserved(load(network)).laws] if network is not None else []
-        derivation = make(Activation.parse(activation), Regularizer.parse(regularizer), laws)
+        given = tuple(assume or ())
+        if is_gate(activation):
+            if network is not None:
+                raise RequestError("--network with a function of several arguments", "leave one of them out")
+            derivation = derive_gate(
+                activation, regularizer, regularizer_out=regularizer_out, assumptions=given
+            )
+        else:
+            derivation = make(
+                activation, regularizer, laws, regularizer_out=regularizer_out, assumptions=given
+            )
         text = render(derivation, format_)
     text = text if text.endswith("\n") else text + "\n"
     write_text(output or "-", text)

@@ -16,6 +16,7 @@ import pytest
 import balproof.cli
 from balproof.importers import load
 from balproof.importers.json_file import to_document
+from balproof.symbolic.parser import parse
 from tests.networks import mlp
 
 
@@ -275,6 +276,39 @@ def test_derive_tanh_has_a_witness_to_check_by_hand(balproof_) -> None:
     assert "f(2·1)/f(1)" in said.out
 
 
+def test_derive_with_assumptions_shows_the_quartic(balproof_) -> None:
+    assumed = [part for name in ("a", "b", "alpha", "beta") for part in ("--assume", f"{name}>0")]
+    bilu, net = "Piecewise((a*x, x<0), (b*x, True))", "alpha*abs(w)+beta*w**2"
+    options = ("--activation", bilu, "--regularizer", net, *assumed, "--format", "json")
+    answer = balproof_("derive", *options).json
+    assert answer["activation"]["coefficients"] == ["b", "-a"]
+    assert (answer["activation"]["kind"], answer["activation"]["degree"]) == ("bilu", "1")
+    found = parse(answer["optimal_scale"]["polynomial"].removesuffix(" = 0").replace("lambda", "L"))
+    quartic = parse("2*beta*A_2*L**4 + alpha*A_1*L**3 - alpha*B_1*L - 2*beta*B_2")
+    assert (found - quartic).expand() == 0
+    proved = [s["claim"] for s in answer["steps"] if s["verdict"] == "proved"]
+    assert any("exactly one positive root" in claim for claim in proved)
+    assert len(answer["laws"]) == 3
+    assert {"a > 0", "alpha > 0"} <= set(answer["assumptions"])
+
+
+def test_derive_with_another_cost_out(balproof_) -> None:
+    options = ("--activation", "relu", "--regularizer", "l2", "--regularizer-out", "l1", "--format", "json")
+    answer = balproof_("derive", *options).json
+    assert answer["balance_equation"] == "2·Σ_IN |w|^2 = Σ_OUT |w|"
+    assert answer["regularizer_out"]["text"] == "l1"
+
+
+def test_derive_of_a_gate(balproof_) -> None:
+    found = balproof_("derive", "--activation", "x*sigmoid(y)", "--regularizer", "l2", "--format", "json")
+    assert found.code == 0
+    assert [a["degree"] for a in found.json["activation"]["arguments"]] == ["1", None, None]
+    assert balproof_("derive", "--activation", "x + y**2", "--regularizer", "l2").code == 1
+    network = ("--network", "tests/data/chain.json")
+    refused = balproof_("derive", "--activation", "x*y", "--regularizer", "l2", *network)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+
+
 @pytest.mark.parametrize("text", ["w**2/(1 + w**2)", "1 - exp(-w**2)", "w**3"])
 def test_derive_says_no_where_the_scale_is_not_the_only_one(balproof_, text: str) -> None:
     assert balproof_("derive", "--activation", "relu", "--regularizer", text).code == 1
@@ -386,6 +420,9 @@ WRONG: dict[str, tuple[str, ...]] = {
     "attribute": ("derive", "--activation", "x.real", "--regularizer", "l2"),
     "huge power": ("derive", "--activation", "x**x**x**x", "--regularizer", "9**9**9**9"),
     "unknown format": ("derive", "--activation", "relu", "--regularizer", "l2", "--format", "pdf"),
+    "assumption of nothing": ("derive", "--activation", "relu", "--regularizer", "l2", "--assume", "a>0"),
+    "no assumption": ("derive", "--activation", "a*x", "--regularizer", "l2", "--assume", "a~0"),
+    "not elementwise": ("derive", "--activation", "softmax", "--regularizer", "l2"),
     "no variable": ("derive", "--activation", "relu", "--regularizer", "3"),
     "null byte": ("solve", "a\0b.json"),
 }  # fmt: skip
