@@ -249,7 +249,7 @@ def _conditions(g: Regularizer, which: str = "") -> tuple[Step, ...]:
     )
     found: list[Step] = []
     for yes, no, formula, check in conditions:
-        open_ = "undecided" if check.verdict < Verdict.certified else "on a range only"
+        open_ = "PROVED on a range" if check.on_a_range else "undecided"
         claim = {True: yes, False: f"{no}: {check.witness}", None: f"{open_}: {yes}"}[check.holds] + which
         shown = formula if check.holds else None
         found.append(Step(claim, shown, f"{check.method}: {check.why}", check.verdict, g.assumptions))
