@@ -152,12 +152,16 @@ def _scale(d: Derivation) -> list[Block]:
     found.append(Block("text", f"{factors} The optimal λ solves"))
     found.append(Block("formula", s.equation_latex, expression=s.equation))
     found.append(Block("list", items=s.definitions_latex))
+    if s.polynomial_latex is not None:
+        found.append(Block("text", "As a polynomial in λ:"))
+        found.append(Block("formula", s.polynomial_latex))
     if s.closed_latex is not None and s.closed_form is not None:
         shown = sympy.Eq(sympy.Symbol("lambda^*"), s.closed_form, evaluate=False)
         found.append(Block("formula", s.closed_latex, expression=shown))
-    if s.gain is not None:
-        found.append(Block("text", "Balancing lowers the cost by"))
-        found.append(Block("formula", s.gain_latex or "", expression=s.gain))
+    if s.gain_latex is not None:
+        at = "" if s.closed_form is not None else ", λ being the solution,"
+        found.append(Block("text", f"Balancing lowers the cost{at} by"))
+        found.append(Block("formula", s.gain_latex, expression=s.gain))
     if s.closed_form is None and s.one_one is not None:
         found.append(Block("text", "With one weight in and one out, of sizes w_in and w_out:"))
         found.append(Block("formula", ONE_ONE_LATEX, expression=s.one_one))

@@ -566,7 +566,11 @@ def _terms(half: sympy.Expr) -> Terms | None:
         base, exponent = power.as_base_exp()
         if base != W or exponent.has(W) or not factor.is_positive or not exponent.is_positive:
             return None
-        found.append((factor, exponent))
+        same = [i for i, (_, p) in enumerate(found) if p == exponent]
+        if same:  # a|w| + b|w| is one power
+            found[same[0]] = (found[same[0]][0] + factor, exponent)
+        else:
+            found.append((factor, exponent))
     return tuple(
         sorted(found, key=lambda ap: (not ap[1].is_Rational, ap[1] if ap[1].is_Rational else 0, str(ap)))
     )
