@@ -18,7 +18,9 @@ def derive(
             metavar="EXPR", help="a name (relu, gelu, swiglu, …), or a formula in x (of a gate: x, y, z)"
         ),
     ],
-    regularizer: Annotated[str, typer.Option(metavar="EXPR", help="l1, l2, lp:P or a formula in w")],
+    regularizer: Annotated[
+        str, typer.Option(metavar="EXPR", help="l1, l2, lp:P, a formula in w, group:P,Q or max")
+    ],
     regularizer_out: Annotated[
         str | None,
         typer.Option(metavar="EXPR", help="the regularizer of the weights out, where it is another"),

@@ -441,11 +441,11 @@ def _notebook(d: Derivation | GateDerivation) -> str:
 def _again(d: Derivation) -> str:
     """Python that derives the same once more."""
     out = d.optimal_scale.regularizer_out
-    other = f"    regularizer_out=Regularizer.parse({out.name!r}, {out.assumptions!r}),\n"
+    other = f"    regularizer_out=cost({out.name!r}, {out.assumptions!r}),\n"
     return (
-        "from balproof import Activation, Regularizer, derive\n\n"
+        "from balproof import Activation, derive\nfrom balproof.symbolic.scale import cost\n\n"
         f"derivation = derive(\n    Activation.parse({d.activation.text!r}, {d.activation.assumptions!r}),\n"
-        f"    Regularizer.parse({d.regularizer.name!r}, {d.regularizer.assumptions!r}),\n"
+        f"    cost({d.regularizer.name!r}, {d.regularizer.assumptions!r}),\n"
         f"{'' if out == d.regularizer else other})\n"
         "derivation.optimal_scale.closed_form, derivation.balance_equation"
     )
@@ -453,10 +453,10 @@ def _again(d: Derivation) -> str:
 
 def _gate_again(d: GateDerivation) -> str:
     return (
-        "from balproof import Regularizer\nfrom balproof.symbolic.derivation import derive_gate\n"
-        "from balproof.symbolic.gate import Gate\n\n"
+        "from balproof.symbolic.derivation import derive_gate\nfrom balproof.symbolic.gate import Gate\n"
+        "from balproof.symbolic.scale import cost\n\n"
         f"derivation = derive_gate(\n    Gate.parse({d.gate.text!r}, {d.gate.assumptions!r}),\n"
-        f"    Regularizer.parse({d.regularizer.name!r}, {d.regularizer.assumptions!r}),\n)\n"
+        f"    cost({d.regularizer.name!r}, {d.regularizer.assumptions!r}),\n)\n"
         "[(part.title, part.balance_equation) for part in derivation.parts]"
     )
 

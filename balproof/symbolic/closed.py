@@ -83,7 +83,7 @@ def tex(expr: sympy.Basic) -> str:
     return latex(expr, moments)
 
 
-def _power_tex(exponent: sympy.Expr) -> str:
+def power_tex(exponent: sympy.Expr) -> str:
     """An exponent on one line: 1/4, 1/(3 p)."""
     top, bottom = sympy.fraction(exponent)
     if bottom == 1:
@@ -149,7 +149,7 @@ class Pair:
 
     @property
     def latex(self) -> str:
-        return rf"\lambda^* = \left({tex(self.ratio)}\right)^{{{_power_tex(1 / self.total)}}}"
+        return rf"\lambda^* = \left({tex(self.ratio)}\right)^{{{power_tex(1 / self.total)}}}"
 
     @property
     def gain(self) -> sympy.Expr:
@@ -369,7 +369,7 @@ class Trinomial:
 
     @property
     def latex(self) -> str:
-        return rf"\lambda^* = \left({tex(self.square)}\right)^{{{_power_tex(1 / self.step)}}}"
+        return rf"\lambda^* = \left({tex(self.square)}\right)^{{{power_tex(1 / self.step)}}}"
 
 
 def trinomial(difference: sympy.Expr) -> Trinomial | None:

@@ -13,8 +13,9 @@ from balproof.symbolic.assumptions import Assumption, Domain
 from balproof.symbolic.gate import Gate, Scaling, is_gate
 from balproof.symbolic.halfline import T
 from balproof.symbolic.limits import vanishes
+from balproof.symbolic.norms import Norm
 from balproof.symbolic.regularizer import Regularizer
-from balproof.symbolic.scale import OptimalScale, optimal_scale
+from balproof.symbolic.scale import OptimalScale, cost, optimal_scale
 from balproof.symbolic.steps import Step, latex
 from balproof.verdict import Check, Verdict
 
@@ -52,7 +53,7 @@ class Derivation:
 
     title: str
     activation: Activation
-    regularizer: Regularizer
+    regularizer: Regularizer | Norm
     optimal_scale: OptimalScale
     laws: tuple[Law, ...]
     steps: tuple[Step, ...]
@@ -104,7 +105,7 @@ class GateDerivation:
 
     title: str
     gate: Gate
-    regularizer: Regularizer
+    regularizer: Regularizer | Norm
     parts: tuple[Derivation, ...]
     steps: tuple[Step, ...]
 
@@ -140,9 +141,9 @@ class GateDerivation:
 
 def derive_gate(
     gate: Gate | str,
-    regularizer: Regularizer | str,
+    regularizer: Regularizer | Norm | str,
     *,
-    regularizer_out: Regularizer | str | None = None,
+    regularizer_out: Regularizer | Norm | str | None = None,
     assumptions: Sequence[str] = (),
 ) -> GateDerivation:
     """As ``derive``, for an elementwise function of x, y and z.
@@ -150,7 +151,7 @@ def derive_gate(
     Raises ExpressionError as ``derive`` does.
     """
     f = Gate.parse(gate, assumptions) if isinstance(gate, str) else gate
-    g, out = (_regularizer(g, assumptions) for g in (regularizer, regularizer_out or regularizer))
+    g, out = (_cost_of(g, assumptions) for g in (regularizer, regularizer_out or regularizer))
     _require_used(assumptions, f.domains, g.domains, out.domains)
     scalings = f.scalings[:-1] if all(_positive(s) for s in f.scalings[:-1]) else f.scalings
     parts = tuple(_part(f, s, g, out) for s in scalings if _positive(s))
@@ -162,7 +163,7 @@ def _positive(scaling: Scaling) -> bool:
     return scaling.degree is not None and scaling.degree.is_positive is True
 
 
-def _part(gate: Gate, scaling: Scaling, g: Regularizer, out: Regularizer) -> Derivation:
+def _part(gate: Gate, scaling: Scaling, g: Regularizer | Norm, out: Regularizer | Norm) -> Derivation:
     unit = gate.unit(scaling)
     assert scaling.degree is not None
     scale = optimal_scale(unit, g, regularizer_out=out)
@@ -173,7 +174,7 @@ def _part(gate: Gate, scaling: Scaling, g: Regularizer, out: Regularizer) -> Der
     return Derivation(title, unit, g, scale, laws, (*steps, *_law_steps(laws)))
 
 
-def _cost(g: Regularizer, out: Regularizer) -> str:
+def _cost(g: Regularizer | Norm, out: Regularizer | Norm) -> str:
     return g.name if out == g else f"{g.name} in and {out.name} out"
 
 
@@ -183,15 +184,15 @@ def _law_steps(laws: Sequence[Law]) -> tuple[Step, ...]:
 
 def derive(
     activation: Activation | str,
-    regularizer: Regularizer | str,
+    regularizer: Regularizer | Norm | str,
     network_laws: Sequence[Mapping[str, object]] | None = None,
     *,
-    regularizer_out: Regularizer | str | None = None,
+    regularizer_out: Regularizer | Norm | str | None = None,
     assumptions: Sequence[str] = (),
 ) -> Derivation:
     """Derive the optimal scale, the balance equation and the laws of one unit.
 
-    Text is read as by ``Activation.parse`` and ``Regularizer.parse``, under the ``assumptions`` on its
+    Text is read as by ``Activation.parse`` and ``scale.cost``, under the ``assumptions`` on its
     parameters; ``regularizer_out`` is the cost of the weights out, where it is another.
     ``network_laws`` are laws of a whole network (fields ``formula``, ``kind``, ``verified_by``), shown after
     those of the unit.  ([B] Prop. 2.2, 2.3, Thm 3.1, equations (3.3), (3.4))
@@ -204,7 +205,7 @@ def derive(
     if isinstance(activation, str) and is_gate(activation):
         raise ExpressionError(f"{activation[:60]!r} is a function of several arguments", "use derive_gate")
     f = Activation.parse(activation, assumptions) if isinstance(activation, str) else activation
-    g, out = (_regularizer(g, assumptions) for g in (regularizer, regularizer_out or regularizer))
+    g, out = (_cost_of(g, assumptions) for g in (regularizer, regularizer_out or regularizer))
     _require_used(assumptions, f.domains, g.domains, out.domains)
     scale = optimal_scale(f, g, regularizer_out=out)
     activation, regularizer = f, g
@@ -220,8 +221,8 @@ def derive(
     return Derivation(title, activation, regularizer, scale, laws, steps, tuple(network_laws or ()))
 
 
-def _regularizer(given: Regularizer | str, assumptions: Sequence[str]) -> Regularizer:
-    return Regularizer.parse(given, assumptions) if isinstance(given, str) else given
+def _cost_of(given: Regularizer | Norm | str, assumptions: Sequence[str]) -> Regularizer | Norm:
+    return cost(given, assumptions) if isinstance(given, str) else given
 
 
 def _require_used(assumptions: Sequence[str], *known: Sequence[Domain]) -> None:
@@ -235,7 +236,9 @@ def _require_used(assumptions: Sequence[str], *known: Sequence[Domain]) -> None:
             )
 
 
-def _conditions(g: Regularizer, which: str = "") -> tuple[Step, ...]:
+def _conditions(g: Regularizer | Norm, which: str = "") -> tuple[Step, ...]:
+    if isinstance(g, Norm):
+        return _norm_conditions(g)
     conditions: tuple[tuple[str, str, str, Check], ...] = (
         ("g is even", "g is not even", r"g(-w) = g(w)", g.even),
         ("g is increasing", "g is not increasing", r"g(w_1) < g(w_2)\quad (0 < w_1 < w_2)", g.increasing),
@@ -254,6 +257,22 @@ def _conditions(g: Regularizer, which: str = "") -> tuple[Step, ...]:
         shown = formula if check.holds else None
         found.append(Step(claim, shown, f"{check.method}: {check.why}", check.verdict, g.assumptions))
     return tuple(found)
+
+
+def _norm_conditions(g: Norm) -> tuple[Step, ...]:
+    """The conditions of a cost of several weights, as a function of one of them."""
+    names = {"even": "even", "increasing": "strictly increasing", "coercive": "coercive",
+             "log_convex": "convex in log |w|, strictly"}  # fmt: skip
+    return tuple(
+        Step(
+            f"{g.name} is {'' if g.checks[key].holds else 'not '}{name}, as a function of one weight",
+            None,
+            f"{g.checks[key].method}: {g.checks[key].why}",
+            g.checks[key].verdict,
+            g.assumptions,
+        )
+        for key, name in names.items()
+    )
 
 
 def unit_laws(activation: Activation) -> tuple[Law, ...]:

@@ -202,6 +202,11 @@ def _parse(text: str, assumptions: tuple[str, ...]) -> Regularizer:
 
 def _expand(text: str) -> str:
     name = text[:3].lower()
+    if text.lower() == "max" or text.lower().startswith("group:"):
+        raise RegularizerError(
+            f"{text[:40]!r} is no sum over single weights",
+            "derive treats it; solve and check take l1, l2, lp:P or a formula in w",
+        )
     if text.lower() in ("l1", "l2"):
         return "abs(w)" if name == "l1" else "w**2"
     if name != "lp:":

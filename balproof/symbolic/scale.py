@@ -42,6 +42,7 @@ from balproof.symbolic.closed import (
 )
 from balproof.symbolic.convexity import W
 from balproof.symbolic.limits import ATTEMPT, vanishes, within
+from balproof.symbolic.norms import Norm, is_norm, norm_scale
 from balproof.symbolic.reality import analysed
 from balproof.symbolic.regularizer import Regularizer
 from balproof.symbolic.root import Number, Root, exact_coefficients, exact_sizes, log_root, side
@@ -67,8 +68,8 @@ class OptimalScale:
     """
 
     activation: Activation
-    regularizer: Regularizer
-    regularizer_out: Regularizer
+    regularizer: Regularizer | Norm
+    regularizer_out: Regularizer | Norm
     exists: bool | None
     reason: str
     degree: sympy.Expr | None
@@ -116,7 +117,8 @@ class OptimalScale:
         """
         if not self.exists or self.degree is None or not self.unique.holds:
             raise RegularizerError("there is no optimal scale to compute", self.reason or self.unique.why)
-        if self.degree.free_symbols or not (self.regularizer.numeric and self.regularizer_out.numeric):
+        g, out = self._costs()
+        if self.degree.free_symbols or not (g.numeric and out.numeric):
             raise RegularizerError("the formulas have free parameters", "give numbers for them")
         given = coefficients or (None, None)
         inside, ins = exact_sizes(in_weights), exact_coefficients(in_weights, given[0])
@@ -124,11 +126,21 @@ class OptimalScale:
         if not inside or not outside:
             missing = "in" if not inside else "out"
             raise RequestError(f"the unit has no nonzero weight {missing}", "; ".join(self.limits))
-        left = side(self.regularizer.terms, self.regularizer.marginal_expression, inside, ins)
-        right = side(self.regularizer_out.terms, self.regularizer_out.marginal_expression, outside, outs)
+        left = side(g.terms, g.marginal_expression, inside, ins)
+        right = side(out.terms, out.marginal_expression, outside, outs)
         c = ball.enclose(self.degree, {}, 2048)
-        with analysed(self.regularizer.name):
+        with analysed(g.name):
             return log_root(lambda u: left(u.exp()) - c * right((-c * u).exp()), digits)
+
+    def _costs(self) -> tuple[Regularizer, Regularizer]:
+        """The costs of single weights; RegularizerError where the cost is no sum of such."""
+        g, out = self.regularizer, self.regularizer_out
+        if isinstance(g, Norm) or isinstance(out, Norm):
+            raise RegularizerError(
+                f"{g.name} is no sum over single weights",
+                "use norms.group_root, or the closed form" if g.name != "max" else "use the closed form",
+            )
+        return g, out
 
     def gain_at(
         self, in_weights: Sequence[Number], out_weights: Sequence[Number], digits: int = 25
@@ -148,7 +160,7 @@ class OptimalScale:
             scale = ball.over(found.lower, found.upper, precision)
             factors = scale, (-ball.enclose(self.degree, {}, precision) * scale.log()).exp()
             gain = arb(0)
-            sides = ((self.regularizer, in_weights), (self.regularizer_out, out_weights))
+            sides = zip(self._costs(), (in_weights, out_weights), strict=True)
             for (g, weights), factor in zip(sides, factors, strict=True):
                 for w in exact_sizes(weights):
                     before = ball.enclose(g.half, {W: w}, precision)
@@ -179,26 +191,47 @@ class OptimalScale:
 
 def optimal_scale(
     activation: Activation | str,
-    regularizer: Regularizer | str,
+    regularizer: Regularizer | Norm | str,
     *,
-    regularizer_out: Regularizer | str | None = None,
+    regularizer_out: Regularizer | Norm | str | None = None,
 ) -> OptimalScale:
     """The optimal scale of a unit with this activation; ``regularizer_out`` where the two sides differ.
 
-    Text is read as by ``Activation.parse`` and ``Regularizer.parse``.  A negative answer (not homogeneous,
+    Text is read as by ``Activation.parse`` and ``cost``.  A negative answer (not homogeneous,
     degree ≤ 0, g not even) is a result with ``exists`` not True.
 
     >>> optimal_scale("relu2", "l1").closed_form
     2**(1/3)*B**(1/3)/A**(1/3)
+    >>> optimal_scale("relu", "group:2,1").balance_equation
+    '(Σ_IN |w|^2)^(1/2) = Σ_OUT |w|^2·N^(-1)'
+
+    Raises ExpressionError and RegularizerError as the readers do, and RegularizerError where a norm of
+    groups meets another cost.
     """
     f = Activation.parse(activation) if isinstance(activation, str) else activation
-    g = Regularizer.parse(regularizer) if isinstance(regularizer, str) else regularizer
-    out = Regularizer.parse(regularizer_out) if isinstance(regularizer_out, str) else regularizer_out
+    g = cost(regularizer) if isinstance(regularizer, str) else regularizer
+    out = cost(regularizer_out) if isinstance(regularizer_out, str) else regularizer_out
     return _cached(f, g, out or g)
 
 
+def cost(text: str, assumptions: Sequence[str] = ()) -> Regularizer | Norm:
+    """Read ``group:P,Q`` or ``max``, and all else as ``Regularizer.parse`` does.
+
+    >>> cost("max").name, cost("l2").name
+    ('max', 'l2')
+    """
+    return Norm.parse(text, assumptions) if is_norm(text) else Regularizer.parse(text, assumptions)
+
+
 @functools.lru_cache(maxsize=128)
-def _cached(activation: Activation, regularizer: Regularizer, out: Regularizer) -> OptimalScale:
+def _cached(activation: Activation, regularizer: Regularizer | Norm, out: Regularizer | Norm) -> OptimalScale:
+    if isinstance(regularizer, Norm) or isinstance(out, Norm):
+        if regularizer != out or not isinstance(regularizer, Norm):
+            raise RegularizerError(
+                f"{regularizer.name} in and {out.name} out cannot be treated together",
+                "group and max speak of both sides: give no other cost beside them",
+            )
+        return _of_groups(activation, regularizer)
     refusal = _refusal(activation, regularizer, out)
     if refusal is not None:
         return _negative(activation, regularizer, out, *refusal)
@@ -208,6 +241,37 @@ def _cached(activation: Activation, regularizer: Regularizer, out: Regularizer) 
         if inside and outside:
             return _powers(activation, regularizer, out, activation.degree, inside, outside)
         return _general(activation, regularizer, out, activation.degree)
+
+
+def _of_groups(activation: Activation, norm: Norm) -> OptimalScale:
+    refusal = _refusal(activation)
+    if refusal is not None:
+        return _negative(activation, norm, norm, *refusal)
+    assert activation.degree is not None
+    with analysed(f"{activation.text} with {norm.name}"):
+        found = norm_scale(norm, activation.degree)
+    return OptimalScale(
+        activation,
+        norm,
+        norm,
+        True,
+        "",
+        activation.degree,
+        found.unique,
+        found.steps,
+        (*_assumptions(activation, norm), "both sides have a nonzero weight", *found.assumptions),
+        equation=found.equation,
+        equation_latex=found.equation_latex,
+        closed_form=found.closed_form,
+        closed_latex=found.closed_latex,
+        gain=found.gain,
+        gain_latex=found.gain_latex,
+        balance_equation=found.balance_equation,
+        balance_latex=found.balance_latex,
+        limits=_limits(),
+        definitions=found.definitions,
+        definitions_latex=found.definitions_latex,
+    )
 
 
 def _refusal(activation: Activation, *regularizers: Regularizer) -> tuple[bool | None, str] | None:
@@ -234,7 +298,11 @@ def _refusal(activation: Activation, *regularizers: Regularizer) -> tuple[bool |
 
 
 def _negative(
-    activation: Activation, regularizer: Regularizer, out: Regularizer, exists: bool | None, reason: str
+    activation: Activation,
+    regularizer: Regularizer | Norm,
+    out: Regularizer | Norm,
+    exists: bool | None,
+    reason: str,
 ) -> OptimalScale:
     shown = Verdict.certified if activation.witness else Verdict.proved
     verdict = Verdict.undecided if exists is None else shown
@@ -257,7 +325,7 @@ def _negative(
     )
 
 
-def _assumptions(activation: Activation, *regularizers: Regularizer) -> tuple[str, ...]:
+def _assumptions(activation: Activation, *regularizers: Regularizer | Norm) -> tuple[str, ...]:
     told = [*activation.assumptions, *(a for g in regularizers for a in g.assumptions)]
     return tuple(dict.fromkeys(told))
 
@@ -292,8 +360,8 @@ def _powers(
     pair = Pair(c, first.a, first.p, last.a, last.p, first.moment, last.moment) if lone else None
     three = None if one_power else within(ATTEMPT, lambda: trinomial(difference), None)
     poly = None if one_power else polynomial(difference, c, outside)
-    cost = cost_sum(inside, LAMBDA) + cost_sum(outside, LAMBDA**-c)
-    derived = vanishes(sympy.expand(LAMBDA * cost.diff(LAMBDA) - difference))
+    total = cost_sum(inside, LAMBDA) + cost_sum(outside, LAMBDA**-c)
+    derived = vanishes(sympy.expand(LAMBDA * total.diff(LAMBDA) - difference))
     unique = _unique(g, out)
     quadratic = within(ATTEMPT, lambda: trinomial_steps(three, difference), []) if three else []
     steps = [
@@ -324,7 +392,7 @@ def _powers(
         polynomial_latex=None if poly is None else polynomial_latex(poly),
         closed_form=kept.closed if kept else None,
         closed_latex=kept.latex if kept else None,
-        gain=pair.gain if pair else cost.subs(LAMBDA, 1) - cost,
+        gain=pair.gain if pair else total.subs(LAMBDA, 1) - total,
         gain_latex=pair.gain_latex if pair else _gain_tex(inside, outside, c),
         one_one=_one_one(c, g, out, unique),
         balance_equation=f"{sum_text(scaled[0], sympy.S.One, 'IN')} = {sum_text(scaled[1], c, 'OUT')}",
