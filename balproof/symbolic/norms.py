@@ -29,7 +29,7 @@ from balproof.errors import RegularizerError, RequestError
 from balproof.symbolic import ball
 from balproof.symbolic.assumptions import Domain
 from balproof.symbolic.closed import LAMBDA, descartes, factor_text, power_tex, tex
-from balproof.symbolic.limits import ATTEMPT, vanishes, within
+from balproof.symbolic.limits import ATTEMPT, shown, vanishes, within
 from balproof.symbolic.parser import parse_formula
 from balproof.symbolic.root import Number, Root, exact_sizes, log_root
 from balproof.symbolic.steps import Step
@@ -69,10 +69,10 @@ class Norm:
         """The four conditions, of the cost as a function of one weight of several."""
         if self.kind == "max":
             flat = "max(1, 3) = max(2, 3)"
-            shown = Check(True, "exact", Verdict.proved, "by definition: sizes alone count")
+            sizes = Check(True, "exact", Verdict.proved, "by definition: sizes alone count")
             no = Check(False, "exact", Verdict.certified, "a weight below the largest does not count", flat)
             far = Check(True, "exact", Verdict.proved, "it is at least the size of each weight")
-            return {"even": shown, "increasing": no, "log_convex": no, "coercive": far}
+            return {"even": sizes, "increasing": no, "log_convex": no, "coercive": far}
         w, rest = sympy.symbols("w S", positive=True)
         cost = (rest + w**self.p) ** (self.q / self.p)
         rises = bool(sympy.factor(cost.diff(w)).is_positive)
@@ -98,8 +98,13 @@ class Norm:
         }
 
 
-def _check(shown: bool, why: str) -> Check:
-    return Check(shown or None, "sympy", Verdict.proved if shown else Verdict.undecided, why)
+def _same(left: sympy.Expr, right: sympy.Expr) -> bool:
+    """Whether two products of powers are shown to be the same."""
+    return shown(lambda: vanishes(sympy.powsimp(sympy.expand_power_base(left / right)) - 1))
+
+
+def _check(holds: bool, why: str) -> Check:
+    return Check(holds or None, "sympy", Verdict.proved if holds else Verdict.undecided, why)
 
 
 def is_norm(text: str) -> bool:
@@ -168,10 +173,7 @@ def _largest(c: sympy.Expr) -> NormScale:
     why = "λ·r_in rises and r_out/λ^c falls, strictly: the larger of the two is least where they meet"
     falls = (LAMBDA**-c * _OUT).diff(LAMBDA).is_negative and (LAMBDA * _IN).diff(LAMBDA).is_positive
     unique = Check(falls or None, "sympy", Verdict.proved if falls else Verdict.undecided, why)
-    meets = all(
-        vanishes(sympy.powsimp(sympy.expand_power_base(side / level)) - 1)
-        for side in (closed * _IN, closed**-c * _OUT)
-    )
+    meets = _same(closed * _IN, level) and _same(closed**-c * _OUT, level)
     ratio = r"\left(r_{\mathrm{out}}/r_{\mathrm{in}}\right)"
     tex_in, tex_out = r"\max_{\mathrm{IN}} |w|", r"\max_{\mathrm{OUT}} |w|"
     n, p = sympy.symbols("n p", positive=True)
@@ -242,13 +244,13 @@ def _several_states() -> Step:
     edges: Edges = {(1, 2): Fraction(1), (2, 1): Fraction(1), (3, 4): Fraction(1), (4, 3): Fraction(1)}
     first = {**edges, (2, 3): half, (4, 1): half}
     second = {**edges, (2, 3): half * scale, (4, 1): half / scale}
-    shown = max_balanced(first) and max_balanced(second) and first != second
+    both = max_balanced(first) and max_balanced(second) and first != second
     return Step(
         "in a recurrent network the state with every unit balanced need not be the only one: 1→2→1 and 3→4→3 "
         "with weights 1, 2→3 and 4→1 with weights 1/2, or, units 3 and 4 scaled by 3/2, with 3/4 and 1/3",
         None,
         "exact arithmetic: both are balanced at every unit",
-        Verdict.certified if shown else Verdict.refuted,
+        Verdict.certified if both else Verdict.refuted,
     )
 
 
@@ -361,10 +363,9 @@ def _alone_step(p: sympy.Expr, q: sympy.Expr, c: sympy.Expr, closed: sympy.Expr)
     s = sympy.Dummy("s", positive=True)
     scale = X ** (1 / (q * (1 + c)))
     alone = s * LAMBDA ** (-c * p) * (s * LAMBDA ** (-c * p)) ** (q / p - 1)
-    same = vanishes(sympy.powsimp(sympy.expand_power_base(alone / (s ** (q / p) * LAMBDA ** (-c * q)))) - 1)
-    solves = vanishes(sympy.powsimp(scale**q * scale ** (c * q)) - X)
+    same = _same(alone, s ** (q / p) * LAMBDA ** (-c * q))
     given = closed.subs(_B, X * _A ** (q / p) / c)
-    solves = solves and vanishes(sympy.powsimp(sympy.expand_power_base(given / scale)) - 1)
+    solves = _same(scale**q * scale ** (c * q), X) and _same(given, scale)
     return Step(
         "where no group out holds other weights, B = Σ_j s_j^{q/p}, it is closed",
         rf"\lambda^* = {tex(closed)}",
@@ -399,8 +400,7 @@ def _equal_exponents(p: sympy.Expr, c: sympy.Expr) -> NormScale:
     closed = (c * _B / _A) ** (1 / (p * (1 + c)))
     X = sympy.Dummy("X", positive=True)
     scale = X ** (1 / (p * (1 + c)))
-    given = sympy.powsimp(sympy.expand_power_base(closed.subs(_B, X * _A / c) / scale))
-    solves = vanishes(sympy.powsimp(scale**p * scale ** (c * p)) - X) and vanishes(given - 1)
+    solves = _same(scale**p * scale ** (c * p), X) and _same(closed.subs(_B, X * _A / c), scale)
     equation = sympy.Eq(_A * LAMBDA**p, c * _B * LAMBDA ** (-c * p), evaluate=False)
     lead = "" if c == 1 else f"{tex(c)} "
     size = rf"|w|^{{{tex(p)}}}"
