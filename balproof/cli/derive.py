@@ -29,6 +29,10 @@ def derive(
         list[str] | None,
         typer.Option(metavar="TEXT", help="of a parameter: 'a>0', 'p>=1', 'b real'; may be repeated"),
     ] = None,
+    weights_in: Annotated[
+        str | None, typer.Option(metavar="W,…", help="λ and the gain for these weights in, as 1,-2,3/4")
+    ] = None,
+    weights_out: Annotated[str | None, typer.Option(metavar="W,…", help="and these weights out")] = None,
     network: Annotated[
         Path | None, typer.Option(metavar="F", help="add the scaling laws of this network")
     ] = None,
@@ -56,15 +60,27 @@ def derive(
     with progress("deriving"):
         laws = [law.as_json() for law in conserved(load(network)).laws] if network is not None else []
         given = tuple(assume or ())
+        if (weights_in is None) != (weights_out is None):
+            raise RequestError("--weights-in and --weights-out need each other", "give both or none")
+        weights = None
+        if weights_in is not None and weights_out is not None:
+            weights = weights_in.split(","), weights_out.split(",")
         if is_gate(activation):
-            if network is not None:
-                raise RequestError("--network with a function of several arguments", "leave one of them out")
+            if network is not None or weights is not None:
+                raise RequestError(
+                    "--network and --weights-in take a function of one argument", "leave one of them out"
+                )
             derivation = derive_gate(
                 activation, regularizer, regularizer_out=regularizer_out, assumptions=given
             )
         else:
             derivation = make(
-                activation, regularizer, laws, regularizer_out=regularizer_out, assumptions=given
+                activation,
+                regularizer,
+                laws,
+                regularizer_out=regularizer_out,
+                assumptions=given,
+                weights=weights,
             )
         text = render(derivation, format_)
     text = text if text.endswith("\n") else text + "\n"

@@ -16,7 +16,7 @@ from sympy.printing.mathml import mathml as sympy_mathml
 from balproof.errors import RequestError
 from balproof.report.formulas import as_html, mathml
 from balproof.symbolic.activation import HalfLine, power_latex, scaling_latex
-from balproof.symbolic.derivation import Derivation, GateDerivation
+from balproof.symbolic.derivation import Derivation, GateDerivation, Instance
 from balproof.symbolic.gate import Scaling
 from balproof.symbolic.scale import ONE_ONE_LATEX
 from balproof.symbolic.steps import Step, latex
@@ -165,12 +165,23 @@ def _scale(d: Derivation) -> list[Block]:
     if s.closed_form is None and s.one_one is not None:
         found.append(Block("text", "With one weight in and one out, of sizes w_in and w_out:"))
         found.append(Block("formula", ONE_ONE_LATEX, expression=s.one_one))
+    if d.instance is not None:
+        found += _instance(d.instance)
     found.append(Block("text", _uniqueness(d)))
     found.append(Block("heading", "Balance equation"))
     found.append(Block("formula", s.balance_latex or ""))
     found.append(Block("text", "Where one side is zero:"))
     found.append(Block("list", items=s.limits))
     return found
+
+
+def _instance(i: Instance) -> list[Block]:
+    """The numbers for given weights."""
+    inside, outside = (", ".join(str(w) for w in weights) for weights in (i.inside, i.outside))
+    return [
+        Block("text", f"For the weights {inside} in and {outside} out, in ball arithmetic:"),
+        Block("list", items=(f"λ = {i.scale.decimal()}", f"the cost falls by {i.gain.decimal()}")),
+    ]
 
 
 def _outward(d: Derivation) -> str:

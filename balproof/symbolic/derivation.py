@@ -15,6 +15,7 @@ from balproof.symbolic.halfline import T
 from balproof.symbolic.limits import vanishes
 from balproof.symbolic.norms import Norm
 from balproof.symbolic.regularizer import Regularizer
+from balproof.symbolic.root import Number, Root
 from balproof.symbolic.scale import OptimalScale, cost, optimal_scale
 from balproof.symbolic.steps import Step, latex
 from balproof.verdict import Check, Verdict
@@ -43,6 +44,25 @@ class Law:
 
 
 @dataclass(frozen=True)
+class Instance:
+    """λ* and the gain for given weights, as certified intervals."""
+
+    inside: tuple[Number, ...]
+    outside: tuple[Number, ...]
+    scale: Root
+    gain: Root
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "in": [str(w) for w in self.inside],
+            "out": [str(w) for w in self.outside],
+            "scale": self.scale.decimal(),
+            "scale_bounds": [str(self.scale.lower), str(self.scale.upper)],
+            "gain": self.gain.decimal(),
+        }
+
+
+@dataclass(frozen=True)
 class Derivation:
     """Everything that was derived, with what checked each step.
 
@@ -58,6 +78,7 @@ class Derivation:
     laws: tuple[Law, ...]
     steps: tuple[Step, ...]
     network_laws: tuple[Mapping[str, object], ...] = ()
+    instance: Instance | None = None
 
     @property
     def balance_equation(self) -> str | None:
@@ -83,6 +104,7 @@ class Derivation:
             "regularizer": self.regularizer.as_json(),
             "regularizer_out": None if out == self.regularizer else out.as_json(),
             "optimal_scale": self.optimal_scale.as_json(),
+            "instance": None if self.instance is None else self.instance.as_json(),
             "balance_equation": self.balance_equation,
             "balance_latex": self.optimal_scale.balance_latex,
             "laws": [*(law.as_json() for law in self.laws), *(dict(law) for law in self.network_laws)],
@@ -189,18 +211,21 @@ def derive(
     *,
     regularizer_out: Regularizer | Norm | str | None = None,
     assumptions: Sequence[str] = (),
+    weights: tuple[Sequence[Number], Sequence[Number]] | None = None,
 ) -> Derivation:
     """Derive the optimal scale, the balance equation and the laws of one unit.
 
     Text is read as by ``Activation.parse`` and ``scale.cost``, under the ``assumptions`` on its
     parameters; ``regularizer_out`` is the cost of the weights out, where it is another.
     ``network_laws`` are laws of a whole network (fields ``formula``, ``kind``, ``verified_by``), shown after
-    those of the unit.  ([B] Prop. 2.2, 2.3, Thm 3.1, equations (3.3), (3.4))
+    those of the unit.  With ``weights``, those in and those out, λ* and the gain are also computed for them.
+    ([B] Prop. 2.2, 2.3, Thm 3.1, equations (3.3), (3.4))
 
     >>> derive("relu", "a*abs(w)", assumptions=["a>0"]).optimal_scale.closed_form
     sqrt(B)/sqrt(A)
 
-    Raises ExpressionError for text outside the language and for an assumption on a name that is not there.
+    Raises ExpressionError for text outside the language and for an assumption on a name that is not there,
+    and with ``weights`` what ``OptimalScale.root`` raises.
     """
     if isinstance(activation, str) and is_gate(activation):
         raise ExpressionError(f"{activation[:60]!r} is a function of several arguments", "use derive_gate")
@@ -218,7 +243,13 @@ def derive(
         *_law_steps(laws),
     )
     title = f"Balance of {activation.text} with cost {_cost(g, out)}"
-    return Derivation(title, activation, regularizer, scale, laws, steps, tuple(network_laws or ()))
+    instance = None if weights is None else _instance(scale, *weights)
+    return Derivation(title, activation, regularizer, scale, laws, steps, tuple(network_laws or ()), instance)
+
+
+def _instance(scale: OptimalScale, inside: Sequence[Number], outside: Sequence[Number]) -> Instance:
+    found, gain = scale.root(inside, outside), scale.gain_at(inside, outside)
+    return Instance(tuple(inside), tuple(outside), found, Root(*gain))
 
 
 def _cost_of(given: Regularizer | Norm | str, assumptions: Sequence[str]) -> Regularizer | Norm:

@@ -36,6 +36,16 @@ class Root:
     def contains(self, value: Fraction) -> bool:
         return self.lower <= value <= self.upper
 
+    def decimal(self, digits: int = 20) -> str:
+        """At most so many decimal digits, certain up to one unit in the last.
+
+        >>> Root(Fraction(14142135, 10**7), Fraction(14142136, 10**7)).decimal()
+        '1.414214'
+        """
+        precision = 4 * digits + 64
+        with ctx.workprec(precision):
+            return ball.show(ball.over(self.lower, self.upper, precision), digits)
+
 
 def exact_sizes(weights: Sequence[Number]) -> tuple[Fraction, ...]:
     """|w| of the nonzero weights as exact rationals.

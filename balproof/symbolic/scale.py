@@ -369,6 +369,7 @@ def _powers(
         *(closed_steps(pair) if pair else ()),
         *quadratic,
         _unique_step(unique, g, out, "strictly increasing minus strictly decreasing in λ"),
+        _one_sided(g, out),
         *([descartes(poly, len(inside) + len(outside))] if poly is not None else ()),
         *(() if pair else (second_order(inside, outside, c),)),
     ]
@@ -410,7 +411,7 @@ def _powers(
 def _gain_tex(inside: Sequence[Term], outside: Sequence[Term], c: sympy.Expr) -> str:
     """Σ a A (1 − λ^p) + Σ b B (1 − λ^{-cq}), λ the solution."""
     parts = [
-        rf"{tex(t.a * t.moment)}\left(1 - \lambda^{{{tex(e)}}}\right)"
+        rf"{tex(t.a * t.moment)}\left(1 - {tex(LAMBDA**e)}\right)"
         for terms, factor in ((inside, sympy.S.One), (outside, -c))
         for t in terms
         for e in (factor * t.p,)
@@ -462,6 +463,7 @@ def _general(activation: Activation, g: Regularizer, out: Regularizer, c: sympy.
             equation,
         ),
         _unique_step(unique, g, out, "Σ_IN φ'(t+u) − cΣ_OUT φ'(t−cu) strictly increases in u = log λ"),
+        _one_sided(g, out),
     ]
     smooth = not any(h.has(sympy.Piecewise, sympy.Max, sympy.Min, sympy.Abs) for h in (g.half, out.half))
     if unique.holds and smooth:
@@ -579,6 +581,18 @@ def _unique_step(unique: Check, g: Regularizer, out: Regularizer, why: str) -> S
     hypotheses = ("some weight in and some weight out is nonzero",)
     checked = f"{why}; {unique.why}" if unique.holds else unique.why
     return Step(claim, None, f"{unique.method}: {checked}", unique.verdict, hypotheses)
+
+
+def _one_sided(g: Regularizer, out: Regularizer) -> Step:
+    """R is Σ_IN g(λw) or Σ_OUT g(w/λ^c) alone: strictly monotone where g is strictly increasing."""
+    weaker = min((g.increasing, out.increasing), key=lambda check: check.verdict)
+    return Step(
+        "where one side is 0 no λ is optimal: the cost falls strictly, as λ → 0 or as λ → ∞",
+        None,
+        f"{weaker.method}: g is strictly increasing, {weaker.why}",
+        weaker.verdict,
+        ("one side has a nonzero weight, the other none",),
+    )
 
 
 def _one_one(c: sympy.Expr, g: Regularizer, out: Regularizer, unique: Check) -> sympy.Expr | None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +298,19 @@ def test_derive_with_another_cost_out(balproof_) -> None:
     answer = balproof_("derive", *options).json
     assert answer["balance_equation"] == "2·Σ_IN |w|^2 = Σ_OUT |w|"
     assert answer["regularizer_out"]["text"] == "l1"
+
+
+def test_derive_for_given_weights(balproof_) -> None:
+    """L1, 1 in and 16 out: λ = 4, and the cost falls from 17 to 8."""
+    options = ("--activation", "relu", "--regularizer", "l1", "--weights-in", "1", "--weights-out", "-16,0")
+    instance = balproof_("derive", *options, "--format", "json").json["instance"]
+    low, high = (Fraction(bound) for bound in instance["scale_bounds"])
+    assert low <= 4 <= high <= low + Fraction(1, 10**20)
+    assert float(instance["gain"]) == pytest.approx(9, abs=1e-15)
+    assert "λ = 4" in balproof_("derive", *options).out
+    for missing in (options[:6], (*options[:5], "", *options[6:]), (*options[:5], "0", *options[6:])):
+        refused = balproof_("derive", *missing)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
 
 
 def test_derive_of_a_gate(balproof_) -> None:

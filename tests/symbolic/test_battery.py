@@ -7,6 +7,7 @@ import pytest
 import sympy
 from flint import arb
 
+from balproof.symbolic import activation as module
 from balproof.symbolic import ball
 from balproof.symbolic.activation import Activation
 
@@ -136,6 +137,16 @@ def test_the_whole(text):
     else:
         assert f.homogeneous is False
         assert f.witness.holds_for(f.expression, f.variable)
+
+
+def test_a_rule_that_lies_is_seen_on_each_half_line(monkeypatch):
+    def lying(expr, *, thorough=True):
+        return (sympy.S.One, sympy.Integer(2)), "a rule that lies"
+
+    monkeypatch.setattr(module, "half_line", lying)
+    f = module._decide(module.parse_formula("x + 0*abs(x)", "x"))
+    assert [half.coefficient for half in f.halves] == [None, None]
+    assert all("disagree" in half.why for half in f.halves)
 
 
 def test_undecided_has_a_reason():
