@@ -73,14 +73,11 @@ class Norm:
             no = Check(False, "exact", Verdict.certified, "a weight below the largest does not count", flat)
             far = Check(True, "exact", Verdict.proved, "it is at least the size of each weight")
             return {"even": sizes, "increasing": no, "log_convex": no, "coercive": far}
-        w, rest = sympy.symbols("w S", positive=True)
-        cost = (rest + w**self.p) ** (self.q / self.p)
-        rises = bool(sympy.factor(cost.diff(w)).is_positive)
-        grown = _log_convex(self.p, self.q, sympy.S.NegativeOne)
+        proved = proofs()
         return {
             "even": Check(True, "exact", Verdict.proved, "by definition: sizes alone count"),
-            "increasing": _check(rises, "its derivative is positive"),
-            "log_convex": _check(grown, "the exponential of log-sum-exp, which is convex"),
+            "increasing": _check(proved.rises, "its derivative is positive"),
+            "log_convex": _check(proved.convex, "the exponential of log-sum-exp, which is convex"),
             "coercive": Check(True, "exact", Verdict.proved, "it is at least |w|^q"),
         }
 
@@ -257,8 +254,44 @@ def _several_states() -> Step:
 # --- groups -----------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Proofs:
+    """What was shown once for all p, q, c > 0; special exponents can take SymPy for ever."""
+
+    derived: bool
+    convex: bool
+    rises: bool
+    alone: bool
+
+
+@functools.cache
+def proofs() -> Proofs:
+    """The four identities, with symbols for the exponents.
+
+    >>> proofs()
+    Proofs(derived=True, convex=True, rises=True, alone=True)
+    """
+    p, q, c = (sympy.Dummy(name, positive=True) for name in "pqc")
+    S, s, w = (sympy.Dummy(name, positive=True) for name in "Ssw")
+    own, other = _A ** (q / p) * LAMBDA**q, (S + s * LAMBDA ** (-c * p)) ** (q / p)
+    left, right = _terms(p, q, c, S, s)
+    derived = vanishes(LAMBDA * own.diff(LAMBDA) - q * left) and vanishes(
+        LAMBDA * other.diff(LAMBDA) + c * q * right
+    )
+    rises = shown(lambda: sympy.factor(((S + w**p) ** (q / p)).diff(w)).is_positive is True)
+    return Proofs(derived, _log_convex(p, q, c), rises, _alone(p, q, c, _alone_form(p, q, c)))
+
+
+def _terms(
+    p: sympy.Expr, q: sympy.Expr, c: sympy.Expr, S: sympy.Symbol, s: sympy.Symbol
+) -> tuple[sympy.Expr, sympy.Expr]:
+    """The unit's own term of the equation, and that of one group out."""
+    falling = s * LAMBDA ** (-c * p)
+    return _A ** (q / p) * LAMBDA**q, falling * (S + falling) ** (q / p - 1)
+
+
 def _log_convex(p: sympy.Expr, q: sympy.Expr, c: sympy.Expr) -> bool:
-    """log (S + s e^{-cpu})^{q/p} is convex in u: with the second derivative below."""
+    """log (S + s e^{-cpu})^{q/p} is convex in u, with the second derivative below."""
     u = sympy.Dummy("u", real=True)
     S, s = sympy.Dummy("S", positive=True), sympy.Dummy("s", positive=True)
     inner = S + s * sympy.exp(-c * p * u)
@@ -267,17 +300,33 @@ def _log_convex(p: sympy.Expr, q: sympy.Expr, c: sympy.Expr) -> bool:
     return vanishes(second - claimed) and claimed.is_nonnegative is True
 
 
+def _alone_form(p: sympy.Expr, q: sympy.Expr, c: sympy.Expr) -> sympy.Expr:
+    return (c * _B / _A ** (q / p)) ** (1 / (q * (1 + c)))
+
+
+def _alone(p: sympy.Expr, q: sympy.Expr, c: sympy.Expr, closed: sympy.Expr) -> bool:
+    """With S_j = 0: A^{q/p} λ^q = c B λ^{-cq}, B = Σ_j s_j^{q/p}, and the closed form solves that."""
+    X = sympy.Dummy("X", positive=True)  # c·B/A^{q/p}, so that λ* = X^{1/(q(1+c))}
+    s = sympy.Dummy("s", positive=True)
+    scale = X ** (1 / (q * (1 + c)))
+    falling = s * LAMBDA ** (-c * p)
+    same = _same(falling * falling ** (q / p - 1), s ** (q / p) * LAMBDA ** (-c * q))
+    given = closed.subs(_B, X * _A ** (q / p) / c)
+    return same and _same(scale**q * scale ** (c * q), X) and _same(given, scale)
+
+
+def _many_digits(c: sympy.Expr) -> bool:
+    """Powers of such a number SymPy computes in integers of as many digits as its denominator says."""
+    return c.is_Rational is True and int(c.q) > 1000
+
+
 def _groups(norm: Norm, c: sympy.Expr) -> NormScale:
     p, q = norm.p, norm.q
-    if sympy.simplify(p - q) == 0:
+    if vanishes(p - q):
         return _equal_exponents(p, c)
+    proved = proofs()
     S, s = sympy.Symbol("S", positive=True), sympy.Symbol("s", positive=True)
-    falling = s * LAMBDA ** (-c * p)
-    own, other = _A ** (q / p) * LAMBDA**q, (S + falling) ** (q / p)
-    left, right = own, falling * (S + falling) ** (q / p - 1)
-    derived = vanishes(LAMBDA * own.diff(LAMBDA) - q * left) and vanishes(
-        LAMBDA * other.diff(LAMBDA) + c * q * right
-    )
+    left, right = _terms(p, q, c, S, s)
     j, m = sympy.Symbol("j", integer=True), sympy.Symbol("m", integer=True, positive=True)
     bases = {S: sympy.IndexedBase("S", nonnegative=True)[j], s: sympy.IndexedBase("s", positive=True)[j]}
     equation = sympy.Eq(left, c * sympy.Sum(right.subs(bases), (j, 1, m)), evaluate=False)
@@ -285,17 +334,15 @@ def _groups(norm: Norm, c: sympy.Expr) -> NormScale:
     moved = rf"s_j {_up(_LAMBDA, -c * p)}"
     group = rf"\left(S_j + {moved}\right)"
     equation_latex = rf"{_up('A', q / p)} {_up(_LAMBDA, q)} = {lead}\sum_j {moved} {_up(group, q / p - 1)}"
-    convex = _log_convex(p, q, c)
     why = "each term is the exponential of a convex function of log λ, the unit's own of a rising one"
-    unique = _check(convex, why)
-    alone = (c * _B / _A ** (q / p)) ** (1 / (q * (1 + c)))
+    unique = _check(proved.convex, why)
     polynomial = _one_group(p, q, c, S, s)
     steps = [
         Step(
             "the optimal scale makes λ·R'(λ) = 0, R(λ) = A^{q/p} λ^q + Σ_j (S_j + s_j λ^{-cp})^{q/p}",
             equation_latex,
-            "sympy: λ times the derivative of each term, minus its part of the equation, simplifies to 0",
-            Verdict.proved if derived else Verdict.undecided,
+            "sympy, for all p, q, c > 0: λ times the derivative, term by term, is the equation",
+            Verdict.proved if proved.derived else Verdict.undecided,
             (),
             equation,
         ),
@@ -303,11 +350,11 @@ def _groups(norm: Norm, c: sympy.Expr) -> NormScale:
             "R is strictly convex in log λ and tends to ∞ both ways, so that exactly one λ solves it",
             r"\frac{d^2}{du^2} \log\left(S + s e^{-cpu}\right) ="
             r" \frac{(cp)^2\,S s\,e^{-cpu}}{(S + s e^{-cpu})^2} \ge 0",
-            "sympy: the identity simplifies to 0",
+            "sympy, for all p, q, c > 0: the identity simplifies to 0",
             unique.verdict,
             ("some weight in and some weight out is nonzero", "no weight leads from the unit to itself"),
         ),
-        _alone_step(p, q, c, alone),
+        *(() if _many_digits(c) else (_alone_step(p, q, c, proved.alone),)),
     ]
     if polynomial is not None:
         count = len(sympy.Add.make_args(polynomial.lhs))
@@ -330,7 +377,7 @@ def _groups(norm: Norm, c: sympy.Expr) -> NormScale:
             f"A = Σ_IN |w|{_to(p)}",
             f"s_j = Σ |w|{_to(p)} of the weights out that lie in group j",
             f"S_j = Σ |w|{_to(p)} of the other weights of group j",
-            f"N = (Σ |w|{_to(p)}){_to(1 / p)} of the whole group of w, what comes into the unit that reads w",
+            f"N = (Σ |w|{_to(p)}){_to(1 / p)} of the group of w: what comes into the unit that reads w",
         ),
         (
             rf"$A = \sum_{{\mathrm{{IN}}}} {size}$",
@@ -357,20 +404,13 @@ def _to(exponent: sympy.Expr) -> str:
     return "" if exponent == 1 else f"^{exponent}" if plain else f"^({exponent})"
 
 
-def _alone_step(p: sympy.Expr, q: sympy.Expr, c: sympy.Expr, closed: sympy.Expr) -> Step:
-    """With all S_j = 0: A^{q/p} λ^q = c Σ_j s_j^{q/p} λ^{-cq}, B being that sum."""
-    X = sympy.Dummy("X", positive=True)  # c·B/A^{q/p}, so that λ* = X^{1/(q(1+c))}
-    s = sympy.Dummy("s", positive=True)
-    scale = X ** (1 / (q * (1 + c)))
-    alone = s * LAMBDA ** (-c * p) * (s * LAMBDA ** (-c * p)) ** (q / p - 1)
-    same = _same(alone, s ** (q / p) * LAMBDA ** (-c * q))
-    given = closed.subs(_B, X * _A ** (q / p) / c)
-    solves = _same(scale**q * scale ** (c * q), X) and _same(given, scale)
+def _alone_step(p: sympy.Expr, q: sympy.Expr, c: sympy.Expr, proved: bool) -> Step:
+    closed = _alone_form(p, q, c)
     return Step(
         "where no group out holds other weights, B = Σ_j s_j^{q/p}, it is closed",
         rf"\lambda^* = {tex(closed)}",
-        "sympy: with S_j = 0 the equation becomes one of powers, and the closed form solves it",
-        Verdict.proved if same and solves else Verdict.undecided,
+        "sympy, for all p, q, c > 0: with S_j = 0 only powers are left, and the closed form solves it",
+        Verdict.proved if proved else Verdict.undecided,
         ("all S_j = 0",),
         sympy.Eq(sympy.Symbol("lambda^*"), closed, evaluate=False),
     )
@@ -397,10 +437,8 @@ def _one_group(
 
 def _equal_exponents(p: sympy.Expr, c: sympy.Expr) -> NormScale:
     """p = q: the groups fall apart into single weights, and it is L_p."""
-    closed = (c * _B / _A) ** (1 / (p * (1 + c)))
-    X = sympy.Dummy("X", positive=True)
-    scale = X ** (1 / (p * (1 + c)))
-    solves = _same(scale**p * scale ** (c * p), X) and _same(closed.subs(_B, X * _A / c), scale)
+    closed = None if _many_digits(c) else _alone_form(p, p, c)
+    solves = proofs().alone
     equation = sympy.Eq(_A * LAMBDA**p, c * _B * LAMBDA ** (-c * p), evaluate=False)
     lead = "" if c == 1 else f"{tex(c)} "
     size = rf"|w|^{{{tex(p)}}}"
@@ -408,11 +446,11 @@ def _equal_exponents(p: sympy.Expr, c: sympy.Expr) -> NormScale:
     unique = _check(solves, "with p = q the cost is a sum of |w|^p, strictly convex in log λ")
     step = Step(
         "with p = q the cost is the sum of |w|^p, and the closed form of L_p solves the equation",
-        rf"\lambda^* = {tex(closed)}",
-        "sympy: substituted, the difference simplifies to 0",
+        None if closed is None else rf"\lambda^* = {tex(closed)}",
+        "sympy, for all p, c > 0: substituted, the difference simplifies to 0",
         Verdict.proved if solves else Verdict.undecided,
         (),
-        sympy.Eq(sympy.Symbol("lambda^*"), closed, evaluate=False),
+        None if closed is None else sympy.Eq(sympy.Symbol("lambda^*"), closed, evaluate=False),
     )
     return NormScale(
         (step,),
@@ -424,7 +462,7 @@ def _equal_exponents(p: sympy.Expr, c: sympy.Expr) -> NormScale:
         (f"A = Σ_IN |w|{_to(p)}", f"B = Σ_OUT |w|{_to(p)}"),
         (f"$A = {into}$", f"$B = {outof}$"),
         closed_form=closed,
-        closed_latex=rf"\lambda^* = {tex(closed)}",
+        closed_latex=None if closed is None else rf"\lambda^* = {tex(closed)}",
     )
 
 
