@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from collections.abc import Callable, Mapping
@@ -55,6 +56,11 @@ class Node:
 
     def get(self, key: str, default: Any = None) -> Any:
         return self.attributes.get(key, default)
+
+    def asked_for(self, asked: Callable[[str], bool]) -> Node:
+        """Without the further results that nobody asks for, as of running statistics in training."""
+        further = tuple(name if asked(name) else "" for name in self.outputs[1:])
+        return dataclasses.replace(self, outputs=(*self.outputs[:1], *further))
 
     @property
     def alone(self) -> bool:

@@ -50,6 +50,7 @@ def translate(onnx: Any, model: Any, values: Mapping[str, Tensor]) -> Network:
     readers: dict[str, frozenset[str]] = {}
     for node in nodes:
         readers.update({n: readers.get(n, frozenset()) | {node.op_type} for n in node.inputs})
+    nodes = [node.asked_for(lambda name: name in readers or name in results) for node in nodes]
     build = Builder(onnx, known, taken | {i.name for i in free}, {}, opset, results, readers)
     build.source = free[0].name if free else ""
     for given in free:
