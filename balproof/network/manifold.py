@@ -17,9 +17,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import minimum_spanning_tree
 
-from balproof.errors import RequestError
 from balproof.network.equations import Equation, ExactSolution, Form, combine, solve_equations
-from balproof.network.graph import Network, Operation, Tensor
+from balproof.network.graph import Network, Operation
 from balproof.network.rules import implication
 from balproof.network.rules_elementwise import exact_degree
 from balproof.network.scales import (
@@ -287,44 +286,43 @@ class Manifold:
 
         Powers of two go through sums and products without any rounding, so the function stays bit for bit.
         Where a scale enters with a fraction, as of an activation of degree 1/2, it moves in multiples of
-        the denominator, so that all exponents are whole.
-
-        Raises RequestError where a weight would leave the range in which its type has all its digits.
+        the denominator, so that all exponents are whole. Where a weight would lose digits at the end of the
+        range of its type, its scales go half as far, and so on.
         """
         coefficients: list[set[int]] = [set() for _ in range(self.count)]
         for form in (form for b in self.blocks for t in b.terms for form in t.forms):
             for k, c in form:
                 coefficients[k].add(c.denominator)
         whole = np.array([lcm(*found) for found in coefficients], dtype=np.int64)
-        n = whole * np.rint(h / (np.log(2.0) * whole)).astype(np.int64)
-        values: dict[str, Array] = {}
-        for block in self.blocks:
-            if block.terms:
-                exponents = np.zeros(block.shape, dtype=np.int64)
-                for term in block.terms:
-                    local = [sum((c * int(n[k]) for k, c in form), Fraction(0)) for form in term.forms]
-                    exponents += np.array([int(e) for e in local], dtype=np.int64)[term.index]
-                tensor = self.network.tensors[block.name]
-                old = self.network.numbers(block.name)
-                with np.errstate(over="ignore", under="ignore"):
-                    values[block.name] = np.ldexp(old, exponents.reshape(tensor.shape))
-                _require_normal(tensor, old, values[block.name])
-        return self.network.with_parameters(values)
+        steps = np.rint(h / (np.log(2.0) * whole)).astype(np.int64)
+        while True:
+            values: dict[str, Array] = {}
+            too_far = np.zeros(self.count, bool)
+            for block in self.blocks:
+                if block.terms:
+                    values[block.name], lost = self._times_powers(block, steps * whole)
+                    for form in block.rows(np.flatnonzero(lost)):
+                        too_far[[k for k, _ in form]] = True
+            if not too_far.any():
+                return self.network.with_parameters(values)
+            steps = np.where(too_far, np.fix(steps / 2).astype(np.int64), steps)  # ends at 0, if not before
 
-
-_NORMAL = {"float32": np.float32, "float16": np.float16, "bfloat16": np.float32}
-
-
-def _require_normal(tensor: Tensor, old: Array, new: Array) -> None:
-    """Raise RequestError where a weight that was in the normal range of its type no longer is."""
-    info = np.finfo(_NORMAL.get(tensor.dtype, np.float64))
-    low, high = float(info.tiny), float(info.max)
-    lost = ((np.abs(new) < low) | ~(np.abs(new) <= high)) & (old != 0)
-    if lost.any():
-        where = tensor.element(int(np.flatnonzero(lost)[0]))
-        raise RequestError(
-            f"{where} times a power of two leaves the range of {tensor.dtype}", "leave --power-of-two out"
-        )
+    def _times_powers(self, block: Block, n: Array) -> tuple[Array, Array]:
+        """The weights of a block times 2^(A n), and which of them lose digits by that."""
+        exponents = np.zeros(block.shape, dtype=np.int64)
+        for term in block.terms:
+            local = [sum((c * int(n[k]) for k, c in form), Fraction(0)) for form in term.forms]
+            exponents += np.array([int(e) for e in local], dtype=np.int64)[term.index]
+        tensor, old = self.network.tensors[block.name], self.network.numbers(block.name)
+        moved = exponents.reshape(tensor.shape)
+        with np.errstate(over="ignore", under="ignore"):
+            new = np.ldexp(old, moved)
+            again = new.astype(np.float16) if tensor.dtype == "float16" else np.ldexp(new, -moved)
+        exact = again == (new if tensor.dtype == "float16" else old)
+        # Near zero float16 is as exact as elsewhere; some machines flush wider numbers there to 0.
+        info = np.finfo(np.float32 if tensor.dtype in ("float32", "bfloat16") else np.float64)
+        normal = (np.abs(new) >= float(info.tiny)) | (tensor.dtype == "float16") | (old == 0)
+        return new, ~(exact & normal & (np.abs(new) <= float(info.max))) & (moved != 0)
 
 
 def _within(keep: Array, index: Array) -> Array:
