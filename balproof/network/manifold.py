@@ -305,7 +305,7 @@ class Manifold:
                         too_far[[k for k, _ in form]] = True
             if not too_far.any():
                 return self.network.with_parameters(values)
-            steps = np.where(too_far, np.fix(steps / 2).astype(np.int64), steps)  # ends at 0, if not before
+            steps = np.where(too_far, np.trunc(steps / 2).astype(np.int64), steps)  # ends at 0, if not before
 
     def _times_powers(self, block: Block, n: Array) -> tuple[Array, Array]:
         """The weights of a block times 2^(A n), and which of them lose digits by that."""
