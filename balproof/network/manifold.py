@@ -185,9 +185,14 @@ class Manifold:
         return sparse.csr_array(sparse.vstack(parts, format="csr"))
 
     def _block_matrix(self, block: Block) -> sparse.csr_array:
-        total = sparse.csr_array((int(np.prod(block.shape)), self.count))
+        return self.entries(block, np.arange(int(np.prod(block.shape))))
+
+    def entries(self, block: Block, flat: Array) -> sparse.csr_array:
+        """The rows of A of some entries of a block (row-major positions), in floating point."""
+        total = sparse.csr_array((len(flat), self.count))
+        at = np.unravel_index(flat, block.shape)
         for index, matrix in self._maps[block.name]:
-            total = total + matrix[np.broadcast_to(index, block.shape).ravel()]
+            total = total + matrix[_pick(index, at)]
         total = sparse.csr_array(total)
         total.sum_duplicates()
         total.eliminate_zeros()
