@@ -1,0 +1,147 @@
+"""Arithmetic and linear algebra modulo a 31-bit prime, on NumPy arrays of int64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import isqrt
+
+import numpy as np
+from flint import nmod_mat
+
+Array = np.ndarray
+
+PRIME = 2**31 - 1
+"""The prime in use; `SECOND` is for an independent second look."""
+SECOND = 2**31 - 19
+
+_HALF = 1 << 15
+_CHUNK = 128
+"""Terms of a sum that doubles hold exactly: |b| ≤ 2³⁰ and halves of a of at most 2¹⁵ give 2⁴⁵·2⁷ < 2⁵³."""
+
+
+def residue(value: Fraction | int, p: int) -> int:
+    """A rational number modulo p.
+
+    >>> residue(Fraction(1, 2), 7)
+    4
+    """
+    number = Fraction(value)
+    return number.numerator * pow(number.denominator, -1, p) % p
+
+
+def residues(values: Array, p: int) -> Array:
+    """An array of integers, doubles (each is a fraction of two integers) or fractions modulo p."""
+    if values.dtype.kind in "iub":
+        return values.astype(np.int64) % p
+    if values.dtype != object and bool(np.all(values == np.rint(values)) and np.all(np.abs(values) < 2.0**53)):
+        return values.astype(np.int64) % p
+    flat = [residue(Fraction(v), p) for v in values.ravel().tolist()]
+    return np.array(flat, dtype=np.int64).reshape(values.shape)
+
+
+def product(a: Array, b: Array, p: int) -> Array:
+    """a @ b modulo p, of residues: exact in doubles, a split in two halves.
+
+    >>> product(np.array([[PRIME - 1]]), np.array([[PRIME - 2]]), PRIME).item()
+    2
+    """
+    if a.shape[-1] == 1:
+        return a * b % p
+    if a.ndim > 2 and b.size == b.shape[-1] * b.shape[-2]:  # one matrix for all: a single product
+        flat = product(a.reshape(-1, a.shape[-1]), b.reshape(b.shape[-2:]), p)
+        return flat.reshape(*a.shape[:-1], b.shape[-1])
+    left = np.where(a > p // 2, a - p, a)
+    right = np.where(b > p // 2, b - p, b).astype(np.float64)
+    low = (left + _HALF) % (2 * _HALF) - _HALF
+    high = ((left - low) // (2 * _HALF)).astype(np.float64)
+    parts = (high, low.astype(np.float64))
+    total: Array | None = None
+    for start in range(0, a.shape[-1], _CHUNK):
+        stop = start + _CHUNK
+        upper, lower = (np.matmul(h[..., start:stop], right[..., start:stop, :]).astype(np.int64) for h in parts)
+        part = (upper % p * (2 * _HALF) + lower) % p
+        total = part if total is None else (total + part) % p
+    assert total is not None
+    return total
+
+
+def power(a: Array, exponent: int, p: int) -> Array:
+    """a**exponent modulo p, entry by entry, for exponents from 0."""
+    result = np.ones_like(a)
+    while exponent:
+        if exponent & 1:
+            result = result * a % p
+        a = a * a % p
+        exponent >>= 1
+    return result
+
+
+def _matrix(rows: Array, p: int) -> nmod_mat:
+    return nmod_mat(rows.shape[0], rows.shape[1], rows.ravel().tolist(), p)
+
+
+def rank(rows: Array, p: int = PRIME) -> int:
+    """The rank of a matrix of residues, by FLINT.
+
+    >>> rank(np.array([[1, 2], [2, 4]]))
+    1
+    """
+    return int(_matrix(rows, p).rank()) if rows.size else 0
+
+
+def null_space(rows: Array, p: int = PRIME) -> list[dict[int, int]]:
+    """A basis of {v : rows·v = 0 mod p}: one vector for each column that is a sum of earlier ones, which is
+    1 there and 0 at the other such columns; as {column: residue}.
+
+    >>> null_space(np.array([[1, 0, 2], [0, 1, 3]]), 7)
+    [{2: 1, 0: 5, 1: 4}]
+    """
+    n = rows.shape[1]
+    reduced, found = _matrix(rows, p).rref()
+    pivots: list[int] = []
+    column = 0
+    for i in range(found):
+        while int(reduced[i, column]) == 0:
+            column += 1
+        pivots.append(column)
+        column += 1
+    basis: list[dict[int, int]] = []
+    for free in sorted(set(range(n)) - set(pivots)):
+        vector = {free: 1}
+        for i, pivot in enumerate(pivots):
+            if pivot > free:
+                break
+            if value := int(reduced[i, free]):
+                vector[pivot] = p - value
+        basis.append(vector)
+    return basis
+
+
+def fraction_of(value: int, p: int = PRIME) -> Fraction | None:
+    """The fraction n/d with |n|, d ≤ √(p/2) that is ``value`` modulo p; None if there is none.
+
+    Wang's half extended Euclid; a fraction so small is the only one.
+
+    >>> fraction_of(residue(Fraction(-3, 4), PRIME))
+    Fraction(-3, 4)
+    """
+    bound = isqrt(p // 2)
+    r0, r1, t0, t1 = p, value % p, 0, 1
+    while r1 > bound:
+        q = r0 // r1
+        r0, r1, t0, t1 = r1, r0 - q * r1, t1, t0 - q * t1
+    if t1 == 0 or abs(t1) > bound:
+        return None
+    return Fraction(r1, t1)
+
+
+def rational_vector(vector: dict[int, int], p: int = PRIME) -> dict[int, Fraction] | None:
+    """A vector of residues as fractions, or None."""
+    found = {k: fraction_of(v, p) for k, v in vector.items()}
+    return {k: v for k, v in found.items() if v is not None} if None not in found.values() else None
+
+
+def stack(parts: Sequence[Array], width: int) -> Array:
+    """Rows of several arrays in one, also if there are none."""
+    return np.concatenate(list(parts)) if parts else np.zeros((0, width), np.int64)
