@@ -32,7 +32,7 @@ def derive(
     Example: balproof derive --activation "Max(x,0)**2" --regularizer "abs(w)**p"
     """
     from balproof.importers import load
-    from balproof.network.laws import conserved
+    from balproof.network.laws import scaling_laws
     from balproof.report.derivation import render
     from balproof.symbolic.activation import Activation
     from balproof.symbolic.derivation import derive as make
@@ -40,7 +40,7 @@ def derive(
 
     require_outputs((output,), () if network is None else (network,))
     with progress("deriving"):
-        laws = [law.as_json() for law in conserved(load(network)).laws] if network is not None else []
+        laws = [law.as_json() for law in scaling_laws(load(network))] if network is not None else []
         derivation = make(Activation.parse(activation), Regularizer.parse(regularizer), laws)
         text = render(derivation, format_)
     text = text if text.endswith("\n") else text + "\n"

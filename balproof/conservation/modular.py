@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
 from math import isqrt
 
@@ -90,14 +89,7 @@ def rank(rows: Array, p: int = PRIME) -> int:
     return int(_matrix(rows, p).rank()) if rows.size else 0
 
 
-def null_space(rows: Array, p: int = PRIME) -> list[dict[int, int]]:
-    """A basis of {v : rows·v = 0 mod p}: one vector for each column that is a sum of earlier ones, which is
-    1 there and 0 at the other such columns; as {column: residue}.
-
-    >>> null_space(np.array([[1, 0, 2], [0, 1, 3]]), 7)
-    [{2: 1, 0: 5, 1: 4}]
-    """
-    n = rows.shape[1]
+def _echelon(rows: Array, p: int) -> tuple[nmod_mat, list[int]]:
     reduced, found = _matrix(rows, p).rref()
     pivots: list[int] = []
     column = 0
@@ -106,10 +98,30 @@ def null_space(rows: Array, p: int = PRIME) -> list[dict[int, int]]:
             column += 1
         pivots.append(column)
         column += 1
+    return reduced, pivots
+
+
+def pivots(rows: Array, p: int = PRIME) -> list[int]:
+    """The columns that are no combination of earlier ones.
+
+    >>> pivots(np.array([[1, 2, 0], [2, 4, 1]]))
+    [0, 2]
+    """
+    return _echelon(rows, p)[1] if rows.size else []
+
+
+def null_space(rows: Array, p: int = PRIME) -> list[dict[int, int]]:
+    """A basis of {v : rows·v = 0 mod p}: one vector for each column that is a sum of earlier ones, which is
+    1 there and 0 at the other such columns; as {column: residue}.
+
+    >>> null_space(np.array([[1, 0, 2], [0, 1, 3]]), 7)
+    [{2: 1, 0: 5, 1: 4}]
+    """
+    reduced, found = _echelon(rows, p)
     basis: list[dict[int, int]] = []
-    for free in sorted(set(range(n)) - set(pivots)):
+    for free in sorted(set(range(rows.shape[1])) - set(found)):
         vector = {free: 1}
-        for i, pivot in enumerate(pivots):
+        for i, pivot in enumerate(found):
             if pivot > free:
                 break
             if value := int(reduced[i, free]):
@@ -140,8 +152,3 @@ def rational_vector(vector: dict[int, int], p: int = PRIME) -> dict[int, Fractio
     """A vector of residues as fractions, or None."""
     found = {k: fraction_of(v, p) for k, v in vector.items()}
     return {k: v for k, v in found.items() if v is not None} if None not in found.values() else None
-
-
-def stack(parts: Sequence[Array], width: int) -> Array:
-    """Rows of several arrays in one, also if there are none."""
-    return np.concatenate(list(parts)) if parts else np.zeros((0, width), np.int64)

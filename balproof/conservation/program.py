@@ -80,6 +80,10 @@ class Run:
     step: int = 0
     bounding: bool = False
     """Whether this run, on absolute values, is to bound the partial sums at each decision."""
+    symbols: Callable[[Operation, Node, str], Array] | None = None
+    """Instead of regions: a symbol for each piece of each entry."""
+    finish: Callable[[Operation, Node], Node] | None = None
+    """What is to become of each result."""
     values: dict[str, Node] = field(default_factory=dict)
     """What was computed in the last time step."""
 
@@ -108,7 +112,8 @@ class Run:
             self.values = values = {**fixed, **states}
             values.update({n: self.tape.put({0: self.ring.constant(v)}) for n, v in given.items()})
             for op in self.network.operations:
-                values[op.output] = self.apply(op, [values[x] for x in op.inputs])
+                result = self.apply(op, [values[x] for x in op.inputs])
+                values[op.output] = result if self.finish is None else self.finish(op, result)
             results += [(name, values[name]) for name in watched]
             states = {before: values[after] for before, after in self.network.states}
         return results
@@ -133,6 +138,14 @@ class Run:
         elif self.bounding:
             self.regions.sizes[key] = size()
         return self.regions.masks[key]
+
+    def sides(self, op: Operation, x: Node) -> tuple[Array, Array]:
+        """1 where x is above 0 and 0 elsewhere, and the other way round, as numbers of the ring."""
+        if self.symbols is not None:
+            return self.symbols(op, x, "+"), self.symbols(op, x, "−")
+        base = x.jet[0]
+        up = self.mask(op, lambda: (self.ring.positive(base), np.abs(base)), lambda: base)
+        return self.ring.constant(up), self.ring.constant(1 - up.astype(np.int64))
 
 
 Rule = Callable[[Run, Operation, Sequence[Node]], Node]
@@ -202,14 +215,14 @@ def _activation(r: Run, op: Operation, operands: Sequence[Node]) -> Node:
     found = pieces(op.attributes["function"])
     if found is None:
         return r.opaque(r, op, operands, (r.step, op.output))
+    one = r.ring.constant(np.ones((1,) * len(x.shape), np.int64))
     if found[0] == found[1]:
-        up = np.ones((1,) * len(x.shape), np.int64)
+        sides, found = (one,), found[:1]
     else:
-        up = r.mask(op, lambda: (x.jet[0] > 0, np.abs(x.jet[0])), lambda: x.jet[0])
-    sides = tuple((r.ring.constant(up), r.ring.constant(1 - up.astype(np.int64))))
+        sides = r.sides(op, x)
     if all(len(side) == 2 and side[0] == 0 for side in found):  # c·x: a factor for each side
         parts = [r.ring.multiply(m, r.number(side[1])) for m, side in zip(sides, found)]
-        return r.tape.times(x, r.ring.add(*parts))
+        return r.tape.times(x, parts[0] if len(parts) == 1 else r.ring.add(*parts))
 
     def derivative(k: int, base: Array) -> Array:
         total = r.ring.multiply(base, r.number(0))
@@ -226,10 +239,8 @@ def _activation(r: Run, op: Operation, operands: Sequence[Node]) -> Node:
 def _prelu(r: Run, op: Operation, operands: Sequence[Node]) -> Node:
     x, slope = operands
     slope = _aligned(r, op, slope)
-    up = r.mask(op, lambda: (x.jet[0] > 0, np.abs(x.jet[0])), lambda: x.jet[0])
-    above = r.tape.times(x, r.ring.constant(up))
-    below = r.tape.times(x, r.ring.constant(1 - up.astype(np.int64)))
-    return r.tape.add(above, r.tape.multiply(below, slope))
+    up, down = r.sides(op, x)
+    return r.tape.add(r.tape.times(x, up), r.tape.multiply(r.tape.times(x, down), slope))
 
 
 # --- sums and products -------------------------------------------------------------------------------------
@@ -292,6 +303,11 @@ def _embedding(r: Run, op: Operation, operands: Sequence[Node]) -> Node:
     if x.moved:
         raise Unsupported(f"the positions that {op.name} looks up depend on parameters")
     rows = weight.shape[1]
+    if r.symbols is not None:  # any mixture of rows
+        blank = np.zeros((1, prod(x.shape[1:]), rows), dtype=object)
+        mixture = r.symbols(op, r.tape.put({0: blank}), "")
+        found = r.tape.matmul(r.tape.put({0: mixture}), weight)
+        return r.tape.reshape(found, r.network.tensors[op.output].shape)
     place = np.clip(x.jet[0].astype(np.int64), 0, rows - 1)
     hot = r.ring.constant((place.reshape(place.shape[0], -1, 1) == np.arange(rows)).astype(np.int64))
     return r.tape.reshape(r.tape.matmul(r.tape.put({0: hot}), weight), r.network.tensors[op.output].shape)
@@ -401,6 +417,8 @@ def _largest(
     r: Run, op: Operation, x: Node, axes: tuple[int, ...], there: Array | None = None, sign: int = 1
 ) -> Array:
     """1 at the largest entry along axes, 0 elsewhere, as numbers of the ring."""
+    if r.symbols is not None:
+        return r.symbols(op, x, "")
 
     def flat() -> tuple[Array, Array]:
         value = sign * x.jet[0]

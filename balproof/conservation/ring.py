@@ -34,6 +34,10 @@ class Ring(Protocol):
         """Sums along axes, which stay with length 1."""
         ...
 
+    def positive(self, a: Array) -> Array:
+        """Which numbers are above 0; of residues, which are in the lower half, as good as at random."""
+        ...
+
 
 @dataclass(frozen=True)
 class Modular:
@@ -55,6 +59,9 @@ class Modular:
 
     def sum(self, a: Array, axes: tuple[int, ...]) -> Array:
         return a.sum(axis=axes, keepdims=True) % self.p
+
+    def positive(self, a: Array) -> Array:
+        return (a > 0) & (a <= self.p // 2)
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,9 @@ class Doubles:
 
     def sum(self, a: Array, axes: tuple[int, ...]) -> Array:
         return a.sum(axis=axes, keepdims=True)
+
+    def positive(self, a: Array) -> Array:
+        return a > 0
 
 
 @dataclass(frozen=True)
@@ -103,3 +113,6 @@ class Objects:
 
     def sum(self, a: Array, axes: tuple[int, ...]) -> Array:
         return np.asarray(a.sum(axis=axes, keepdims=True))
+
+    def positive(self, a: Array) -> Array:
+        return np.array([bool(v > 0) for v in a.flat], dtype=bool).reshape(a.shape)

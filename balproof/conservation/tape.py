@@ -51,8 +51,10 @@ def fitted(value: Array, shape: Sequence[int], ring: Ring) -> Array:
 class Tape:
     """Values in the order in which they were computed, and how to go back from each."""
 
-    def __init__(self, ring: Ring) -> None:
+    def __init__(self, ring: Ring, order: int | None = None) -> None:
         self.ring = ring
+        self.order = order
+        """Products of more ε's than this are dropped: 1 for many tangents side by side."""
         self.nodes: list[Node] = []
 
     def put(
@@ -85,7 +87,7 @@ class Tape:
         total: dict[int, Array] = {}
         for m, u in a.items():
             for n, v in b.items():
-                if not m & n:
+                if not m & n and (self.order is None or (m | n).bit_count() <= self.order):
                     part = product(u, v)
                     total[m | n] = self.ring.add(total[m | n], part) if m | n in total else part
         return total
@@ -205,6 +207,7 @@ class Tape:
         moved = {m: v for m, v in x.jet.items() if m}
         powers: list[Jet] = [{}]  # (x − base)^k / k! for k from 1
         order = reduce(or_, moved, 0).bit_count()
+        order = order if self.order is None else min(order, self.order)
         current: Jet = moved
         for k in range(1, order + 1):
             scale = self.ring.constant(np.array(Fraction(1, factorial(k)), dtype=object))

@@ -1,0 +1,370 @@
+"""The laws of a flow of a network, each shown exactly, and how many more there can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+
+from balproof.conservation import completeness, formula, modular, quadratic
+from balproof.conservation.completeness import Certificate, certify
+from balproof.conservation.fields import Fields, Layout
+from balproof.conservation.flows import Flow, exponential
+from balproof.conservation.program import Unsupported
+from balproof.conservation.quadratic import Forms
+from balproof.conservation.sampling import LOSSES, STEPS, Data
+from balproof.conservation.symmetry import Direction, Proof
+from balproof.errors import RequestError, require_seed
+from balproof.network.graph import Network
+from balproof.network.laws import Law, scale_formula, scaling_columns
+from balproof.network.manifold import Manifold, infer
+
+Array = np.ndarray
+Verdict = Literal["complete", "at-most", "at-least", "none"]
+
+POINTS = 4
+"""Points θ₀ that are tried; the largest rank counts."""
+ALONE = 40
+"""Directions that are shown one by one where that fails for all together."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many independent laws there are.
+
+    ``complete``: ``k``, and there are no more on any open set that contains the certificate's point ·
+    ``none``: none at all there · ``at-most``: ``k`` are shown, and there are at most parameters −
+    lie_dimension · ``at-least``: ``k`` are shown, and nothing is known of others; ``why`` says why.
+    """
+
+    verdict: Verdict
+    k: int
+    lie_dimension: int | None
+    parameters: int
+    certificate: Mapping[str, Any] | None
+    why: str
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "verdict": self.verdict,
+            "k": self.k,
+            "lie_dimension": self.lie_dimension,
+            "parameters": self.parameters,
+            "why": self.why,
+            "certificate": None if self.certificate is None else dict(self.certificate),
+        }
+
+
+@dataclass(frozen=True)
+class Conserved:
+    """The laws, independent of one another; ``units`` says what each is the law of.
+
+    ``candidates`` passed all samples and could not be shown: they are not counted.
+    """
+
+    laws: tuple[Law, ...]
+    units: tuple[str, ...]
+    count: Count
+    flow: str
+    data: str
+    loss: str
+    region: str
+    searched: str
+    candidates: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The count in words, with what it holds for."""
+        c = self.count
+        d = "" if c.lie_dimension is None else f"{c.parameters} parameters, {c.lie_dimension} dimensions reached"
+        few = f"{c.k} independent {'law' if c.k == 1 else 'laws'}"
+        text = {
+            "complete": f"complete: {few}, and no more on any open set that contains the point of the "
+            f"certificate ({d})",
+            "none": f"none: nothing is conserved on any open set that contains the point of the certificate ({d})",
+            "at-most": f"{few}; at most {c.parameters - (c.lie_dimension or 0)} ({d})",
+            "at-least": f"at least {few}",
+        }[c.verdict]
+        return text + (f"; {c.why}" if c.why else "")
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "laws": [law.as_json() | {"unit": unit} for law, unit in zip(self.laws, self.units, strict=True)],
+            "count": self.count.as_json(),
+            "sentence": self.sentence,
+            "flow": self.flow,
+            "data": self.data,
+            "loss": self.loss,
+            "region": self.region,
+            "searched": self.searched,
+            "candidates": list(self.candidates),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """A direction Mθ + v along which no output moves, how it reads, and how it was shown."""
+
+    forms: Forms
+    formula: str
+    kind: str
+    unit: str
+    verified_by: str
+
+
+def conserved(
+    network: Network,
+    *,
+    flow: str = "euclidean",
+    loss: str = "any",
+    data: Mapping[str, Array] | None = None,
+    signs: bool = False,
+    seed: int = 0,
+) -> Conserved:
+    """What a flow of the parameters keeps, whatever the loss and the data, with proof that there is no more.
+
+    Scaling laws come from the scaling manifold, further ones of degree 2 from a search modulo a prime, and
+    each is shown exactly. ``loss`` is ``any`` (its gradients span the outputs) or ``cross-entropy`` (their sum
+    is 0). ``data`` gives inputs (cases, *shape): then the count is for these inputs only. With ``signs``, laws
+    and count are for weights with the signs that they have in the file; without, laws are for all weights.
+
+    Sources: Du, Hu, Lee 2018; Kunin et al. 2021; Marcotte, Gribonval, Peyré 2023 and 2024.
+
+    >>> from balproof.importers import load
+    >>> conserved(load("tests/data/chain.json")).count.verdict
+    'complete'
+
+    Raises RequestError for an unknown flow or loss and for data that do not fit.
+    """
+    require_seed(seed)
+    chosen = Flow.parse(flow)
+    if loss not in LOSSES:
+        raise RequestError(f"the loss {loss!r} is not known", f"give {' or '.join(LOSSES)}")
+    given = _checked(network, data)
+    source = Data(network, seed, loss)  # laws are sought and shown for all inputs
+    manifold = infer(network)
+    layout = Layout(network)
+    twist = -1 if chosen.kind == "momentum" else 1
+    shown = _scaling(manifold, layout) if twist == 1 else []
+    shown, candidates, searched = _searched(source, layout, shown, twist, signs)
+    kept = [s for s in shown if _survives(s.forms, chosen)]
+    counted = Data(network, seed, loss, given)
+    count = _count(counted, layout, [s.forms for s in kept], chosen, signs, len(kept) < len(shown))
+    return Conserved(
+        tuple(Law(_under(s, chosen, layout), s.kind, s.verified_by) for s in kept),
+        tuple(s.unit for s in kept),
+        count,
+        chosen.text + (f", {chosen.assumes}" if chosen.assumes else ""),
+        _of_data(network, given),
+        "its gradients in the outputs span them all" if loss == "any" else
+        "its gradients in the outputs have sum 0, as of cross-entropy, and span these",
+        "all weights, for the laws" if not signs else "weights with the signs that they have in the file",
+        searched,
+        tuple(candidates),
+    )  # fmt: skip
+
+
+def _checked(network: Network, data: Mapping[str, Array] | None) -> Mapping[str, Array] | None:
+    if data is None:
+        return None
+    missing = sorted(set(network.inputs) - set(data))
+    if missing:
+        raise RequestError(f"the data lack the input {missing[0]!r}", "give an array for each input")
+    arrays = {n: np.asarray(data[n], dtype=np.float64) for n in network.inputs}
+    for name, array in arrays.items():
+        shape = network.tensors[name].shape[1:]
+        if array.shape[1:] != shape or not len(array) or not np.all(np.isfinite(array)):
+            raise RequestError(
+                f"the data for {name!r} have shape {array.shape}", f"give finite numbers (cases, *{shape})"
+            )
+    if len({len(a) for a in arrays.values()}) > 1:
+        raise RequestError("the inputs have different numbers of cases", "give as many for each")
+    return arrays
+
+
+def _of_data(network: Network, given: Mapping[str, Array] | None) -> str:
+    cases = f"these {len(next(iter(given.values())))} inputs" if given else "all inputs"
+    steps = f", in sequences of up to {STEPS} steps from state 0" if network.states else ""
+    return cases + steps
+
+
+# --- what is shown -----------------------------------------------------------------------------------------
+
+
+def _scaling(manifold: Manifold, layout: Layout) -> list[_Shown]:
+    """The independent ones of the scaling laws: the direction of scale k is A_k∘θ."""
+    columns = scaling_columns(manifold)
+    forms: dict[int, dict[tuple[int, int], Fraction]] = {k: {} for k in columns}
+    for name, flat, row in manifold.rows({t.name: np.full(t.shape, not t.buffer) for t in
+                                          manifold.network.parameters}):  # fmt: skip
+        e = layout.spans[name].start + flat
+        for k, c in row:
+            if k in forms:
+                forms[k][e, e] = c
+    found = [
+        _Shown(forms[k], scale_formula(manifold, k), "scaling", manifold.names[k], "exact: the scaling rules")
+        for k in columns
+    ]
+    return [found[i] for i in quadratic.independent([s.forms for s in found], layout.size)]
+
+
+def _searched(
+    data: Data, layout: Layout, shown: list[_Shown], twist: int, signs: bool
+) -> tuple[list[_Shown], list[str], str]:
+    """Further laws of degree 2, each shown; and those that were not."""
+    if layout.size > completeness.LARGEST or not data.network.inputs:
+        why = "no inputs" if not data.network.inputs else f"more than {completeness.LARGEST} parameters"
+        return shown, [], f"scaling laws only ({why})"
+    families, words = quadratic.families(data.network, twist)
+    pool = [c.forms for c in quadratic.candidates(data, families, signs)]
+    if twist == -1:  # a constant direction v goes with either
+        straight = [f for f in quadratic.families(data.network)[0] if f.right is None]
+        pool = [c.forms for c in quadratic.candidates(data, straight, signs)] + pool
+    failed: list[Forms] = []
+    while True:
+        known = [s.forms for s in shown]
+        new = [i - len(known) for i in quadratic.independent([*known, *pool], layout.size) if i >= len(known)]
+        outcome = _prove(data, layout, [pool[i] for i in new], signs)
+        shown = shown + [_described(layout, pool[i], data, twist) for i, ok in zip(new, outcome) if ok]
+        failed += [pool[i] for i, ok in zip(new, outcome) if not ok]
+        pool = [f for i, f in enumerate(pool) if i not in set(new)]
+        if all(outcome):
+            break
+    return shown, [_text(layout, f, twist) for f in failed], words
+
+
+def _prove(data: Data, layout: Layout, forms: Sequence[Forms], signs: bool) -> list[bool]:
+    """Each direction shown, those that touch the same parameters together."""
+    owner = np.concatenate([np.full(s.stop - s.start, i) for i, s in enumerate(layout.spans.values())])
+    groups: dict[frozenset[int], list[int]] = {}
+    for i, form in enumerate(forms):
+        touched = frozenset(int(owner[e]) for e, _ in form)
+        groups.setdefault(touched, []).append(i)
+    result = [False] * len(forms)
+    for members in groups.values():
+        outcome = Proof(data, [_direction(layout, forms[i]) for i in members], signs).holds()
+        if not any(outcome) and 1 < len(members) <= ALONE:
+            outcome = [Proof(data, [_direction(layout, forms[i])], signs).holds()[0] for i in members]
+        for i, ok in zip(members, outcome, strict=True):
+            result[i] = ok
+    return result
+
+
+def _direction(layout: Layout, forms: Forms) -> Direction:
+    names = list(layout.spans)
+    starts = [layout.spans[n].start for n in names]
+
+    def place(e: int) -> tuple[str, int]:
+        i = int(np.searchsorted(starts, e, side="right")) - 1
+        return names[i], e - starts[i]
+
+    found: dict[str, dict[int, dict[tuple[str, int] | None, Fraction]]] = {}
+    for (e, f), c in forms.items():
+        name, flat = place(e)
+        found.setdefault(name, {}).setdefault(flat, {})[None if f < 0 else place(f)] = c
+    return found
+
+
+def _described(layout: Layout, forms: Forms, data: Data, twist: int) -> _Shown:
+    kind = "linear" if all(f < 0 for _, f in forms) else "quadratic" if twist == 1 else "antisymmetric"
+    names = [n for n, s in layout.spans.items() if any(s.start <= e < s.stop for e, _ in forms)]
+    steps = f", for sequences of up to {STEPS} steps" if data.network.states else ""
+    how = f"exact: no output moves along it, as polynomials with a symbol for each gate{steps}"
+    return _Shown(forms, _text(layout, forms, twist), kind, ", ".join(names), how)
+
+
+def _text(layout: Layout, forms: Forms, twist: int) -> str:
+    if twist == 1:
+        return formula.text(layout, formula.scaled(formula.monomials(forms)))
+    wedge = {(e, f): c for (e, f), c in forms.items() if f < 0 or e < f}
+    return formula.text(layout, formula.scaled(wedge), "∧")
+
+
+# --- flows -------------------------------------------------------------------------------------------------
+
+
+def _survives(forms: Forms, flow: Flow) -> bool:
+    straight = {f < 0 for _, f in forms}
+    if flow.kind == "decay":
+        return len(straight) == 1
+    if flow.kind == "mirror":
+        return all(f < 0 or e == f for e, f in forms)
+    return True
+
+
+def _under(s: _Shown, flow: Flow, layout: Layout) -> str:
+    """The formula of a law under the flow."""
+    if flow.kind == "decay":
+        assert flow.rate is not None
+        return f"{exponential(flow.rate, 1 if s.kind == 'linear' else 2)}·({s.formula})"
+    if flow.kind == "momentum":
+        assert flow.rate is not None
+        pairs = s.formula if s.kind == "linear" else s.formula
+        where = "ẇ in place of w" if s.kind == "linear" else "with a∧b = ẇ_a·b − ẇ_b·a"
+        return f"{exponential(flow.rate, 1)}·({pairs}), {where}"
+    if flow.kind == "mirror":
+        pairs = formula.scaled({(e, f): c for (e, f), c in s.forms.items()})
+        straight = {k: c for k, c in pairs.items() if k[1] < 0}
+        square = {k: c for k, c in pairs.items() if k[1] >= 0}
+        parts: list[str] = []
+        if square:
+            parts.append(f"{formula.text(layout, square)} with g(w) = {flow.kept} in place of w²")
+        if straight:
+            parts.append(f"{formula.text(layout, straight)} with {flow.slope} in place of w")
+        return " + ".join(parts)
+    return s.formula
+
+
+# --- how many ----------------------------------------------------------------------------------------------
+
+
+def _count(
+    data: Data, layout: Layout, forms: Sequence[Forms], flow: Flow, signs: bool, lost: bool
+) -> Count:
+    size = layout.size
+    atleast = ""
+    if flow.kind == "momentum":
+        atleast = "the states of a flow with momentum are not counted"
+    elif flow.kind == "decay" and lost:
+        atleast = "a law of mixed degree is lost"
+    elif not data.network.inputs:
+        atleast = "the network has no inputs"
+    elif size > completeness.LARGEST:
+        atleast = f"ranks are computed up to {completeness.LARGEST} parameters"
+    if atleast or not size:
+        return Count("at-least", len(forms), None, size, None, atleast)
+    best: Certificate | None = None
+    k = 0
+    longest = 1 if flow.kind == "mirror" else completeness.LONGEST
+    for attempt in range(POINTS):
+        tried = Data(data.network, data.seed + attempt, data.loss, data.given)
+        try:
+            found = certify(tried, size - len(forms), signs, longest)
+        except Unsupported as why:
+            return Count("at-least", len(forms), None, size, None, f"no rank: {why}")
+        gradients = _gradients(tried, found, layout, forms)
+        independent = modular.rank(gradients)
+        assert found.rank + independent <= size, "a law that is not one"
+        if best is None or found.rank > best.rank:
+            best, k = found, independent
+        if found.rank + independent == size:
+            break
+    assert best is not None
+    verdict: Verdict = "at-most"
+    if best.rank == size:
+        verdict = "none"
+    elif best.rank + k == size:
+        verdict = "complete"
+    return Count(verdict, len(forms), best.rank, size, best.as_json(), "")
+
+
+def _gradients(data: Data, found: Certificate, layout: Layout, forms: Sequence[Forms]) -> Array:
+    """The gradients of the laws at θ₀, of which each must be orthogonal to a field."""
+    fields = Fields(data, found.point, modular.PRIME)
+    gradients = quadratic.directions(forms, fields.point[0][0], modular.PRIME)
+    sample = fields.rows(1, 0, 8)
+    assert not modular.product(sample, gradients.T, modular.PRIME).any(), "a law that is not one"
+    return gradients
