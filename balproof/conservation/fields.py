@@ -120,21 +120,29 @@ def _opposite(result: Array, own: Array, op: Operation, data: Data, signs: bool)
 
 @dataclass(eq=False)
 class Fields:
-    """The fields of a network at one point θ₀, modulo p."""
+    """The fields of a network at one point θ₀, over a ring.
+
+    ``settle`` says in which regions samples are, and which of them to keep.
+    """
 
     data: Data
     theta: Mapping[str, Array]
-    p: int
+    ring: Ring
+    opaque: Opaque = refuse
 
     def __post_init__(self) -> None:
         self.network = self.data.network
         self.layout = Layout(self.network)
-        self.ring = Modular(self.p)
+        self._point = {n: v[None] for n, v in self.theta.items()}
+        self.point: Jet = {0: self.ring.constant(self.layout.join(self._point))}
+        self._minus = self.ring.constant(np.array([[-1]]))
+
+    def settle(self, index: Array) -> tuple[Regions, Array]:
+        """Regions from a run in doubles; samples of which a sign is not certain are not kept."""
         if rounding(self.network, self.data.steps) > 2**22:
             raise Unsupported("too many roundings in a row to be sure of signs")
-        point = {n: v[None] for n, v in self.theta.items()}
-        self.point: Jet = {0: self.ring.constant(self.layout.join(point))}
-        self._point = point
+        found = regions(self.data, self._point, index)
+        return found, np.broadcast_to(found.certain(), len(index))
 
     def rows(self, length: int, start: int, count: int) -> Array:
         """``count`` random brackets [X₁, [X₂, … X_length]] at θ₀, one a row; ``start`` numbers the first.
@@ -149,30 +157,33 @@ class Fields:
 
     def _chunk(self, length: int, start: int, count: int) -> Array:
         leaves = [np.arange(start, start + count) + (length * 16 + i) * 2**24 for i in range(length)]
-        found = [regions(self.data, self._point, index) for index in leaves]
-        keep = np.flatnonzero(np.logical_and.reduce([np.broadcast_to(r.certain(), count) for r in found]))
+        found = [self.settle(index) for index in leaves]
+        keep = np.flatnonzero(np.logical_and.reduce([certain for _, certain in found]))
+        zero = self.ring.constant(np.zeros((1, 1), np.int64))
         if not keep.size:
-            return np.zeros((0, self.layout.size), np.int64)
-        leaf = [(index[keep], r.select(keep)) for index, r in zip(leaves, found, strict=True)]
-        jet = self._bracket(leaf, self.point, 0)
-        value = jet.get(0, np.zeros((1, self.layout.size), np.int64))
+            return np.broadcast_to(zero, (0, self.layout.size))
+        leaf = [(index[keep], r.select(keep)) for index, (r, _) in zip(leaves, found, strict=True)]
+        value = self._bracket(leaf, self.point, 0).get(0, zero)
         return np.broadcast_to(value, (len(keep), self.layout.size))
 
     def _bracket(self, leaves: Sequence[tuple[Array, Regions]], theta: Jet, level: int) -> Jet:
         """The bracket of the leaves at θ in the ring of jets; ε of number ``level`` and above are unused."""
-        first = gradient(self.data, self.layout, self.ring, theta, *leaves[0])
+        first = self._leaf(theta, leaves[0])
         if len(leaves) == 1:
             return first
         bit = 1 << level
         along = self._bracket(leaves[1:], {**theta, **_raised(first, bit)}, level + 1)
         rest = {m: v for m, v in along.items() if not m & bit}
-        other = gradient(self.data, self.layout, self.ring, {**theta, **_raised(rest, bit)}, *leaves[0])
+        other = self._leaf({**theta, **_raised(rest, bit)}, leaves[0])
         total = {m ^ bit: v for m, v in along.items() if m & bit}
         for m, v in other.items():
             if m & bit:
-                part = -v % self.p
+                part = self.ring.multiply(v, self._minus)
                 total[m ^ bit] = self.ring.add(total[m ^ bit], part) if m ^ bit in total else part
         return total
+
+    def _leaf(self, theta: Jet, leaf: tuple[Array, Regions]) -> Jet:
+        return gradient(self.data, self.layout, self.ring, theta, *leaf, self.opaque)
 
 
 def _raised(jet: Jet, bit: int) -> dict[int, Array]:

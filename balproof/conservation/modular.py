@@ -15,8 +15,8 @@ PRIME = 2**31 - 1
 SECOND = 2**31 - 19
 
 _HALF = 1 << 15
-_CHUNK = 128
-"""Terms of a sum that doubles hold exactly: |b| ≤ 2³⁰ and halves of a of at most 2¹⁵ give 2⁴⁵·2⁷ < 2⁵³."""
+_CHUNK = 256
+"""Terms of a sum that doubles hold exactly: |b| ≤ 2³⁰ and halves of a of at most 2¹⁵ give 2⁴⁵·2⁸ = 2⁵³."""
 
 
 def residue(value: Fraction | int, p: int) -> int:
@@ -76,38 +76,62 @@ def power(a: Array, exponent: int, p: int) -> Array:
     return result
 
 
-def _matrix(rows: Array, p: int) -> nmod_mat:
-    return nmod_mat(rows.shape[0], rows.shape[1], rows.ravel().tolist(), p)
-
-
 def rank(rows: Array, p: int = PRIME) -> int:
-    """The rank of a matrix of residues, by FLINT.
+    """The rank of a matrix of residues, by FLINT: a second opinion on `echelon`.
 
     >>> rank(np.array([[1, 2], [2, 4]]))
     1
     """
-    return int(_matrix(rows, p).rank()) if rows.size else 0
+    return int(nmod_mat(rows.shape[0], rows.shape[1], rows.ravel().tolist(), p).rank()) if rows.size else 0
 
 
-def _echelon(rows: Array, p: int) -> tuple[nmod_mat, list[int]]:
-    reduced, found = _matrix(rows, p).rref()
-    pivots: list[int] = []
-    column = 0
-    for i in range(found):
-        while int(reduced[i, column]) == 0:
-            column += 1
-        pivots.append(column)
-        column += 1
-    return reduced, pivots
+def echelon(rows: Array, p: int = PRIME) -> tuple[Array, Array]:
+    """The reduced row echelon form without its rows of zeros, and the columns of its leading ones.
 
+    The order of the rows is not that of the columns. By halves, so that nearly all work is in products.
 
-def pivots(rows: Array, p: int = PRIME) -> list[int]:
-    """The columns that are no combination of earlier ones.
-
-    >>> pivots(np.array([[1, 2, 0], [2, 4, 1]]))
-    [0, 2]
+    >>> [v.tolist() for v in echelon(np.array([[0, 2, 4], [0, 1, 2], [0, 0, 3]]), 7)]
+    [[[0, 1, 0], [0, 0, 1]], [1, 2]]
     """
-    return _echelon(rows, p)[1] if rows.size else []
+    if len(rows) <= _SMALL:
+        return _eliminated(rows.copy(), p)
+    half = len(rows) // 2
+    return extended(echelon(rows[:half], p), rows[half:], p)
+
+
+_SMALL = 24
+
+
+def extended(known: tuple[Array, Array], rows: Array, p: int = PRIME) -> tuple[Array, Array]:
+    """An echelon form with more rows taken in."""
+    first, columns = known
+    if not len(first):
+        return echelon(rows, p)
+    rest = (rows - product(rows[:, columns], first, p)) % p
+    second, more = echelon(rest[rest.any(axis=1)], p)
+    if len(second):
+        first = (first - product(first[:, more], second, p)) % p
+    return np.concatenate([first, second]), np.concatenate([columns, more])
+
+
+def _eliminated(rows: Array, p: int) -> tuple[Array, Array]:
+    """Gauss and Jordan, in place."""
+    columns: list[int] = []
+    done = 0
+    for i in range(len(rows)):
+        places = np.flatnonzero(rows[i])
+        if not places.size:
+            continue
+        column = int(places[0])
+        rows[i] = rows[i] * pow(int(rows[i, column]), -1, p) % p
+        factors = rows[:, column].copy()
+        factors[i] = 0
+        touched = np.flatnonzero(factors)
+        rows[touched] = (rows[touched] - factors[touched, None] * rows[i]) % p
+        rows[[done, i]] = rows[[i, done]]
+        columns.append(column)
+        done += 1
+    return rows[:done], np.array(columns, dtype=np.int64)
 
 
 def null_space(rows: Array, p: int = PRIME) -> list[dict[int, int]]:
@@ -117,11 +141,19 @@ def null_space(rows: Array, p: int = PRIME) -> list[dict[int, int]]:
     >>> null_space(np.array([[1, 0, 2], [0, 1, 3]]), 7)
     [{2: 1, 0: 5, 1: 4}]
     """
-    reduced, found = _echelon(rows, p)
+    matrix = nmod_mat(rows.shape[0], rows.shape[1], rows.ravel().tolist(), p)
+    reduced, found = matrix.rref()
+    leading: list[int] = []
+    column = 0
+    for i in range(found):
+        while int(reduced[i, column]) == 0:
+            column += 1
+        leading.append(column)
+        column += 1
     basis: list[dict[int, int]] = []
-    for free in sorted(set(range(rows.shape[1])) - set(found)):
+    for free in sorted(set(range(rows.shape[1])) - set(leading)):
         vector = {free: 1}
-        for i, pivot in enumerate(found):
+        for i, pivot in enumerate(leading):
             if pivot > free:
                 break
             if value := int(reduced[i, free]):

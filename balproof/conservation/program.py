@@ -55,7 +55,9 @@ class Regions:
         return certain
 
     def select(self, keep: Array) -> Regions:
-        """The regions of some of the samples."""
+        """The regions of some of the samples; what is not filled stays so."""
+        if not self.filled:
+            return Regions()
         masks = {k: m if m.shape[0] == 1 else m[keep] for k, m in self.masks.items()}
         return Regions(masks, filled=True)
 
@@ -419,6 +421,8 @@ def _largest(
     """1 at the largest entry along axes, 0 elsewhere, as numbers of the ring."""
     if r.symbols is not None:
         return r.symbols(op, x, "")
+    if x.jet[0].dtype == object:
+        raise Unsupported(f"{op.name} takes the largest of numbers that are no polynomials of the weights")
 
     def flat() -> tuple[Array, Array]:
         value = sign * x.jet[0]
