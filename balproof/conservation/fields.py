@@ -94,7 +94,7 @@ def point(data: Data, signs: bool) -> dict[str, Array]:
         weights = Layout(data.network).nodes({0: Layout(data.network).join({n: v[None] for n, v in theta.items()})}, tape)
         run = Run(data.network, tape, Regions())
         try:
-            run.forward(weights, data.inputs(index))
+            run.forward(weights, data.inputs(index)[:1])
         except Unsupported:
             return theta
         shifted = run.values[op.output].jet[0]

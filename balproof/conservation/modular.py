@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import isqrt
 
@@ -180,7 +181,27 @@ def fraction_of(value: int, p: int = PRIME) -> Fraction | None:
     return Fraction(r1, t1)
 
 
-def rational_vector(vector: dict[int, int], p: int = PRIME) -> dict[int, Fraction] | None:
+def rational_vector(vector: Mapping[int, int], p: int = PRIME) -> dict[int, Fraction] | None:
     """A vector of residues as fractions, or None."""
     found = {k: fraction_of(v, p) for k, v in vector.items()}
     return {k: v for k, v in found.items() if v is not None} if None not in found.values() else None
+
+
+PRIMES = (PRIME, SECOND, 2**31 - 61, 2**31 - 69, 2**31 - 85, 2**31 - 99)
+"""The largest primes of 31 bits."""
+
+
+def joined(vectors: Sequence[Mapping[int, int]], primes: Sequence[int]) -> tuple[dict[int, int], int]:
+    """The residues modulo the product of primes that agree with those modulo each (Chinese remainders).
+
+    >>> joined([{0: 2}, {0: 3}], (3, 5))
+    ({0: 8}, 15)
+    """
+    total: dict[int, int] = dict.fromkeys({k for v in vectors for k in v}, 0)
+    modulus = 1
+    for vector, p in zip(vectors, primes, strict=False):
+        inverse = pow(modulus, -1, p)
+        for k, old in total.items():
+            total[k] = old + modulus * ((vector.get(k, 0) - old) * inverse % p)
+        modulus *= p
+    return total, modulus

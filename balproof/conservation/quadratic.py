@@ -145,14 +145,39 @@ def free(run: Run, op: Operation, operands: Sequence[Node], key: Key) -> Node:
     return run.tape.put({0: drawn("value", shape)}, False, parents)
 
 
-def candidates(data: Data, found: Sequence[Family], signs: bool, p: int = modular.PRIME) -> list[Candidate]:
+def candidates(data: Data, found: Sequence[Family], signs: bool) -> list[Candidate]:
     """All solutions among the families, from the null space of the sampled identity.
 
     With ``signs`` the points have the signs of the network's numbers and the regions that follow from them;
-    else the regions are drawn at random too.
+    else the regions are drawn at random too. One prime is enough for small coefficients; where there are
+    others (a running mean in floating point), further primes are taken in.
     """
     if not found:
         return []
+    labels = [(f, i, j) for f in found for i, j in f.pairs]
+    spaces = [_null_space(data, found, signs, modular.PRIME)]
+    if any(_large(modular.rational_vector(v)) for v in spaces[0]):
+        spaces += [_null_space(data, found, signs, p) for p in modular.PRIMES[1:]]
+    spaces = [s for s in spaces if [max(v) for v in s] == [max(v) for v in spaces[0]]]
+    result: list[Candidate] = []
+    for vectors in zip(*spaces, strict=True):
+        exact = modular.rational_vector(vectors[0])
+        if _large(exact) and len(spaces) > 1:
+            exact = modular.rational_vector(*modular.joined(vectors, modular.PRIMES))
+        if exact is not None:
+            parts = tuple((*labels[g], c) for g, c in sorted(exact.items()) if c)
+            forms = _forms(parts)
+            if forms:
+                result.append(Candidate(forms, parts))
+    return result
+
+
+def _large(vector: Mapping[int, Fraction] | None) -> bool:
+    """Whether fractions are so large that they may be others with the same residues."""
+    return vector is None or any(max(abs(c.numerator), c.denominator) > 1000 for c in vector.values())
+
+
+def _null_space(data: Data, found: Sequence[Family], signs: bool, p: int) -> list[dict[int, int]]:
     layout, ring = Layout(data.network), Modular(p)
     unknowns = sum(len(f.pairs) for f in found)
     rows = np.zeros((0, unknowns), np.int64)
@@ -162,18 +187,7 @@ def candidates(data: Data, found: Sequence[Family], signs: bool, p: int = modula
         more = _identity(data, layout, ring, found, np.arange(start, start + step), signs)
         rows = np.concatenate([rows, more[more.any(axis=1)]])
         start += step
-    if not rows.size:
-        return []
-    labels = [(f, i, j) for f in found for i, j in f.pairs]
-    result: list[Candidate] = []
-    for vector in modular.null_space(rows, p):
-        exact = modular.rational_vector(vector, p)
-        if exact is not None:
-            parts = tuple((*labels[g], c) for g, c in sorted(exact.items()))
-            forms = _forms(parts)
-            if forms:
-                result.append(Candidate(forms, parts))
-    return result
+    return modular.null_space(rows, p) if len(rows) >= unknowns + MORE else []
 
 
 def _identity(

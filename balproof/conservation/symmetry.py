@@ -164,9 +164,11 @@ class Proof:
             return self.tape.put({0: base, **moved}, True)
         fresh = self.symbols.array(base.shape)
         names = fresh.reshape(-1)
-        for poly, old in zip(names, base.ravel(), strict=True):
+        for i, old in enumerate(base.ravel()):
             if isinstance(old, Polynomial):
-                self.symbols.origin[_number(poly)] = old
+                self.symbols.origin[_number(names[i])] = old
+            else:  # a number, such as the 0 of a state at the start
+                names[i] = old
         jet: dict[int, Array] = {0: fresh}
         for m, form in forms.items():
             assert form is not None
