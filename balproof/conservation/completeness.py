@@ -31,8 +31,10 @@ LONGEST = 4
 """Longest bracket that is tried."""
 MORE = 50
 """Further brackets of a length that did not raise the rank, until no more are tried."""
-LARGEST = 3000
+LARGEST = 6000
 """Parameters up to which ranks are computed."""
+SMALL = 1000
+"""Parameters up to which an echelon form is kept, and its columns are told."""
 Words = tuple[tuple[int, int, int], ...]
 """(length of the brackets, number of the first, how many)."""
 
@@ -42,8 +44,8 @@ class Certificate:
     """What it takes to compute the rank again: see `replay`.
 
     θ₀ is written out; the inputs and covectors of bracket number n come from ``seed`` by
-    `balproof.conservation.sampling`. Modulo a prime, ``columns`` are coordinates of θ in which the rank shows,
-    and ``digest`` is the SHA-256 of all rows (little-endian int64). Over balls, ``rows`` and ``columns`` are
+    `balproof.conservation.sampling`. Modulo a prime, ``columns`` are coordinates of θ in which the rank shows
+    (not told of many parameters), and ``digest`` is the SHA-256 of all rows (little-endian int64). Over balls, ``rows`` and ``columns`` are
     those of a minor that is not 0, and there is neither a prime nor a digest.
     """
 
@@ -129,28 +131,31 @@ def _modular(data: Data, wanted: int, signs: bool, longest: int, only_if_reached
     size = fields.layout.size
     none = np.zeros((0, size), np.int64)
     kept = none, np.zeros(0, np.int64)
-    parts = [none]
+    parts, reached = [none], 0
     words: list[tuple[int, int, int]] = []
     for length in range(1, longest + 1):
-        before, start = len(kept[1]), 0
-        while (left := wanted - len(kept[1])) > 0:
-            count = left + 12 if not start else max(MORE, left // 2)
+        before, start = reached, 0
+        while (left := wanted - reached) > 0:
+            count = left + left // 4 + 12 if not start else max(MORE, left // 2)
             words.append((length, start, count))
             start += count
             parts.append(fields.rows(length, *words[-1][1:]))
-            grown = modular.extended(kept, parts[-1])
-            gained = len(grown[1]) - len(kept[1])
-            kept = grown
+            if size <= SMALL:
+                kept = modular.extended(kept, parts[-1])
+                grown = len(kept[1])
+            else:
+                grown = modular.rank(np.concatenate(parts))
+            gained, reached = grown - reached, grown
             if not gained or start > 6 * size + 200:
                 break
-        if len(kept[1]) >= wanted or (length > 1 and len(kept[1]) == before):
+        if reached >= wanted or (length > 1 and reached == before):
             break
     second, digest = None, ""
-    if len(kept[1]) >= wanted or not only_if_reached:
+    if reached >= wanted or not only_if_reached:
         again = _rows(Fields(data, theta, Modular(modular.SECOND)), words)
         second, digest = modular.rank(again, modular.SECOND), _digest(np.concatenate(parts))
     columns = tuple(sorted(kept[1].tolist()))
-    return Certificate(data.seed, data.loss, theta, tuple(words), len(columns), columns, second, digest)
+    return Certificate(data.seed, data.loss, theta, tuple(words), reached, columns, second, digest)
 
 
 def _over_balls(data: Data, wanted: int, signs: bool, longest: int) -> Certificate:
@@ -219,8 +224,10 @@ def replay(
         again = _rows(Fields(data, c.point, Modular(modular.SECOND)), c.words)
     except Unsupported as why:
         raise RequestError(f"the certificate cannot be computed again: {why}", "check the network") from None
-    rank, second = len(modular.echelon(first)[1]), modular.rank(again, modular.SECOND)
-    same = _digest(first) == c.digest and len(modular.echelon(first[:, list(c.columns)])[1]) == rank
+    rank, second = modular.rank(first), modular.rank(again, modular.SECOND)
+    same = _digest(first) == c.digest
+    if c.columns:
+        same = same and modular.rank(first[:, list(c.columns)]) == len(c.columns) == rank
     return Replayed(rank, second, same and rank == c.rank and second == c.second_rank)
 
 

@@ -4,10 +4,12 @@ A law is ½θᵀMθ + vᵀθ with ⟨∇L, Mθ + v⟩ = 0 for all losses L of th
 
 - ``euclidean``, θ̇ = −∇L: conserved.
 - ``natural``, θ̇ = −(F + δ)⁻¹∇L with the full Fisher matrix F = Σ JᵀJ of the data and δ > 0: conserved, since
-  J(Mθ + v) = 0 makes Mθ + v an eigenvector, so that d/dt = −⟨∇L, Mθ + v⟩/δ. Diagonal and block-diagonal
-  approximations of F break it.
+  J(Mθ + v) = 0 makes Mθ + v an eigenvector, so that d/dt = −⟨∇L, Mθ + v⟩/δ. There are no other laws than of
+  gradient flow: of one case, the velocities are those of gradient flow times an invertible matrix. Diagonal
+  and block-diagonal approximations of F break the laws.
 - ``decay:λ``, θ̇ = −∇L − λθ: the quadratic part falls as e^{−2λt} and the linear one as e^{−λt}, so a law that is
-  one of the two, times that growth, is conserved.
+  one of the two, times that growth, is conserved. Since L = 0 is a loss, whatever is conserved is at each time
+  a function of the laws of gradient flow, and then of these products.
 - ``mirror:ψ``, d/dt ψ′(w) = −∂L/∂w for each weight: for diagonal M, Σ M_ee(wψ′ − ψ) + v_eψ′ is conserved, since
   d(wψ′ − ψ) = w dψ′. Products of different weights are lost.
 - ``momentum:γ``, θ̈ + γθ̇ = −∇L: for *antisymmetric* J with ⟨∇L, Jθ + v⟩ = 0, e^{γt}⟨θ̇, Jθ + v⟩ is conserved,
@@ -19,6 +21,7 @@ flows, momentum).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -87,6 +90,17 @@ class Flow:
         """ψ′, which takes the place of w."""
         assert self.potential is not None and self.weight is not None
         return sympy.simplify(self.potential.diff(self.weight))
+
+    def fits(self, weights: Iterable[Fraction]) -> bool:
+        """Whether ψ″ is certainly positive at these weights."""
+        if not self.assumes:
+            return True
+        assert self.potential is not None and self.weight is not None
+        second = self.potential.diff(self.weight, 2)
+        try:
+            return all(ball.sign_at(second, {self.weight: w}) == 1 for w in set(weights))
+        except (ball.NotReal, ball.Unknown):
+            return False
 
 
 def _convex(psi: sympy.Expr, w: sympy.Symbol, text: str) -> str:

@@ -20,13 +20,24 @@ def monomials(forms: Mapping[tuple[int, int], Fraction]) -> Pairs:
 
 
 def scaled(pairs: Pairs) -> Pairs:
-    """The multiple with whole coprime coefficients, the first positive."""
+    """The multiple with whole coprime coefficients, the first positive; or, if these are large, 1."""
     if not pairs:
         return pairs
     whole = lcm(*(c.denominator for c in pairs.values()))
     shared = gcd(*(int(c * whole) for c in pairs.values()))
-    sign = 1 if pairs[min(pairs)] > 0 else -1
-    return {k: c * whole / shared * sign for k, c in pairs.items()}
+    first = pairs[min(pairs)]
+    result = {k: c * whole / shared * (1 if first > 0 else -1) for k, c in pairs.items()}
+    if max(abs(c) for c in result.values()) > LARGE:  # doubles, over a power of two
+        return {k: c / first for k, c in pairs.items()}
+    return result
+
+
+LARGE = 10**6
+
+
+def _number(c: Fraction) -> str:
+    """Exactly: as a fraction, or as a double if that is shorter."""
+    return repr(float(c)) if c.denominator > 1000 and Fraction(float(c)) == c else str(c)
 
 
 def text(layout: Layout, pairs: Pairs, between: str = "·") -> str:
@@ -35,7 +46,7 @@ def text(layout: Layout, pairs: Pairs, between: str = "·") -> str:
     for c, part in _parts(layout, dict(sorted(pairs.items())), between):
         size = abs(c)
         sign = ("" if c > 0 else "−") if not result else (" + " if c > 0 else " − ")
-        result += f"{sign}{'' if size == 1 else f'{size}·'}{part}"
+        result += f"{sign}{'' if size == 1 else f'{_number(size)}·'}{part}"
     return result or "0"
 
 

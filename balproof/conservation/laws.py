@@ -61,13 +61,15 @@ class Count:
 
 @dataclass(frozen=True)
 class Conserved:
-    """The laws, independent of one another; ``units`` says what each is the law of.
+    """The laws, independent of one another; ``units`` says what each is the law of, and ``short`` how it reads
+    in terms of the weights into and out of a unit, where it is one.
 
     ``candidates`` passed all samples and could not be shown: they are not counted.
     """
 
     laws: tuple[Law, ...]
     units: tuple[str, ...]
+    short: tuple[str, ...]
     count: Count
     flow: str
     data: str
@@ -80,15 +82,16 @@ class Conserved:
     def sentence(self) -> str:
         """The count in words, with what it holds for."""
         c = self.count
-        d = "" if c.lie_dimension is None else f"{c.parameters} parameters, {c.lie_dimension} dimensions reached"
         few = f"{c.k} independent {'law' if c.k == 1 else 'laws'}"
+        where = "on any open set that contains the point of the certificate"
         text = {
-            "complete": f"complete: {few}, and no more on any open set that contains the point of the "
-            f"certificate ({d})",
-            "none": f"none: nothing is conserved on any open set that contains the point of the certificate ({d})",
-            "at-most": f"{few}; at most {c.parameters - (c.lie_dimension or 0)} ({d})",
+            "complete": f"complete: {few}, and no more {where}",
+            "none": f"none: nothing is conserved {where}",
+            "at-most": f"at least {few}, and at most {c.parameters - (c.lie_dimension or 0)} {where}",
             "at-least": f"at least {few}",
         }[c.verdict]
+        if c.lie_dimension is not None:
+            text += f": the fields and their brackets span {c.lie_dimension} of {c.parameters} dimensions there"
         return text + (f"; {c.why}" if c.why else "")
 
     def as_json(self) -> dict[str, object]:
@@ -161,6 +164,7 @@ def conserved(
     return Conserved(
         tuple(Law(_under(s, chosen, layout), s.kind, s.verified_by) for s in kept),
         tuple(s.unit for s in kept),
+        tuple(_short(s, chosen) for s in kept),
         count,
         chosen.text + (f", {chosen.assumes}" if chosen.assumes else ""),
         _of_data(network, given),
@@ -220,14 +224,17 @@ def _searched(
     data: Data, layout: Layout, shown: list[_Shown], twist: int, signs: bool
 ) -> tuple[list[_Shown], list[str], str]:
     """Further laws of degree 2, each shown; and those that were not."""
-    if layout.size > completeness.LARGEST or not data.network.inputs:
-        why = "no inputs" if not data.network.inputs else f"more than {completeness.LARGEST} parameters"
+    if layout.size > quadratic.LARGEST or not data.network.inputs or not layout.size:
+        why = f"more than {quadratic.LARGEST} parameters" if layout.size > quadratic.LARGEST else "no inputs"
         return shown, [], f"scaling laws only ({why})"
     families, words = quadratic.families(data.network, twist)
-    pool = [c.forms for c in quadratic.candidates(data, families, signs)]
-    if twist == -1:  # a constant direction v goes with either
-        straight = [f for f in quadratic.families(data.network)[0] if f.right is None]
-        pool = [c.forms for c in quadratic.candidates(data, straight, signs)] + pool
+    try:
+        pool = [c.forms for c in quadratic.candidates(data, families, signs)]
+        if twist == -1:  # a constant direction v goes with either
+            straight = [f for f in quadratic.families(data.network)[0] if f.right is None]
+            pool = [c.forms for c in quadratic.candidates(data, straight, signs)] + pool
+    except Unsupported as why:
+        return shown, [], f"scaling laws only ({why})"
     failed: list[Forms] = []
     while True:
         known = [s.forms for s in shown]
@@ -277,7 +284,7 @@ def _described(layout: Layout, forms: Forms, data: Data, twist: int) -> _Shown:
     kind = "linear" if all(f < 0 for _, f in forms) else "quadratic" if twist == 1 else "antisymmetric"
     names = [n for n, s in layout.spans.items() if any(s.start <= e < s.stop for e, _ in forms)]
     steps = f", for sequences of up to {STEPS} steps" if data.network.states else ""
-    how = f"exact: no output moves along it, as polynomials with a symbol for each gate{steps}"
+    how = f"exact: polynomials, a symbol for each gate{steps}"
     return _Shown(forms, _text(layout, forms, twist), kind, ", ".join(names), how)
 
 
@@ -323,6 +330,15 @@ def _under(s: _Shown, flow: Flow, layout: Layout) -> str:
     return s.formula
 
 
+def _short(s: _Shown, flow: Flow) -> str:
+    """Σ_in w² − c·Σ_out w², where the law is one unit's."""
+    plus, minus = ({c for c in s.forms.values() if (c > 0) is up} for up in (True, False))
+    if s.kind != "scaling" or flow.kind not in ("euclidean", "natural") or plus != {1} or len(minus) != 1:
+        return ""
+    (c,) = minus
+    return f"Σ_in w² − {'' if c == -1 else f'{-c}·'}Σ_out w²"
+
+
 # --- how many ----------------------------------------------------------------------------------------------
 
 
@@ -357,6 +373,8 @@ def _count(
             found = certify(tried, size - len(forms), signs, longest, quick)
         except Unsupported as why:
             return Count("at-least", len(forms), None, size, None, f"no rank: {why}")
+        if not flow.fits(Fraction(w) for v in found.point.values() for w in v.ravel().tolist()):
+            return Count("at-least", len(forms), None, size, None, "ψ is not known to be convex at the point")
         independent = _independent(tried, found, layout, forms)
         assert found.rank + independent <= size, "a law that is not one"
         if best is None or found.rank > best.rank:

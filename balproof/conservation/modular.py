@@ -53,17 +53,26 @@ def product(a: Array, b: Array, p: int) -> Array:
         return flat.reshape(*a.shape[:-1], b.shape[-1])
     left = np.where(a > p // 2, a - p, a)
     right = np.where(b > p // 2, b - p, b).astype(np.float64)
-    low = (left + _HALF) % (2 * _HALF) - _HALF
-    high = ((left - low) // (2 * _HALF)).astype(np.float64)
-    parts = (high, low.astype(np.float64))
+    high = (left + _HALF) >> 16
+    low = (left - (high << 16)).astype(np.float64)
+    high = high.astype(np.float64)
     total: Array | None = None
     for start in range(0, a.shape[-1], _CHUNK):
         stop = start + _CHUNK
-        upper, lower = (np.matmul(h[..., start:stop], right[..., start:stop, :]).astype(np.int64) for h in parts)
-        part = (upper % p * (2 * _HALF) + lower) % p
-        total = part if total is None else (total + part) % p
+        upper = np.matmul(high[..., start:stop], right[..., start:stop, :])
+        lower = np.matmul(low[..., start:stop], right[..., start:stop, :])
+        upper = _reduced(upper, p)
+        upper *= 2.0 * _HALF
+        upper += _reduced(lower, p)
+        total = _reduced(upper, p) if total is None else _reduced(np.add(total, upper, out=upper), p)
     assert total is not None
-    return total
+    return total.astype(np.int64) % p
+
+
+def _reduced(values: Array, p: int) -> Array:
+    """Whole doubles below 2⁵³ modulo p, in place, up to one p more or less: exact, since all products are."""
+    values -= np.floor(values * (1.0 / p)) * p
+    return values
 
 
 def power(a: Array, exponent: int, p: int) -> Array:
@@ -77,13 +86,22 @@ def power(a: Array, exponent: int, p: int) -> Array:
     return result
 
 
+def _matrix(rows: Array, p: int) -> nmod_mat:
+    """The same in FLINT, entry by entry: a list of all of them would take ten times the memory."""
+    found = nmod_mat(rows.shape[0], rows.shape[1], p)
+    for i, row in enumerate(rows):
+        for j, value in enumerate(row.tolist()):
+            found[i, j] = value
+    return found
+
+
 def rank(rows: Array, p: int = PRIME) -> int:
-    """The rank of a matrix of residues, by FLINT: a second opinion on `echelon`.
+    """The rank of a matrix of residues, by FLINT.
 
     >>> rank(np.array([[1, 2], [2, 4]]))
     1
     """
-    return int(nmod_mat(rows.shape[0], rows.shape[1], rows.ravel().tolist(), p).rank()) if rows.size else 0
+    return int(_matrix(rows, p).rank()) if rows.size else 0
 
 
 def echelon(rows: Array, p: int = PRIME) -> tuple[Array, Array]:
@@ -142,8 +160,7 @@ def null_space(rows: Array, p: int = PRIME) -> list[dict[int, int]]:
     >>> null_space(np.array([[1, 0, 2], [0, 1, 3]]), 7)
     [{2: 1, 0: 5, 1: 4}]
     """
-    matrix = nmod_mat(rows.shape[0], rows.shape[1], rows.ravel().tolist(), p)
-    reduced, found = matrix.rref()
+    reduced, found = _matrix(rows, p).rref()
     leading: list[int] = []
     column = 0
     for i in range(found):

@@ -46,11 +46,16 @@ class Regions:
     filled: bool = False
 
     def certain(self) -> Array:
-        """Per sample: is every decision certain, for all that rounding can have done? (See `rounding`.)"""
+        """Per sample: is every decision certain, for all that rounding can have done? (See `rounding`.)
+
+        Where the sizes are 0, all terms are 0 because of earlier decisions (a unit that is at rest), near the
+        point too, and it does not matter which piece is taken.
+        """
         samples = max((g.shape[0] for g in self.gaps.values()), default=1)
         certain = np.ones(samples, bool)
         for key, gap in self.gaps.items():
-            safe = gap > 2.0**-30 * self.sizes[key]
+            size = self.sizes[key]
+            safe = (gap > 2.0**-30 * size) | (size == 0)
             certain &= safe.reshape(safe.shape[0], -1).all(axis=1)
         return certain
 

@@ -29,6 +29,8 @@ Forms = Mapping[tuple[int, int], Fraction]
 
 FULL = 64
 """Up to so many parameters, all symmetric M are searched."""
+LARGEST = 3000
+"""Parameters up to which anything is searched."""
 UNKNOWNS = 4000
 MORE = 50
 """Samples beyond the number of unknowns."""

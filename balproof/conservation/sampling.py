@@ -22,6 +22,10 @@ WEIGHT, SHIFT, INPUT = 20, 400, 20
 """Largest weight, bias and input of a point with whole coordinates."""
 
 
+FINE = 2**20
+"""Parts into which 1 is divided for inputs that are not whole."""
+
+
 def bits(seed: int, stream: str, start: int, count: int) -> Array:
     """Splitmix64 (Steele, Lea, Flood 2014) of consecutive counters; ``stream`` names what the bits are for.
 
@@ -124,8 +128,12 @@ class Data:
         rows = self._rows(name)
         if rows:
             return integers(self.seed, f"input {step} {name}", low, (count, *shape), 0, rows - 1)[index - low]
-        drawn = nonzero(self.seed, f"input {step} {name}", low, (count, *shape), INPUT)[index - low]
-        return drawn / 16.0 if self.fine else drawn
+        size = FINE if self.fine else INPUT
+        drawn = nonzero(self.seed, f"input {step} {name}", low, (count, *shape), size)[index - low]
+        if not self.fine:
+            return drawn
+        stretch = 2.0 ** (1 + index % 4)  # so that bounded activations are met in all their parts
+        return drawn / FINE * stretch.reshape(-1, *(1,) * (drawn.ndim - 1))
 
     def _rows(self, name: str) -> int:
         """The rows of the table that an input looks up; 0 if it is no input of positions."""

@@ -27,8 +27,8 @@ class Builder:
         self.tensors[name] = Tensor(name, tuple(shape), role, more.pop("value", value), **more)
         return name
 
-    def op(self, kind: str, inputs: Sequence[str], output: str, shape: Sequence[int], **attributes: Any) -> str:
-        self.tensor(output, shape, "activation")
+    def op(self, kind: str, inputs: Sequence[str], output: str, size: Sequence[int], /, **attributes: Any) -> str:
+        self.tensor(output, size, "activation")
         name = inputs[1] if len(inputs) > 1 else output
         self.operations.append(Operation(kind, name, tuple(inputs), output, MappingProxyType(attributes)))
         return output
