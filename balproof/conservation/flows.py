@@ -114,9 +114,11 @@ def _convex(psi: sympy.Expr, w: sympy.Symbol, text: str) -> str:
     if not second.free_symbols - {w}:
         for value in (Fraction(1, 3), Fraction(1), Fraction(5, 2), Fraction(-1, 3), Fraction(-1), Fraction(-5, 2)):
             try:
+                if not ball.enclose(psi, {w: value}).is_finite():
+                    continue
                 sign = ball.sign_at(second, {w: value})
             except (ball.NotReal, ball.Unknown):
-                continue
+                continue  # outside the domain of ψ
             if sign is not None and sign <= 0:
                 raise RequestError(f"ψ = {text} is not strictly convex at w = {value}", "give a ψ with ψ″ > 0")
     return "where every weight w has ψ″(w) > 0"

@@ -59,7 +59,7 @@ class Count:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Conserved:
     """The laws, independent of one another; ``units`` says what each is the law of, and ``short`` how it reads
     in terms of the weights into and out of a unit, where it is one.
@@ -76,7 +76,24 @@ class Conserved:
     loss: str
     region: str
     searched: str
-    candidates: tuple[str, ...] = ()
+    candidates: tuple[str, ...]
+    forms: tuple[Forms, ...]
+    layout: Layout
+
+    def at(self, weights: Mapping[str, Array]) -> Array:
+        """½θᵀMθ + vᵀθ of each law, which gradient flow keeps, at one array for each learned parameter.
+
+        >>> from balproof.importers import load
+        >>> found = conserved(load("tests/data/chain.json"))
+        >>> found.at({t.name: np.full(t.shape, 3.0) for t in found.layout.network.learned}).tolist()
+        [0.0, 0.0]
+        """
+        theta = self.layout.join({n: np.asarray(weights[n], np.float64)[None] for n in self.layout.spans})[0]
+        total = np.zeros(len(self.forms))
+        for k, form in enumerate(self.forms):
+            for (e, f), c in form.items():
+                total[k] += float(c) * (theta[e] if f < 0 else theta[e] * theta[f] / 2)
+        return total
 
     @property
     def sentence(self) -> str:
@@ -173,6 +190,8 @@ def conserved(
         "all weights, for the laws" if not signs else "weights with the signs that they have in the file",
         searched,
         tuple(candidates),
+        tuple(s.forms for s in kept),
+        layout,
     )  # fmt: skip
 
 
