@@ -167,7 +167,7 @@ def _over_balls(data: Data, wanted: int, signs: bool, longest: int) -> Certifica
     with balls.Precision():
         fields = balls.fields(fine, theta)
         for length in range(1, longest + 1):
-            count = wanted - len(best[0]) + 12
+            count = 2 * (wanted - len(best[0])) + 24
             words.append((length, 0, count))
             parts.append(fields.rows(length, 0, count))
             found = balls.minor(np.concatenate(parts), wanted)

@@ -25,15 +25,22 @@ class Perceptron:
     """The network ``mlp(widths)``, its weights, and the gradient of a loss at any weights."""
 
     def __init__(
-        self, widths: Sequence[int], activation: str, seed: int, *, bias: bool = True, classes: bool = False
+        self,
+        widths: Sequence[int],
+        activation: str,
+        seed: int,
+        *,
+        bias: bool = True,
+        classes: bool = False,
+        cases: int = 12,
     ) -> None:
         rng = np.random.default_rng(seed)
         self.activation, self.classes = activation, classes
         self.network: Network = mlp(widths, seed=seed, spread=0.4, activation=activation, bias=bias)
         self.layers = len(widths) - 1
-        self.x = rng.standard_normal((12, widths[0]))
-        self.target = rng.standard_normal((12, widths[-1]))
-        self.label = rng.integers(0, widths[-1], 12)
+        self.x = rng.standard_normal((cases, widths[0]))
+        self.target = rng.standard_normal((cases, widths[-1]))
+        self.label = rng.integers(0, widths[-1], cases)
         self.names = [t.name for t in self.network.learned]
         self.start: Weights = {n: 0.6 * self.network.numbers(n) for n in self.names}
 
