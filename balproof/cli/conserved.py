@@ -67,9 +67,8 @@ def conserved(
     if len(rows) > ROWS:
         out.print(f"… and {len(rows) - ROWS} more rows (--json has all)")
     out.print(f"{chr(10) if rows else ''}{found.sentence}", markup=False)
-    for what, text in (("flow", found.flow), ("data", found.data), ("loss", found.loss), ("weights", found.region),
-                       ("searched", found.searched)):  # fmt: skip
-        out.print(f"{what:<9} {text}", markup=False)
+    for what in ("flow", "data", "loss", "region", "searched"):
+        out.print(f"{what:<9} {getattr(found, what)}", markup=False)
     if found.candidates:
         out.print(f"not shown, so not counted: {some(found.candidates, 3)}", markup=False)
     return 0
@@ -79,7 +78,11 @@ def _rows(found: Conserved) -> list[Sequence[str]]:
     """Consecutive laws of one layer that read alike, as one row; of others, the first formula."""
     groups: list[tuple[list[int], tuple[str, ...]]] = []
     for i, (law, unit) in enumerate(zip(found.laws, found.units, strict=True)):
-        facts = (unit.rsplit("[", 1)[0], law.kind, found.short[i] or ("" if law.kind != "scaling" else law.formula))
+        facts = (
+            unit.rsplit("[", 1)[0],
+            law.kind,
+            found.short[i] or ("" if law.kind != "scaling" else law.formula),
+        )
         if groups and groups[-1][1] == facts:
             groups[-1][0].append(i)
         else:

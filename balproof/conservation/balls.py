@@ -1,7 +1,7 @@
 """Ranks of fields that are no polynomials (tanh, GELU, softmax, normalisation), over real balls of Arb.
 
-The fields are enclosed at a point with rational coordinates. That a minor is not 0 is certain when the ball of
-its determinant does not contain 0: a rank from below, as over a prime.
+The fields are enclosed at a point with rational coordinates. That a minor is not 0 is certain when the ball
+of its determinant does not contain 0: a rank from below, as over a prime.
 """
 
 from __future__ import annotations
@@ -161,10 +161,14 @@ def _norm(run: Run, op: Operation, operands: Sequence[Node]) -> Node:
         mean = tape.times(tape.sum(given, axes), share)
         given = tape.add(given, tape.times(mean, run.number(-1)))
     power = tape.times(tape.sum(tape.multiply(given, given), axes), share)
-    epsilon = tape.put({0: run.number(float(op.attributes.get("epsilon", 0.0))).reshape((1,) * len(power.shape))})
+    epsilon = tape.put(
+        {0: run.number(float(op.attributes.get("epsilon", 0.0))).reshape((1,) * len(power.shape))}
+    )
     root = tape.unary(tape.add(power, epsilon), _powers(Fraction(-1, 2)))
     result = tape.reshape(tape.multiply(given, root), shape)
-    views = [aligned(run.network.tensors[name], len(shape), op.attributes.get("axis")) for name in op.inputs[1:]]
+    views = [
+        aligned(run.network.tensors[name], len(shape), op.attributes.get("axis")) for name in op.inputs[1:]
+    ]
     if affine:
         result = tape.multiply(result, tape.reshape(affine[0], views[0]))
     return tape.add(result, tape.reshape(affine[1], views[1])) if len(affine) > 1 else result

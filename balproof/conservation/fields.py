@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from balproof.conservation.program import Opaque, Regions, Run, Unsupported, refuse, rounding
-from balproof.conservation.ring import Doubles, Modular, Ring
+from balproof.conservation.ring import Doubles, Ring
 from balproof.conservation.sampling import Data, integers
 from balproof.conservation.tape import Jet, Node, Tape
 from balproof.network.graph import Network, Operation
@@ -91,7 +91,9 @@ def point(data: Data, signs: bool) -> dict[str, Array]:
         if op.kind not in shifts or name not in theta:
             continue
         tape = Tape(Doubles())
-        weights = Layout(data.network).nodes({0: Layout(data.network).join({n: v[None] for n, v in theta.items()})}, tape)
+        weights = Layout(data.network).nodes(
+            {0: Layout(data.network).join({n: v[None] for n, v in theta.items()})}, tape
+        )
         run = Run(data.network, tape, Regions())
         try:
             run.forward(weights, data.inputs(index)[:1])

@@ -3,16 +3,17 @@
 A law is ½θᵀMθ + vᵀθ with ⟨∇L, Mθ + v⟩ = 0 for all losses L of the outputs.
 
 - ``euclidean``, θ̇ = −∇L: conserved.
-- ``natural``, θ̇ = −(F + δ)⁻¹∇L with the full Fisher matrix F = Σ JᵀJ of the data and δ > 0: conserved, since
-  J(Mθ + v) = 0 makes Mθ + v an eigenvector, so that d/dt = −⟨∇L, Mθ + v⟩/δ. There are no other laws than of
-  gradient flow: of one case, the velocities are those of gradient flow times an invertible matrix. Diagonal
-  and block-diagonal approximations of F break the laws.
-- ``decay:λ``, θ̇ = −∇L − λθ: the quadratic part falls as e^{−2λt} and the linear one as e^{−λt}, so a law that is
-  one of the two, times that growth, is conserved. Since L = 0 is a loss, whatever is conserved is at each time
-  a function of the laws of gradient flow, and then of these products.
-- ``mirror:ψ``, d/dt ψ′(w) = −∂L/∂w for each weight: for diagonal M, Σ M_ee(wψ′ − ψ) + v_eψ′ is conserved, since
-  d(wψ′ − ψ) = w dψ′. Products of different weights are lost.
-- ``momentum:γ``, θ̈ + γθ̇ = −∇L: for *antisymmetric* J with ⟨∇L, Jθ + v⟩ = 0, e^{γt}⟨θ̇, Jθ + v⟩ is conserved,
+- ``natural``, θ̇ = −(F + δ)⁻¹∇L with δ > 0 and the full Fisher matrix F = Σ JᵀHJ of the data, H being that of
+  the outputs (the unit matrix for squares; for cross-entropy diag(p) − ppᵀ, whose rows have sum 0): conserved,
+  since F(Mθ + v) = 0, so that d/dt = −⟨∇L, Mθ + v⟩/δ. There are no other laws than of gradient flow: of one
+  case, both have the same span of velocities. Diagonal and block-diagonal approximations of F break the laws.
+- ``decay:λ``, θ̇ = −∇L − λθ: the quadratic part falls as e^{−2λt}, the linear one as e^{−λt}, so a law that is
+  one of the two, times that growth, is conserved. Since L = 0 is a loss, whatever is conserved is at each time a
+  function of the laws of gradient flow, and then of these products.
+- ``mirror:ψ``, d/dt ψ′(w) = −∂L/∂w for each weight: for diagonal M, Σ M_ee(wψ′ − ψ) + v_eψ′ is conserved,
+  since d(wψ′ − ψ) = w dψ′. Products of different weights are lost. Without brackets, the fields span as many
+  dimensions as those of gradient flow.
+- ``momentum:γ``, θ̈ + γθ̇ = −∇L: for *antisymmetric* J with ⟨∇L, Jθ + v⟩ = 0, e^{γt}⟨θ̇, Jθ + v⟩ is kept,
   since ⟨θ̇, Jθ̇⟩ = 0. The scaling laws, whose M is symmetric, are lost.
 
 Sources: Noether's theorem; Kunin et al., ICLR 2021 (decay, momentum); Marcotte, Gribonval, Peyré 2024 (mirror
@@ -68,7 +69,9 @@ class Flow:
             if rest:
                 value = parse_formula(rest, "w").expression
                 if value.free_symbols or rational(value) is None or value < 0:
-                    raise RequestError(f"the rate {rest!r} is no rational number from 0", f"write {kind}:1/10")
+                    raise RequestError(
+                        f"the rate {rest!r} is no rational number from 0", f"write {kind}:1/10"
+                    )
                 rate = value
             return Flow("decay" if kind == "decay" else "momentum", f"{kind}:{rate}", rate)
         if kind == "mirror" and rest:
@@ -112,7 +115,14 @@ def _convex(psi: sympy.Expr, w: sympy.Symbol, text: str) -> str:
     if second.is_positive:
         return ""
     if not second.free_symbols - {w}:
-        for value in (Fraction(1, 3), Fraction(1), Fraction(5, 2), Fraction(-1, 3), Fraction(-1), Fraction(-5, 2)):
+        for value in (
+            Fraction(1, 3),
+            Fraction(1),
+            Fraction(5, 2),
+            Fraction(-1, 3),
+            Fraction(-1),
+            Fraction(-5, 2),
+        ):
             try:
                 if not ball.enclose(psi, {w: value}).is_finite():
                     continue
@@ -120,7 +130,9 @@ def _convex(psi: sympy.Expr, w: sympy.Symbol, text: str) -> str:
             except (ball.NotReal, ball.Unknown):
                 continue  # outside the domain of ψ
             if sign is not None and sign <= 0:
-                raise RequestError(f"ψ = {text} is not strictly convex at w = {value}", "give a ψ with ψ″ > 0")
+                raise RequestError(
+                    f"ψ = {text} is not strictly convex at w = {value}", "give a ψ with ψ″ > 0"
+                )
     return "where every weight w has ψ″(w) > 0"
 
 

@@ -1,4 +1,4 @@
-"""A quadratic law as people write it: Σ fc1.weight[0,:]·fc1.weight[1,:] − Σ fc2.weight[:,0]·fc2.weight[:,1]."""
+"""A quadratic law as people write it, in slices: Σ W1[0,:]·W1[1,:] − Σ W2[:,0]·W2[:,1]."""
 
 from __future__ import annotations
 

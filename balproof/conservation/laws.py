@@ -61,8 +61,8 @@ class Count:
 
 @dataclass(frozen=True, eq=False)
 class Conserved:
-    """The laws, independent of one another; ``units`` says what each is the law of, and ``short`` how it reads
-    in terms of the weights into and out of a unit, where it is one.
+    """The laws, independent of one another; ``units`` says what each is the law of, and ``short`` how it
+    reads in terms of the weights into and out of a unit, where it is one.
 
     ``candidates`` passed all samples and could not be shown: they are not counted.
     """
@@ -108,7 +108,9 @@ class Conserved:
             "at-least": f"at least {few}",
         }[c.verdict]
         if c.lie_dimension is not None:
-            text += f": the fields and their brackets span {c.lie_dimension} of {c.parameters} dimensions there"
+            text += (
+                f": the fields and their brackets span {c.lie_dimension} of {c.parameters} dimensions there"
+            )
         return text + (f"; {c.why}" if c.why else "")
 
     def as_json(self) -> dict[str, object]:
@@ -145,11 +147,11 @@ def conserved(
     signs: bool = False,
     seed: int = 0,
 ) -> Conserved:
-    """What a flow of the parameters keeps, whatever the loss and the data, with proof that there is no more.
+    """What a flow of the parameters keeps, whatever the loss and the data, and whether there is more.
 
     Scaling laws come from the scaling manifold, further ones of degree 2 from a search modulo a prime, and
-    each is shown exactly. ``loss`` is ``any`` (its gradients span the outputs) or ``cross-entropy`` (their sum
-    is 0). ``data`` gives inputs (cases, *shape): then the count is for these inputs only. With ``signs``, laws
+    each is shown exactly. ``loss`` is ``any`` (its gradients span the outputs) or ``cross-entropy`` (their
+    sum is 0). ``data`` gives inputs (cases, *shape): then the count is for these inputs only. With ``signs``, laws
     and count are for weights with the signs that they have in the file; without, laws are for all weights.
 
     Sources: Du, Hu, Lee 2018; Kunin et al. 2021; Marcotte, Gribonval, Peyré 2023 and 2024.
@@ -243,8 +245,9 @@ def _searched(
     data: Data, layout: Layout, shown: list[_Shown], twist: int, signs: bool
 ) -> tuple[list[_Shown], list[str], str]:
     """Further laws of degree 2, each shown; and those that were not."""
-    if layout.size > quadratic.LARGEST or not data.network.inputs or not layout.size:
-        why = f"more than {quadratic.LARGEST} parameters" if layout.size > quadratic.LARGEST else "no inputs"
+    if layout.size > quadratic.LARGEST or not layout.size or _unseen(data.network):
+        large = f"more than {quadratic.LARGEST} parameters"
+        why = large if layout.size > quadratic.LARGEST else _unseen(data.network)
         return shown, [], f"scaling laws only ({why})"
     families, words = quadratic.families(data.network, twist)
     try:
@@ -333,9 +336,8 @@ def _under(s: _Shown, flow: Flow, layout: Layout) -> str:
         return f"{exponential(flow.rate, 1 if s.kind == 'linear' else 2)}·({s.formula})"
     if flow.kind == "momentum":
         assert flow.rate is not None
-        pairs = s.formula if s.kind == "linear" else s.formula
         where = "ẇ in place of w" if s.kind == "linear" else "with a∧b = ẇ_a·b − ẇ_b·a"
-        return f"{exponential(flow.rate, 1)}·({pairs}), {where}"
+        return f"{exponential(flow.rate, 1)}·({s.formula}), {where}"
     if flow.kind == "mirror":
         pairs = formula.scaled({(e, f): c for (e, f), c in s.forms.items()})
         straight = {k: c for k, c in pairs.items() if k[1] < 0}
@@ -358,6 +360,11 @@ def _short(s: _Shown, flow: Flow) -> str:
     return f"Σ_in w² − {'' if c == -1 else f'{-c}·'}Σ_out w²"
 
 
+def _unseen(network: Network) -> str:
+    """Why nothing can be counted where the outputs do not depend on inputs, or are not there."""
+    return "" if network.inputs and network.outputs else "the network has no inputs, or no outputs"
+
+
 # --- how many ----------------------------------------------------------------------------------------------
 
 
@@ -377,8 +384,8 @@ def _count(
         atleast = "the states of a flow with momentum are not counted"
     elif flow.kind == "decay" and lost:
         atleast = "a law of mixed degree is lost"
-    elif not data.network.inputs:
-        atleast = "the network has no inputs"
+    elif _unseen(data.network):
+        atleast = _unseen(data.network)
     elif size > completeness.LARGEST:
         atleast = f"ranks are computed up to {completeness.LARGEST} parameters"
     if atleast or not size:
@@ -386,7 +393,7 @@ def _count(
     best: Certificate | None = None
     k = 0
     longest = 1 if flow.kind == "mirror" or quick else completeness.LONGEST
-    for attempt in range(1 if quick else POINTS):
+    for attempt in range(1 if quick or size > completeness.SMALL else POINTS):
         tried = Data(data.network, data.seed + attempt, data.loss, data.given)
         try:
             found = certify(tried, size - len(forms), signs, longest, quick)

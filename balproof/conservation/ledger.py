@@ -1,7 +1,7 @@
 """Finite steps, exactly: what a step of training does to z = Aᵀw², which gradient flow keeps.
 
-For every loss of the outputs and every minibatch Aᵀ(w∘g) = 0, g being the gradient. So the change of z does not
-depend on the data but through squares of g or of the momentum, and may be booked step by step. Clipping the
+For every loss of the outputs and every minibatch Aᵀ(w∘g) = 0, g being the gradient. So the change of z does
+not depend on the data but through squares of g or of the momentum, and may be booked step by step. Clipping the
 global norm of g only changes η² (as long as weight decay is added after it). Source: Kunin et al., ICLR 2021,
 for the flow with these corrections; the identities are exact.
 """

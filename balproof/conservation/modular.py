@@ -34,7 +34,9 @@ def residues(values: Array, p: int) -> Array:
     """An array of integers, doubles (each is a fraction of two integers) or fractions modulo p."""
     if values.dtype.kind in "iub":
         return values.astype(np.int64) % p
-    if values.dtype != object and bool(np.all(values == np.rint(values)) and np.all(np.abs(values) < 2.0**53)):
+    if values.dtype != object and bool(
+        np.all(values == np.rint(values)) and np.all(np.abs(values) < 2.0**53)
+    ):
         return values.astype(np.int64) % p
     flat = [residue(Fraction(v), p) for v in values.ravel().tolist()]
     return np.array(flat, dtype=np.int64).reshape(values.shape)

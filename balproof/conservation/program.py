@@ -72,7 +72,9 @@ Opaque = Callable[["Run", Operation, Sequence[Node], Key], Node]
 
 def refuse(_: Run, op: Operation, operands: Sequence[Node], key: Key) -> Node:
     """An operation without polynomial pieces ends the run."""
-    what = op.attributes["function"].text if op.kind == "activation" else op.attributes.get("op_type", op.kind)
+    what = (
+        op.attributes["function"].text if op.kind == "activation" else op.attributes.get("op_type", op.kind)
+    )
     raise Unsupported(f"{what} (operation {op.name}) is not made of polynomials")
 
 
@@ -113,7 +115,7 @@ class Run:
         zeros = self.ring.constant(np.zeros((), np.int64))
         states = {n: self.tape.put({0: np.broadcast_to(zeros, (1, *tensors[n].shape))}) for n, _ in
                   self.network.states}  # fmt: skip
-        watched = self.network.outputs or tuple(n for n, _ in self.network.states)
+        watched = self.network.outputs or tuple(after for _, after in self.network.states)
         results: list[tuple[str, Node]] = []
         for self.step, given in enumerate(inputs):
             self.values = values = {**fixed, **states}
@@ -137,7 +139,9 @@ class Run:
         """A number of the ring that broadcasts to everything."""
         return self.ring.constant(np.array(Fraction(value), dtype=object)).reshape(1)
 
-    def mask(self, op: Operation, decide: Callable[[], tuple[Array, Array]], size: Callable[[], Array]) -> Array:
+    def mask(
+        self, op: Operation, decide: Callable[[], tuple[Array, Array]], size: Callable[[], Array]
+    ) -> Array:
         """The decision of an operation: made in the first run, and looked up in the later ones."""
         key = (self.step, op.output)
         if not self.regions.filled:
@@ -336,12 +340,14 @@ def _moved(r: Run, op: Operation, operands: Sequence[Node]) -> Node:
     index = run(plain, positions).astype(np.int64) - 1
     result = r.tape.gather(operands[0] if len(operands) == 1 else r.tape.concat(operands), index)
     if value:
-        there = np.where(index < 0, Fraction(value), Fraction(0))
+        there = np.where(index < 0, value, 0.0)
         result = r.tape.add(result, r.tape.put({0: r.ring.constant(there)[None]}))
     return result
 
 
-def _windows(positions: Array, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> Array:
+def _windows(
+    positions: Array, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> Array:
     """(…, *places, *kernel) of the last axes of an array."""
     n = len(kernel)
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations)]

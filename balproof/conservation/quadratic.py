@@ -38,7 +38,7 @@ MORE = 50
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """Products of slices: Σ_r θ[left[i, r]]·θ[right[j, r]], or with ``right`` None the sums Σ_r θ[left[i, r]].
+    """Products of slices, Σ_r θ[left[i, r]]·θ[right[j, r]], or with ``right`` None sums, Σ_r θ[left[i, r]].
 
     With ``left`` and ``right`` the same, i ≤ j, and the squares have a factor ½. ``twist`` is the sign of the
     second half of a product's direction: −1 makes M antisymmetric (and leaves the squares out).
@@ -231,5 +231,7 @@ def independent(forms: Sequence[Forms], size: int, p: int = modular.PRIME) -> li
     """Positions of the quantities whose gradient is independent of those of the earlier ones, at a point
     drawn modulo p (so that what is kept is independent; a combination of earlier ones never is)."""
     theta = (bits(0, "independent", 0, size) >> np.uint64(34)).astype(np.int64)
-    dependent = {max(v) for v in modular.null_space(directions(forms, theta, p).T, p)} if forms else set[int]()
+    dependent = (
+        {max(v) for v in modular.null_space(directions(forms, theta, p).T, p)} if forms else set[int]()
+    )
     return [i for i in range(len(forms)) if i not in dependent]

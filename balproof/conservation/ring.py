@@ -66,7 +66,7 @@ class Modular:
 
 @dataclass(frozen=True)
 class Doubles:
-    """Floating point. With ``absolute`` every constant is replaced by its size: a bound of all partial sums."""
+    """Floating point; if ``absolute``, of the sizes of all constants, which bounds all partial sums."""
 
     absolute: bool = False
 

@@ -132,7 +132,7 @@ class Data:
         drawn = nonzero(self.seed, f"input {step} {name}", low, (count, *shape), size)[index - low]
         if not self.fine:
             return drawn
-        stretch = 2.0 ** (1 + index % 4)  # so that bounded activations are met in all their parts
+        stretch = 2.0 ** (1 + index % 6)  # so that bounded activations are met in all their parts
         return drawn / FINE * stretch.reshape(-1, *(1,) * (drawn.ndim - 1))
 
     def _rows(self, name: str) -> int:
@@ -147,7 +147,7 @@ class Data:
         return 0
 
     def covectors(self, number: int, shape: Sequence[int], index: Array) -> Array:
-        """What the ``number``-th watched result is weighed with, per sample; its sum is 0 for cross-entropy."""
+        """What the ``number``-th watched result is weighed with, per sample; of sum 0 for cross-entropy."""
         low, count = int(index[0]), int(index[-1]) - int(index[0]) + 1
         drawn = nonzero(self.seed, f"covector {number}", low, (count, *shape), 1000)[index - low]
         if self.loss == "cross-entropy":

@@ -69,7 +69,7 @@ class Proof:
         self.network = self.data.network
         self.symbols = _Symbols()
         self.alive = set(range(len(self.directions)))
-        self.watched = set(self.network.outputs) or {name for name, _ in self.network.states}
+        self.watched = set(self.network.outputs) or {after for _, after in self.network.states}
         self.tape = Tape(Objects(_plain), order=1)
 
     def holds(self) -> list[bool]:

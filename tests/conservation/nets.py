@@ -27,7 +27,9 @@ class Builder:
         self.tensors[name] = Tensor(name, tuple(shape), role, more.pop("value", value), **more)
         return name
 
-    def op(self, kind: str, inputs: Sequence[str], output: str, size: Sequence[int], /, **attributes: Any) -> str:
+    def op(
+        self, kind: str, inputs: Sequence[str], output: str, size: Sequence[int], /, **attributes: Any
+    ) -> str:
         self.tensor(output, size, "activation")
         name = inputs[1] if len(inputs) > 1 else output
         self.operations.append(Operation(kind, name, tuple(inputs), output, MappingProxyType(attributes)))
@@ -37,7 +39,9 @@ class Builder:
         return Network(self.tensors, tuple(self.operations), tuple(inputs), tuple(outputs), **more)
 
 
-def conv1d(channels: Sequence[int], taps: Sequence[int], length: int = 7, activation: str = "linear") -> Network:
+def conv1d(
+    channels: Sequence[int], taps: Sequence[int], length: int = 7, activation: str = "linear"
+) -> Network:
     """Convolutions along one axis, without biases and padding."""
     b = Builder()
     x = b.tensor("x", (1, channels[0], length), "input")

@@ -69,12 +69,14 @@ def test_no_law_remains_for_relu_with_momentum() -> None:
 def test_weight_decay_lets_the_laws_fall() -> None:
     p = Perceptron([2, 3, 2], "relu", seed=0, cases=5)
     found = conserved(p.network, flow="decay:1/10")
-    assert found.count.verdict == "complete" and found.laws[0].formula.startswith("e^(t/5)·(Σ fc1.weight[0,:]²")
+    assert found.count.verdict == "complete" and found.laws[0].formula.startswith(
+        "e^(t/5)·(Σ fc1.weight[0,:]²"
+    )
     states = integrate(lambda _, v: -p.slope(v) - 0.1 * v, p.flat(p.start), 0.3)
     values = np.array([found.at(p.unflat(v)) for v in states])
     grown = np.exp(0.2 * np.linspace(0, 0.3, 7))[:, None] * values
     np.testing.assert_allclose(grown, np.broadcast_to(grown[0], grown.shape), rtol=1e-8, atol=1e-9)
-    assert np.all(np.ptp(values, axis=0) > 1e-3)
+    assert np.all(np.ptp(values, axis=0) > 1e-4)
 
 
 def test_mirror_flow_keeps_the_diagonal_laws_in_another_form() -> None:

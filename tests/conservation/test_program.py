@@ -20,12 +20,16 @@ def one(kind: str, seed: int) -> tuple[Network, dict[str, np.ndarray]]:
     rng = np.random.default_rng(seed)
     op, tensors = RULES[kind].example(rng)
     values = {
-        n: rng.standard_normal(t.shape) if t.value is None else t.value for n, t in tensors.items() if n != "y"
+        n: rng.standard_normal(t.shape) if t.value is None else t.value
+        for n, t in tensors.items()
+        if n != "y"
     }
     inputs = tuple(n for n, t in tensors.items() if t.role == "input")
-    kept = {n: t for n, t in tensors.items()}
+    kept = dict(tensors)
     if kind == "batchnorm":
-        kept["variance"] = Tensor("variance", kept["variance"].shape, "parameter", kept["variance"].value, buffer=True)
+        kept["variance"] = Tensor(
+            "variance", kept["variance"].shape, "parameter", kept["variance"].value, buffer=True
+        )
     return Network(kept, (op,), inputs, ("y",)), values
 
 
