@@ -1,11 +1,11 @@
 """How many quantities there can be at most: the dimension of the Lie algebra of the fields at a point.
 
-Let r be the rank of the fields and their brackets at θ₀ modulo a prime, which is at most their rank over the
-rationals; or the size of a minor that is not 0 over balls, where the fields are no polynomials. What all
-fields conserve near θ₀ (once continuously differentiable) their flows keep, so the flows of all brackets do, and
-its gradient is orthogonal to at least r directions on a neighbourhood of θ₀. So on any open set that contains θ₀
-there are at most D − r independent laws. If k = D − r laws are known whose gradients at θ₀ are independent,
-every further law is a function of them near θ₀.
+Let r be the rank of the fields and their brackets at θ₀ modulo a prime, which is at most their rank over
+the rationals; or the size of a minor that is not 0 over balls, where the fields are no polynomials. What
+all fields conserve near θ₀ (once continuously differentiable) their flows keep, so the flows of all
+brackets do, and its gradient is orthogonal to at least r directions on a neighbourhood of θ₀. So on any
+open set that contains θ₀ there are at most D − r independent laws. If k = D − r laws are known whose
+gradients at θ₀ are independent, every further law is a function of them near θ₀.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ class Certificate:
     """What it takes to compute the rank again: see `replay`.
 
     θ₀ is written out; the inputs and covectors of bracket number n come from ``seed`` by
-    `balproof.conservation.sampling`. Modulo a prime, ``columns`` are coordinates of θ in which the rank shows
-    (not told of many parameters), and ``digest`` is the SHA-256 of all rows (little-endian int64). Over balls,
-    ``rows`` and ``columns`` are those of a minor that is not 0, and there is neither a prime nor a digest.
+    `balproof.conservation.sampling`. Modulo a prime, ``columns`` are coordinates of θ in which the
+    rank shows (not told of many parameters), and ``digest`` is the SHA-256 of all rows (little-endian
+    int64). Over balls, ``rows`` and ``columns`` are those of a minor that is not 0, and there is
+    neither a prime nor a digest.
     """
 
     seed: int

@@ -3,13 +3,14 @@
 A law is ½θᵀMθ + vᵀθ with ⟨∇L, Mθ + v⟩ = 0 for all losses L of the outputs.
 
 - ``euclidean``, θ̇ = −∇L: conserved.
-- ``natural``, θ̇ = −(F + δ)⁻¹∇L with δ > 0 and the full Fisher matrix F = Σ JᵀHJ of the data, H being that of
-  the outputs (the unit matrix for squares; for cross-entropy diag(p) − ppᵀ, whose rows have sum 0): conserved,
-  since F(Mθ + v) = 0, so that d/dt = −⟨∇L, Mθ + v⟩/δ. There are no other laws than of gradient flow: of one
-  case, both have the same span of velocities. Diagonal and block-diagonal approximations of F break the laws.
-- ``decay:λ``, θ̇ = −∇L − λθ: the quadratic part falls as e^{−2λt}, the linear one as e^{−λt}, so a law that is
-  one of the two, times that growth, is conserved. Since L = 0 is a loss, whatever is conserved is at each time a
-  function of the laws of gradient flow, and then of these products.
+- ``natural``, θ̇ = −(F + δ)⁻¹∇L with δ > 0 and the full Fisher matrix F = Σ JᵀHJ of the data, H being
+  that of the outputs (the unit matrix for squares; for cross-entropy diag(p) − ppᵀ, whose rows have sum
+  0): conserved, since F(Mθ + v) = 0, so that d/dt = −⟨∇L, Mθ + v⟩/δ. There are no other laws than of
+  gradient flow: of one case, both have the same span of velocities. Diagonal and block-diagonal
+  approximations of F break the laws.
+- ``decay:λ``, θ̇ = −∇L − λθ: the quadratic part falls as e^{−2λt}, the linear one as e^{−λt}, so a
+  law that is one of the two, times that growth, is conserved. Since L = 0 is a loss, whatever is
+  conserved is at each time a function of the laws of gradient flow, and then of these products.
 - ``mirror:ψ``, d/dt ψ′(w) = −∂L/∂w for each weight: for diagonal M, Σ M_ee(wψ′ − ψ) + v_eψ′ is conserved,
   since d(wψ′ − ψ) = w dψ′. Products of different weights are lost. Without brackets, the fields span as many
   dimensions as those of gradient flow.

@@ -149,10 +149,11 @@ def conserved(
 ) -> Conserved:
     """What a flow of the parameters keeps, whatever the loss and the data, and whether there is more.
 
-    Scaling laws come from the scaling manifold, further ones of degree 2 from a search modulo a prime, and
-    each is shown exactly. ``loss`` is ``any`` (its gradients span the outputs) or ``cross-entropy`` (their
-    sum is 0). ``data`` gives inputs (cases, *shape): then the count is for these inputs only. With ``signs``, laws
-    and count are for weights with the signs that they have in the file; without, laws are for all weights.
+    Scaling laws come from the scaling manifold, further ones of degree 2 from a search modulo a prime,
+    and each is shown exactly. ``loss`` is ``any`` (its gradients span the outputs) or
+    ``cross-entropy`` (their sum is 0). ``data`` gives inputs (cases, *shape): then the count is for
+    these inputs only. With ``signs``, laws and count are for weights with the signs that they have in
+    the file; without, laws are for all weights.
 
     Sources: Du, Hu, Lee 2018; Kunin et al. 2021; Marcotte, Gribonval, Peyré 2023 and 2024.
 

@@ -1,9 +1,9 @@
 """Finite steps, exactly: what a step of training does to z = Aᵀw², which gradient flow keeps.
 
-For every loss of the outputs and every minibatch Aᵀ(w∘g) = 0, g being the gradient. So the change of z does
-not depend on the data but through squares of g or of the momentum, and may be booked step by step. Clipping the
-global norm of g only changes η² (as long as weight decay is added after it). Source: Kunin et al., ICLR 2021,
-for the flow with these corrections; the identities are exact.
+For every loss of the outputs and every minibatch Aᵀ(w∘g) = 0, g being the gradient. So the change of z
+does not depend on the data but through squares of g or of the momentum, and may be booked step by step.
+Clipping the global norm of g only changes η² (as long as weight decay is added after it). Source: Kunin
+et al., ICLR 2021, for the flow with these corrections; the identities are exact.
 """
 
 from __future__ import annotations
