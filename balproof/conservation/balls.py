@@ -20,7 +20,16 @@ from scipy.linalg import qr
 from sympy.core.relational import Relational
 
 from balproof.conservation.fields import Fields
-from balproof.conservation.program import Key, Regions, Run, Unsupported, refuse
+from balproof.conservation.program import (
+    Key,
+    Regions,
+    Run,
+    Unsupported,
+    centred,
+    normalised_together,
+    refuse,
+    softmax_axis,
+)
 from balproof.conservation.ring import Objects
 from balproof.conservation.sampling import Data
 from balproof.conservation.tape import Node
@@ -75,25 +84,11 @@ def analytic(run: Run, op: Operation, operands: Sequence[Node], key: Key) -> Nod
         return _norm(run, op, operands)
     if op.kind == "div":
         return run.tape.multiply(operands[0], run.tape.unary(operands[1], _powers(Fraction(-1))))
-    if (axis := softmax_axis(op)) is not None:
+    if (axis := softmax_axis(op, len(operands[0].shape) - 1)) is not None:
         grown = run.tape.unary(operands[0], lambda _, x: _mapped(x, lambda v: v.exp()))
-        place = axis % (len(operands[0].shape) - 1) + 1
-        share = run.tape.unary(run.tape.sum(grown, (place,)), _powers(Fraction(-1)))
+        share = run.tape.unary(run.tape.sum(grown, (axis + 1,)), _powers(Fraction(-1)))
         return run.tape.multiply(grown, share)
     return refuse(run, op, operands, key)
-
-
-def softmax_axis(op: Operation) -> int | None:
-    """The axis of a softmax as the importers note it; None for any other operation."""
-    if op.kind != "unknown" or len(op.inputs) != 1:
-        return None
-    if op.attributes.get("op_type") == "Softmax" and "operands" not in op.attributes:
-        axis = op.attributes.get("attributes", {}).get("axis")
-        return None if axis is None else int(axis)
-    plain = ("dim=-1, is_causal=False, attn_mask=None",)
-    if op.attributes.get("op_type") == "aten::_softmax" and op.attributes.get("arguments") == plain:
-        return -1
-    return None
 
 
 def _mapped(x: Array, function: Any) -> Array:
@@ -152,14 +147,10 @@ def _norm(run: Run, op: Operation, operands: Sequence[Node]) -> Node:
     x, *affine = operands
     tape = run.tape
     shape = x.shape[1:]
-    groups = op.attributes.get("groups")
-    given = tape.reshape(x, (shape[0], int(groups), prod(shape[1:]) // int(groups))) if groups else x
-    n = len(given.shape) - 1
-    axes = (3,) if groups else tuple(sorted(a % n + 1 for a in op.attributes["axes"]))
+    given, axes = normalised_together(run, op, x)
+    if op.attributes.get("groups") or op.attributes.get("center", True):
+        given = centred(run, given, axes)
     share = run.number(Fraction(1, prod(given.shape[a] for a in axes)))
-    if groups or op.attributes.get("center", True):
-        mean = tape.times(tape.sum(given, axes), share)
-        given = tape.add(given, tape.times(mean, run.number(-1)))
     power = tape.times(tape.sum(tape.multiply(given, given), axes), share)
     epsilon = tape.put(
         {0: run.number(float(op.attributes.get("epsilon", 0.0))).reshape((1,) * len(power.shape))}

@@ -7,6 +7,7 @@ pooling), `Regions` says which piece each sample is on.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -322,6 +323,53 @@ def _embedding(r: Run, op: Operation, operands: Sequence[Node]) -> Node:
     place = np.clip(x.jet[0].astype(np.int64), 0, rows - 1)
     hot = r.ring.constant((place.reshape(place.shape[0], -1, 1) == np.arange(rows)).astype(np.int64))
     return r.tape.reshape(r.tape.matmul(r.tape.put({0: hot}), weight), r.network.tensors[op.output].shape)
+
+
+# --- what no polynomial is ----------------------------------------------------------------------
+
+
+def normalised_together(r: Run, op: Operation, x: Node) -> tuple[Node, tuple[int, ...]]:
+    """What a normalisation takes together: its operand in fitting axes, and which of them."""
+    shape, groups = x.shape[1:], op.attributes.get("groups")
+    if groups:
+        given = r.tape.reshape(x, (shape[0], int(groups), prod(shape[1:]) // int(groups)))
+        return given, (3,)
+    return x, tuple(sorted(a % len(shape) + 1 for a in op.attributes["axes"]))
+
+
+def centred(r: Run, x: Node, axes: tuple[int, ...]) -> Node:
+    """x less its mean along axes."""
+    mean = r.tape.times(r.tape.sum(x, axes), r.number(Fraction(-1, prod(x.shape[a] for a in axes))))
+    return r.tape.add(x, mean)
+
+
+def softmax_axis(op: Operation, ndim: int) -> int | None:
+    """The axis of a softmax as the importers note it, of an operand with ``ndim`` axes; None for any other
+    operation. In older ONNX a softmax over another axis than the last was over all from there on."""
+    if op.kind != "unknown" or len(op.inputs) != 1:
+        return None
+    if op.attributes.get("op_type") == "Softmax" and not {"operands", "domain"} & set(op.attributes):
+        axis = op.attributes.get("attributes", {}).get("axis")
+        return ndim - 1 if axis is not None and int(axis) in (-1, ndim - 1) else None
+    if op.attributes.get("op_type") == "aten::_softmax":
+        found = _SOFTMAX.fullmatch("; ".join(str(a) for a in op.attributes.get("arguments", ())))
+        return None if found is None else int(found[1] or -1) % ndim
+    return None
+
+
+_SOFTMAX = re.compile(r"dim=-1, is_causal=False, attn_mask=None|self=at 0; dim=(-?\d+); half_to_float=False")
+
+
+def seen(r: Run, op: Operation, operands: Sequence[Node]) -> Sequence[Node]:
+    """What an operation without polynomials sees of its operands: a softmax, or a normalisation that centres,
+    does not see what all entries have in common."""
+    x, *rest = operands
+    axis = softmax_axis(op, len(x.shape) - 1)
+    if axis is not None:
+        return [centred(r, x, (axis + 1,)), *rest]
+    if op.kind == "norm" and (op.attributes.get("groups") or op.attributes.get("center", True)):
+        return [centred(r, *normalised_together(r, op, x)), *rest]
+    return operands
 
 
 # --- moving entries about ----------------------------------------------------------------------------------

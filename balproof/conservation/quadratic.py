@@ -17,7 +17,7 @@ import numpy as np
 
 from balproof.conservation import modular
 from balproof.conservation.fields import Layout, chunk_length, gradient, regions
-from balproof.conservation.program import Key, Regions, Run
+from balproof.conservation.program import Key, Regions, Run, seen
 from balproof.conservation.ring import Modular
 from balproof.conservation.sampling import Data, bits
 from balproof.conservation.tape import Node
@@ -132,6 +132,7 @@ def families(network: Network, twist: int = 1) -> tuple[list[Family], str]:
 
 def free(run: Run, op: Operation, operands: Sequence[Node], key: Key) -> Node:
     """Any function at all: its values and its derivatives are random numbers."""
+    operands = seen(run, op, operands)
     shape = run.network.tensors[op.output].shape
     samples = max((v.shape[0] for x in operands for v in x.jet.values()), default=1)
 

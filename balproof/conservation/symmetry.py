@@ -19,7 +19,7 @@ from itertools import count
 import numpy as np
 
 from balproof.conservation.polynomial import Monomial, Polynomial
-from balproof.conservation.program import Key, Regions, Run, Unsupported
+from balproof.conservation.program import Key, Regions, Run, Unsupported, seen
 from balproof.conservation.ring import Objects
 from balproof.conservation.sampling import Data
 from balproof.conservation.tape import Jet, Node, Tape
@@ -145,8 +145,8 @@ class Proof:
         return (*sorted(unknown), sign)
 
     def _opaque(self, run: Run, op: Operation, operands: Sequence[Node], key: Key) -> Node:
-        """Whatever an operation does: what it reads must not move."""
-        for x in operands:
+        """Whatever an operation does: what it sees of its operands must not move."""
+        for x in seen(run, op, operands):
             self.alive -= {m.bit_length() - 1 for m in self._tangents(x.jet)}
         return self.tape.put({0: self.symbols.array((1, *self.network.tensors[op.output].shape))})
 

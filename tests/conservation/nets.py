@@ -54,11 +54,13 @@ def conv1d(
     return b.network(["x"], [x])
 
 
-def attention(n: int, r: int, tokens: int = 3, softmax: bool = False) -> Network:
-    """One head: scores = (x Q)(x K)ᵀ, with or without softmax, times (x V), times O. Without biases."""
+def attention(n: int, r: int, tokens: int = 3, softmax: bool = False, key_bias: bool = False) -> Network:
+    """One head: scores = (x Q)(x K)ᵀ, with or without softmax, times (x V), times O. Without other biases."""
     b = Builder()
     x = b.tensor("x", (1, tokens, n), "input")
     q, k, v = (b.op("linear", [x, b.tensor(w, (n, r))], w.lower(), (1, tokens, r)) for w in "QKV")
+    if key_bias:
+        k = b.op("bias", [k, b.tensor("kb", (r,))], "k+", (1, tokens, r))
     k = b.op("transpose", [k], "kt", (1, r, tokens), perm=(0, 2, 1))
     s = b.op("matmul", [q, k], "scores", (1, tokens, tokens))
     if softmax:
@@ -80,6 +82,19 @@ def rnn(n_in: int, n: int, n_out: int, activation: str = "relu", bias: bool = Tr
     a = b.op("activation", [z], "a", (1, n), function=Activation.parse(activation))
     y = b.op("linear", [a, b.tensor("V", (n_out, n))], "y", (1, n_out), transpose=True)
     return b.network(["x"], [y], states=(("h", "a"),))
+
+
+def layer_norm(n: int, m: int, epsilon: float = 1e-5) -> Network:
+    """Linear with bias, layer normalisation with γ and β, ReLU, linear."""
+    b = Builder()
+    x = b.tensor("x", (1, n), "input")
+    x = b.op("linear", [x, b.tensor("fc1.weight", (m, n))], "r1", (1, m), transpose=True)
+    x = b.op("bias", [x, b.tensor("fc1.bias", (m,))], "z1", (1, m))
+    affine = [b.tensor("gamma", (m,)), b.tensor("beta", (m,))]
+    x = b.op("norm", [x, *affine], "ln", (1, m), axes=(-1,), epsilon=epsilon)
+    x = b.op("activation", [x], "a", (1, m), function=Activation.parse("relu"))
+    y = b.op("linear", [x, b.tensor("fc2.weight", (2, m))], "y", (1, 2), transpose=True)
+    return b.network(["x"], [y])
 
 
 def normalised(n: int, m: int, mean: bool = True) -> Network:

@@ -99,6 +99,17 @@ def test_mirror_flow_keeps_the_diagonal_laws_in_another_form() -> None:
     assert len(lost) == 3 and np.all(np.ptp(values, axis=0) > 1e-4)
 
 
+def test_a_mirror_flow_is_counted_only_where_it_is_defined() -> None:
+    network = Perceptron([2, 3, 2], "relu", seed=3).network
+    entropy = conserved(network, flow="mirror:w*log(w)")
+    assert (entropy.count.verdict, entropy.count.k) == ("at-least", 3)  # the point has negative weights
+    assert "where every weight w has ψ″(w) > 0" in entropy.flow
+    assert entropy.laws[0].formula.endswith("with g(w) = w in place of w²")
+    assert conserved(network, flow="mirror:w**4").count.verdict == "complete"
+    without = conserved(Perceptron([2, 3, 2], "linear", seed=3).network, flow="mirror:w**4")
+    assert without.count.verdict == "at-most"  # brackets of the fields of gradient flow say nothing here
+
+
 def test_the_full_fisher_matrix_keeps_the_laws_and_its_diagonal_does_not() -> None:
     p = Perceptron([2, 3, 2], "Max(x,0)**2", seed=4, cases=4)
     found = conserved(p.network, flow="natural")

@@ -19,7 +19,7 @@ from balproof.errors import RequestError
 from balproof.importers import load
 from balproof.network.graph import Network
 from balproof.symbolic.activation import Activation
-from tests.conservation.nets import Builder, attention, conv1d, normalised, rnn
+from tests.conservation.nets import Builder, attention, conv1d, layer_norm, normalised, rnn
 from tests.networks import mlp
 
 
@@ -80,6 +80,11 @@ COMPLETE = {
     "linear rnn": (rnn(2, 3, 2, "linear"), 6),
     "skip around a block": (skip("block"), 3),
     "z + relu(z) is leaky": (skip("own"), 3),
+    # A bias of the keys adds the same to all scores of a query: its r entries are at rest.
+    "attention with a key bias": (attention(3, 2, tokens=2, softmax=True, key_bias=True), 3 + 3 + 2),
+    # γ and the next layer; the columns of what is centred, and its bias; for ε = 0 also its size.
+    "layer normalisation": (layer_norm(3, 4), 4 + 3 + 1),
+    "layer normalisation, ε = 0": (layer_norm(3, 4, 0.0), 4 + 3 + 1 + 1),
     # γ and the next layer; the bias less the running mean and γ.
     "batch normalisation": (normalised(3, 4), 8),
 }
@@ -111,6 +116,15 @@ def test_none(name: str) -> None:
     assert (found.count.verdict, found.laws) == ("none", ())
     assert found.count.lie_dimension == found.count.parameters
     assert replay(NONE[name], found.as_json()["count"]["certificate"]).agrees
+
+
+@pytest.mark.slow
+def test_thousands_of_parameters() -> None:
+    assert conserved(mlp([20, 30, 30, 15])).count.as_json()["lie_dimension"] == 2025 - 60
+    linear_one = conserved(mlp([20, 30, 30, 15], activation="linear"))
+    assert (linear_one.count.verdict, linear_one.count.k) == ("complete", 2 * 30 * 31 // 2)
+    digits = conserved(load("tests/data/digits.onnx"))
+    assert (digits.count.verdict, digits.count.k) == ("complete", 80)
 
 
 def test_cross_entropy_keeps_column_sums_of_the_last_layer() -> None:
