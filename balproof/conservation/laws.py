@@ -20,7 +20,7 @@ from balproof.conservation.sampling import LOSSES, STEPS, Data
 from balproof.conservation.symmetry import Direction, Proof
 from balproof.errors import RequestError, require_seed
 from balproof.network.graph import Network
-from balproof.network.laws import Law, scale_formula, scaling_columns
+from balproof.network.laws import Law, scale_formulas, scaling_columns, scaling_laws
 from balproof.network.manifold import Manifold, infer
 
 Array = np.ndarray
@@ -28,6 +28,8 @@ Verdict = Literal["complete", "at-most", "at-least", "none"]
 
 POINTS = 4
 """Points θ₀ that are tried; the largest rank counts."""
+MANY = 100_000
+"""Parameters up to which the laws of decay and mirror flows are written out."""
 ALONE = 40
 """Directions that are shown one by one where that fails for all together."""
 
@@ -161,16 +163,24 @@ def conserved(
     >>> conserved(load("tests/data/chain.json")).count.verdict
     'complete'
 
-    Raises RequestError for an unknown flow or loss and for data that do not fit.
+    Raises RequestError for an unknown flow or loss, for data that do not fit, and for decay and mirror flows
+    of very many parameters.
     """
     require_seed(seed)
     chosen = Flow.parse(flow)
     if loss not in LOSSES:
         raise RequestError(f"the loss {loss!r} is not known", f"give {' or '.join(LOSSES)}")
     given = _checked(network, data)
-    source = Data(network, seed, loss)  # laws are sought and shown for all inputs
     manifold = infer(network)
     layout = Layout(network)
+    if layout.size > completeness.LARGEST and chosen.kind in ("euclidean", "natural"):
+        return _of_a_large_network(manifold, layout, chosen, loss, given)
+    if layout.size > MANY and chosen.kind in ("decay", "mirror"):
+        raise RequestError(
+            f"{chosen.text} is worked out for up to {MANY} parameters, and here are {layout.size}",
+            "ask for the laws of gradient flow",
+        )
+    source = Data(network, seed, loss)  # laws are sought and shown for all inputs
     twist = -1 if chosen.kind == "momentum" else 1
     counted = Data(network, seed, loss, given)
     shown = _scaling(manifold, layout) if twist == 1 else []
@@ -188,8 +198,7 @@ def conserved(
         count,
         chosen.text + (f", {chosen.assumes}" if chosen.assumes else ""),
         _of_data(network, given),
-        "its gradients in the outputs span them all" if loss == "any" else
-        "its gradients in the outputs have sum 0, as of cross-entropy, and span these",
+        _of_loss(loss),
         "all weights, for the laws" if not signs else "weights with the signs that they have in the file",
         searched,
         tuple(candidates),
@@ -216,6 +225,38 @@ def _checked(network: Network, data: Mapping[str, Array] | None) -> Mapping[str,
     return arrays
 
 
+def _of_a_large_network(
+    manifold: Manifold, layout: Layout, flow: Flow, loss: str, given: Mapping[str, Array] | None
+) -> Conserved:
+    """The scaling laws, without a direction for each weight."""
+    laws, network = scaling_laws(manifold), manifold.network
+    lost = manifold.count - len(laws)
+    why = f"nothing is counted beyond {completeness.LARGEST} parameters"
+    count = Count("at-least", max(0, manifold.free_scales - lost), None, layout.size, None, why)
+    names = tuple(manifold.names[k] for k in scaling_columns(manifold))
+    words = "scaling laws only, some of which may depend on others"
+    return Conserved(
+        laws,
+        names,
+        ("",) * len(laws),
+        count,
+        flow.text,
+        _of_data(network, given),
+        _of_loss(loss),
+        "all weights",
+        words,
+        (),
+        (),
+        layout,
+    )
+
+
+def _of_loss(loss: str) -> str:
+    if loss == "any":
+        return "its gradients in the outputs span them all"
+    return "its gradients in the outputs have sum 0, as of cross-entropy, and span these"
+
+
 def _of_data(network: Network, given: Mapping[str, Array] | None) -> str:
     cases = f"these {len(next(iter(given.values())))} inputs" if given else "all inputs"
     steps = f", in sequences of up to {STEPS} steps from state 0" if network.states else ""
@@ -235,8 +276,9 @@ def _scaling(manifold: Manifold, layout: Layout) -> list[_Shown]:
         for k, c in row:
             if k in forms:
                 forms[k][e, e] = c
+    formulas = scale_formulas(manifold)
     found = [
-        _Shown(forms[k], scale_formula(manifold, k), "scaling", manifold.names[k], "exact: the scaling rules")
+        _Shown(forms[k], formulas[k], "scaling", manifold.names[k], "exact: the scaling rules")
         for k in columns
     ]
     return [found[i] for i in quadratic.independent([s.forms for s in found], layout.size)]

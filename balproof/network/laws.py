@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -53,29 +54,34 @@ def scaling_laws(network: Network | Manifold) -> tuple[Law, ...]:
     """
     manifold = network if isinstance(network, Manifold) else infer(network)
     why = "exact: row k of Aᵀ, from the scaling rules and Aᵀ(w∘∇E) = 0"
-    return tuple(Law(scale_formula(manifold, k), "scaling", why) for k in scaling_columns(manifold))
+    formulas = scale_formulas(manifold)
+    return tuple(Law(formulas[k], "scaling", why) for k in scaling_columns(manifold))
 
 
-def scale_formula(manifold: Manifold, k: int) -> str:
-    """Σ_e A_ek w_e² in slices: ``Σ fc1.weight[3,:]² + fc1.bias[3]² − Σ fc2.weight[:,3]²``.
+def scale_formulas(manifold: Manifold) -> list[str]:
+    """Σ_e A_ek w_e² of each scale, in slices: ``Σ fc1.weight[3,:]² + fc1.bias[3]² − Σ fc2.weight[:,3]²``.
 
     A weight that enters with both signs (a self-loop of degree 1) cancels.
     """
-    parts: list[tuple[Fraction, str]] = []
+    parts: list[list[tuple[Fraction, str]]] = [[] for _ in range(manifold.count)]
     for block in manifold.blocks:
         tensor = manifold.network.tensors[block.name]
         if tensor.buffer:
             continue
         for term in block.terms:
             for i, form in enumerate(term.forms):
-                coefficient = dict(form).get(k)
-                if coefficient is None:
+                if not form:
                     continue
                 for place in np.argwhere(term.index == i).tolist():
                     at = [str(p) if n > 1 or m == 1 else ":" for p, n, m in
                           zip(place, term.index.shape, block.shape, strict=True)]  # fmt: skip
                     text = f"{block.name}[{','.join(_in_tensor(at, block.shape, tensor.shape))}]²"
-                    parts.append((coefficient, f"Σ {text}" if ":" in text else text))
+                    for k, coefficient in form:
+                        parts[k].append((coefficient, f"Σ {text}" if ":" in text else text))
+    return [_sum(found) for found in parts]
+
+
+def _sum(parts: Sequence[tuple[Fraction, str]]) -> str:
     text = ""
     for coefficient, part in parts:
         size = abs(coefficient)
