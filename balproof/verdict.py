@@ -67,9 +67,15 @@ class Check:
     why: str
     witness: str | None = None
 
+    @property
+    def on_a_range(self) -> bool:
+        """Whether it was shown on a compact range only, which ``why`` names; ``holds`` is None then."""
+        return self.holds is None and self.verdict >= Verdict.certified
+
     def as_json(self) -> dict[str, object]:
         return {
             "holds": self.holds,
+            "on_a_range": self.on_a_range,
             "method": self.method,
             "verdict": str(self.verdict),
             "why": self.why,

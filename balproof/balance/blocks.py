@@ -7,7 +7,7 @@ matter (the kernel of a convolution). A sweep needs exp(pR)∘(K exp(pS)) and ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,21 +35,30 @@ class Side:
     forms: sparse.csr_array
 
     @cached_property
+    def scales(self) -> Array:
+        """The scales of this side, in ascending order."""
+        return np.unique(self.forms.indices)
+
+    @cached_property
     def parts(self) -> tuple[tuple[sparse.csr_array, sparse.csr_array], ...]:
-        """(|coefficients|ᵀ, squaresᵀ) of the positive and of the negative entries."""
+        """(|coefficients|ᵀ, squaresᵀ) of the positive and of the negative entries; `scales` are the rows.
+
+        A row for every scale of a large network would take more memory than its weights.
+        """
+        own = sparse.csr_array(self.forms[:, self.scales])
         found: list[tuple[sparse.csr_array, sparse.csr_array]] = []
         for sign in (1.0, -1.0):
-            part = sparse.csr_array((self.forms * sign).maximum(0))
+            part = sparse.csr_array((own * sign).maximum(0))
             found.append((sparse.csr_array(part.T), sparse.csr_array(part.multiply(part).T)))
         return tuple(found)
 
     @cached_property
     def columns(self) -> frozenset[int]:
-        return frozenset(self.forms.indices.tolist())
+        return frozenset(self.scales.tolist())
 
     def touches(self, units: Array) -> bool:
         """Whether a scale of this side is among the ``units``."""
-        return bool(units[list(self.columns)].any())
+        return bool(units[self.scales].any())
 
     def factor(self, h: Array, power: float, shape: tuple[int, int]) -> Array:
         return np.exp(power * (self.forms @ h)).reshape(shape)
@@ -118,28 +127,14 @@ class BlockProblem:
         >>> problem.cost(np.zeros(2))
         18.25
         """
-        network = manifold.network
-        biases = frozenset[str]() if costs.bias_cost else network.biases
-        learned = [b for b in manifold.blocks if not network.tensors[b.name].buffer and b.name not in biases]
-        terms = {b.name: _one_power(costs, b.name) for b in learned}
-        powers = {t[1] for t in terms.values() if t}
-        if len(powers) != 1 or None in terms.values():
+        power = _single_power(manifold, costs)
+        if power is None:
             return None
-        power = powers.pop()
         pairs: list[Pair] = []
         constant = 0.0
         support: dict[str, Array] = {}
-        for block in learned:
-            value = network.numbers(block.name)
-            support[block.name] = value != 0
-            sized = np.abs(value).reshape(block.shape)
-            sized = sized * sized if power == 2 else sized if power == 1 else sized**power
-            factor, _ = terms[block.name] or (1.0, power)
-            if factor != 1.0:
-                sized = factor * sized
-            extremes = np.array([np.min(sized, where=sized > 0, initial=np.inf), np.max(sized, initial=0.0)])
-            if extremes[1] > 0:
-                require_range(power * extremes)
+        for block, sized in _costs(manifold, costs, power):
+            support[block.name] = (sized > 0).reshape(manifold.network.tensors[block.name].shape)
             if not block.terms:
                 constant += float(sized.sum())
                 continue
@@ -163,19 +158,7 @@ class BlockProblem:
 
     def balance(self, h: Array, units: Array | None = None) -> Balance:
         """In, out and slope at the scales ``units`` (a mask; default: those that move)."""
-        wanted = self.active if units is None else units
-        found = np.zeros((4, self.manifold.count))
-        for pair in self.pairs:
-            for number, side in pair.sides():
-                if side.touches(wanted):
-                    sums = pair.sums(h, self.power, number)
-                    for k, (plain, squared) in enumerate(side.parts):
-                        found[k] += plain @ sums
-                        found[2 + k] += squared @ sums
-        incoming, outgoing, rise, fall = np.where(wanted, found, 0.0)
-        into, out = (np.where(total > 0, total, 1.0) for total in (incoming, outgoing))
-        slope = self.power * (rise / into + fall / out)
-        return Balance(incoming, outgoing, np.where(slope > 0, slope, 1.0))
+        return _balance(self.pairs, h, self.power, self.active if units is None else units)
 
     def imbalance(self, h: Array) -> float:
         """The largest |in − c·out|/(in + c·out)."""
@@ -310,6 +293,81 @@ def _nodes(side: Side, active: Array) -> tuple[Array, Array]:
     return node, sign
 
 
+def _balance(pairs: Iterable[Pair], h: Array, power: float, wanted: Array) -> Balance:
+    found = np.zeros((4, len(h)))
+    for pair in pairs:
+        for number, side in pair.sides():
+            if side.touches(wanted):
+                sums = pair.sums(h, power, number)
+                for k, (plain, squared) in enumerate(side.parts):
+                    found[k, side.scales] += plain @ sums
+                    found[2 + k, side.scales] += squared @ sums
+    incoming, outgoing, rise, fall = np.where(wanted, found, 0.0)
+    into, out = (np.where(total > 0, total, 1.0) for total in (incoming, outgoing))
+    slope = power * (rise / into + fall / out)
+    return Balance(incoming, outgoing, np.where(slope > 0, slope, 1.0))
+
+
+def measured(manifold: Manifold, costs: Costs) -> tuple[float, Balance] | None:
+    """Cost and balance at all scales of the weights as they are: one block after another, none of them kept.
+
+    None where `BlockProblem.build` has None.
+
+    >>> from balproof.importers import load
+    >>> from balproof.network.manifold import infer
+    >>> cost, balance = measured(infer(load("tests/data/chain.json")), Costs.parse("l2"))
+    >>> cost, balance.imbalances.round(2).tolist()
+    (18.25, [0.95, 0.0])
+    """
+    power = _single_power(manifold, costs)
+    if power is None:
+        return None
+    cost, h, everything = 0.0, np.zeros(manifold.count), np.ones(manifold.count, bool)
+    total = np.zeros((2, manifold.count))
+    for block, sized in _costs(manifold, costs, power):
+        cost += float(sized.sum())
+        if block.terms:
+            pair = _pair(block, sized, manifold.count)
+            if pair is None:
+                return None
+            own = _balance([pair], h, power, everything)
+            total += own.incoming, own.outgoing
+    return cost, Balance(total[0], total[1], np.ones(manifold.count))
+
+
+def _single_power(manifold: Manifold, costs: Costs) -> float | None:
+    """p where every cost is a multiple of the same |w|^p."""
+    terms = [_one_power(costs, block.name) for block in _costly(manifold, costs)]
+    powers = {t[1] for t in terms if t}
+    return powers.pop() if len(powers) == 1 and None not in terms else None
+
+
+def _costly(manifold: Manifold, costs: Costs) -> list[Block]:
+    network = manifold.network
+    biases = frozenset[str]() if costs.bias_cost else network.biases
+    return [b for b in manifold.blocks if not network.tensors[b.name].buffer and b.name not in biases]
+
+
+def _costs(manifold: Manifold, costs: Costs, power: float) -> Iterator[tuple[Block, Array]]:
+    """Each block that costs something, and a|w|^p of its weights.
+
+    Raises RequestError for weights too far apart for double precision.
+    """
+    for block in _costly(manifold, costs):
+        sized = np.abs(manifold.network.numbers(block.name)).reshape(block.shape)
+        if power == 2:
+            np.multiply(sized, sized, out=sized)
+        elif power != 1:
+            np.power(sized, power, out=sized)
+        factor, _ = _one_power(costs, block.name) or (1.0, power)
+        if factor != 1.0:
+            sized *= factor
+        extremes = np.array([np.min(sized, where=sized > 0, initial=np.inf), np.max(sized, initial=0.0)])
+        if extremes[1] > 0:
+            require_range(power * extremes)
+        yield block, sized
+
+
 def _one_power(costs: Costs, name: str) -> tuple[float, float] | None:
     """(a, p) where the cost of a tensor is a·|w|^p."""
     terms = costs.regularizer(name).terms
@@ -326,7 +384,9 @@ def _pair(block: Block, sized: Array, count: int) -> Pair | None:
     second = own[1] if rest else set[int]()
     both, left, right = sorted(own[0] & second), sorted(own[0] - second), sorted(second - own[0])
     alike = tuple(a for a in axes if a not in own[0] | second)
-    costs = sized.sum(axis=alike, keepdims=True).transpose(*both, *left, *right, *alike)
+    summed = tuple(a for a in alike if block.shape[a] > 1)  # often none: then no copy either
+    costs = sized.sum(axis=summed, keepdims=True) if summed else sized
+    costs = costs.transpose(*both, *left, *right, *alike)
     sizes = [int(np.prod([block.shape[a] for a in part], dtype=np.int64)) for part in (both, left, right)]
     order = (*both, *left, *right, *alike)
     rows = _side(first, order, sizes[0] * sizes[1], count)

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from balproof.balance.blocks import BlockProblem, strongly_connected, sweeps
+from balproof.balance.blocks import BlockProblem, measured, strongly_connected, sweeps
 from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
 from balproof.balance.convex import solve_convex
 from balproof.balance.descent import Schedule, require_schedule, stochastic
@@ -171,9 +171,11 @@ def measure(network: Network, costs: Costs) -> tuple[float, np.ndarray]:
     """
     manifold = infer(network)
     zero = np.zeros(manifold.count)
-    blocks = BlockProblem.build(manifold, costs) if _is_large(network) else None
-    if blocks is not None:
-        return blocks.cost(zero), blocks.balance(zero).imbalances[blocks.active]
+    found = measured(manifold, costs) if _is_large(network) else None
+    if found is not None:
+        moving = np.ones(manifold.count, bool)
+        moving[[*manifold.dead(manifold.support), *manifold.endless]] = False
+        return found[0], found[1].imbalances[moving]
     problem = BalanceProblem.build(manifold, costs)
     return problem.cost(zero), problem.imbalances(zero)[problem.active]
 
@@ -191,14 +193,15 @@ def _solve_large(
         return None
     zero = np.zeros(manifold.count)
     before, imbalance_before = problem.cost(zero), problem.imbalance(zero)
+    active, dead, left_out = problem.active, problem.dead, problem.left_out
     del problem  # a copy of the weights
     after = manifold.rescale(state.h)
-    final = BlockProblem.build(dataclasses.replace(manifold, network=after), costs)
+    final = measured(dataclasses.replace(manifold, network=after), costs)
     assert final is not None, "a rescaling keeps the structure"
-    imbalance = final.imbalance(zero)
-    ends = final.balance(zero, np.isin(np.arange(manifold.count), final.dead))
-    falling = {manifold.names[k]: "-1" if ends.incoming[k] else "1" for k in final.dead
-               if ends.incoming[k] or ends.outgoing[k]}  # fmt: skip
+    cost_after, balance = final
+    imbalance = float(np.max(balance.imbalances[active], initial=0.0))
+    falling = {manifold.names[k]: "-1" if balance.incoming[k] else "1" for k in dead
+               if balance.incoming[k] or balance.outgoing[k]}  # fmt: skip
     return Solution(
         status="unattained" if falling else "balanced" if imbalance <= BALANCED else "unconverged",
         regularizer=costs.name,
@@ -206,15 +209,15 @@ def _solve_large(
         h=state.h,
         scales=manifold.names,
         cost_before=before,
-        cost_after=final.cost(zero),
+        cost_after=cost_after,
         imbalance_before=imbalance_before,
         imbalance=imbalance,
         passes=state.passes,
         seconds=time.perf_counter() - start,
         method=state.method,
         history=state.history,
-        dead_units=tuple(manifold.names[k] for k in final.dead),
-        left_out=tuple(manifold.names[k] for k in final.left_out),
+        dead_units=tuple(manifold.names[k] for k in dead),
+        left_out=tuple(manifold.names[k] for k in left_out),
         existence=Existence(True, Verdict.certified, "strongly connected components of the nonzero weights"),
         certificate=None,
         no_certificate=f"more than {LARGE} weights" if certify else "not requested",

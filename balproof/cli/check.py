@@ -54,6 +54,8 @@ def _print(audit: Audit) -> None:
         return "yes" if word else "NO"
 
     out.print(f"a rescaling of BEFORE  {say(audit.same_orbit)}")
+    proof = f": {audit.proof.statement}" if audit.proof else ""
+    out.print(f"the same function      {audit.function}{proof}")
     out.print(f"outputs differ by      {number(audit.function_error)} of the largest output")
     out.print(f"balanced               {say(audit.balanced)}, imbalance {number(audit.imbalance)}")
     out.print(f"above the optimum by   at most {number(audit.optimality_gap)}, relatively")

@@ -8,13 +8,31 @@ from typing import Annotated
 import typer
 
 from balproof.cli.output import progress, require_outputs, write_text
+from balproof.errors import RequestError
 
 
 def derive(
     activation: Annotated[
-        str, typer.Option(metavar="EXPR", help="a name (relu, abs, gelu, …) or a formula in x")
+        str,
+        typer.Option(
+            metavar="EXPR", help="a name (relu, gelu, swiglu, …), or a formula in x (of a gate: x, y, z)"
+        ),
     ],
-    regularizer: Annotated[str, typer.Option(metavar="EXPR", help="l1, l2, lp:P or a formula in w")],
+    regularizer: Annotated[
+        str, typer.Option(metavar="EXPR", help="l1, l2, lp:P, a formula in w, group:P,Q or max")
+    ],
+    regularizer_out: Annotated[
+        str | None,
+        typer.Option(metavar="EXPR", help="the regularizer of the weights out, where it is another"),
+    ] = None,
+    assume: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="of a parameter: 'a>0', 'p>=1', 'b real'; may be repeated"),
+    ] = None,
+    weights_in: Annotated[
+        str | None, typer.Option(metavar="W,…", help="λ and the gain for these weights in, as 1,-2,3/4")
+    ] = None,
+    weights_out: Annotated[str | None, typer.Option(metavar="W,…", help="and these weights out")] = None,
     network: Annotated[
         Path | None, typer.Option(metavar="F", help="add the scaling laws of this network")
     ] = None,
@@ -29,19 +47,41 @@ def derive(
 
     Exits with 1 where there is not exactly one optimal scale, or where that is undecided.
 
-    Example: balproof derive --activation "Max(x,0)**2" --regularizer "abs(w)**p"
+    Example: balproof derive --activation "Max(x,0)**2" --regularizer "abs(w)**p" --assume "p>1"
     """
     from balproof.importers import load
     from balproof.network.laws import scaling_laws
     from balproof.report.derivation import render
-    from balproof.symbolic.activation import Activation
     from balproof.symbolic.derivation import derive as make
-    from balproof.symbolic.regularizer import Regularizer
+    from balproof.symbolic.derivation import derive_gate
+    from balproof.symbolic.gate import is_gate
 
     require_outputs((output,), () if network is None else (network,))
     with progress("deriving"):
         laws = [law.as_json() for law in scaling_laws(load(network))] if network is not None else []
-        derivation = make(Activation.parse(activation), Regularizer.parse(regularizer), laws)
+        given = tuple(assume or ())
+        if (weights_in is None) != (weights_out is None):
+            raise RequestError("--weights-in and --weights-out need each other", "give both or none")
+        weights = None
+        if weights_in is not None and weights_out is not None:
+            weights = weights_in.split(","), weights_out.split(",")
+        if is_gate(activation):
+            if network is not None or weights is not None:
+                raise RequestError(
+                    "--network and --weights-in take a function of one argument", "leave one of them out"
+                )
+            derivation = derive_gate(
+                activation, regularizer, regularizer_out=regularizer_out, assumptions=given
+            )
+        else:
+            derivation = make(
+                activation,
+                regularizer,
+                laws,
+                regularizer_out=regularizer_out,
+                assumptions=given,
+                weights=weights,
+            )
         text = render(derivation, format_)
     text = text if text.endswith("\n") else text + "\n"
     write_text(output or "-", text)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from balproof.cli.output import (
     ROWS,
@@ -16,22 +19,43 @@ from balproof.cli.output import (
     require_outputs,
     some,
 )
+from balproof.errors import RequestError
 
 if TYPE_CHECKING:
     from balproof.network.manifold import Unit
 
 
-def inspect(model: Model, json_: JsonOption = None) -> int:
+def inspect(
+    model: Model,
+    assume: Annotated[
+        list[str] | None,
+        typer.Option(metavar="epsilon=0", help="count what holds up to the ε of normalisations"),
+    ] = None,
+    graph: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="draw the network with its scale groups (.svg, .png or .pdf)"),
+    ] = None,
+    json_: JsonOption = None,
+) -> int:
     """List the units that can scale, and what blocks the others.
 
     Example: balproof inspect tests/data/digits.onnx
     """
     from balproof.importers import load
     from balproof.network.manifold import infer
+    from balproof.network.rules_norm import without_epsilon
+    from balproof.report.graph import check_graph_path, save_graph
 
-    require_outputs((json_,), (model,))
+    if wrong := [text for text in assume or [] if text.replace(" ", "") != "epsilon=0"]:
+        raise RequestError(f"{wrong[0]!r} cannot be assumed", "say --assume epsilon=0, or nothing")
+
+    require_outputs((json_, graph), (model,))
+    if graph is not None:
+        check_graph_path(graph)
     with progress("reading"):
-        network = load(model)
+        network, assumptions = load(model), ()
+        if assume:
+            network, assumptions = without_epsilon(network)
         manifold = infer(network)
         dead = manifold.dead_units
         data = {
@@ -40,7 +64,11 @@ def inspect(model: Model, json_: JsonOption = None) -> int:
             "invariants": manifold.invariants(),
             "units": [u.as_json() for u in manifold.units],
             "dead_units": list(dead),
+            "unseen": list(manifold.unseen),
+            "assumptions": list(assumptions),
         }
+        if graph is not None:
+            save_graph(graph, network)
     if emit(data, json_):
         return 0
     rows = _rows(manifold.units)
@@ -51,6 +79,10 @@ def inspect(model: Model, json_: JsonOption = None) -> int:
     out.print(f"\n{counts}, {data['invariants']} invariants")
     if dead:
         out.print(f"dead units, in or out all 0: {some(dead)}", markup=False)
+    if manifold.unseen:
+        out.print(f"no output sees: {some(manifold.unseen)}", markup=False)
+    if assumptions:
+        out.print(f"assumed: {some(assumptions)}", markup=False)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from balproof.balance.problem import Costs
     from balproof.balance.solve import Solution
     from balproof.network.graph import Network
+
+
+_NARROW = frozenset({"float16", "bfloat16"})
+"""Types of so few digits that rounding shows in the outputs."""
 
 
 def solve(
@@ -69,6 +74,7 @@ def solve(
     from balproof.balance.solve import Method
     from balproof.balance.solve import solve as run
     from balproof.importers import load, save
+    from balproof.importers.rounding import as_stored
     from balproof.network.manifold import infer
     from balproof.report.plots import check_plot_path
 
@@ -92,27 +98,34 @@ def solve(
             progress=tell,
         )
     data = found.as_json()
-    if output is not None:
-        exact = infer(network).rescale_by_powers_of_two(found.h) if power_of_two else found.network
-        save(exact, output)
-        data["written"] = {**_written(output, costs), "power_of_two": power_of_two}
     if plot is not None:
         _plot(found, network, costs, plot)
+    if output is not None:
+        exact = infer(network).rescale_by_powers_of_two(found.h) if power_of_two else found.network
+        del network  # a large network is not kept in three versions
+        found = dataclasses.replace(found, network=as_stored(exact))
+        del exact
+        save(found.network, output)
+        data["written"] = {**_written(output, costs, model), "power_of_two": power_of_two}
     if not emit(data, json_):
         _print(found, data)
     return 0 if found.status == "balanced" else 1
 
 
-def _written(path: Path, costs: Costs) -> dict[str, Any]:
-    """What the file holds: its weights are rounded to their type, and so is their balance."""
+def _written(path: Path, costs: Costs, before: Path) -> dict[str, Any]:
+    """What the file holds: its weights are rounded to their type, and with them balance and function."""
     from balproof.balance.solve import measure
+    from balproof.crosscheck.function import function_error
     from balproof.importers import load
 
     network = load(path)
     cost, imbalances = measure(network, costs)
     dtypes = sorted({t.dtype for t in network.parameters})
     worst = float(np.max(imbalances, initial=0.0))
-    return {"path": str(path), "dtypes": dtypes, "cost": cost, "imbalance": worst}
+    written: dict[str, Any] = {"path": str(path), "dtypes": dtypes, "cost": cost, "imbalance": worst}
+    if not _NARROW.isdisjoint(dtypes):
+        written["function_error"] = function_error(load(before), network)
+    return written
 
 
 def _plot(found: Solution, before: Network, costs: Costs, path: Path) -> None:
@@ -152,3 +165,6 @@ def _print(found: Solution, data: dict[str, Any]) -> None:
         how = "by powers of two" if w["power_of_two"] else f"rounded to {', '.join(w['dtypes'])}"
         rounded = f"{how}: imbalance {w['imbalance']:.3g}"
         out.print(f"written    {escape(w['path'])}, {rounded}")
+        if w.get("function_error") is not None:
+            hint = "" if w["power_of_two"] else "; --power-of-two keeps them bit for bit"
+            out.print(f"           outputs differ by {w['function_error']:.2g} of the largest{hint}")

@@ -5,20 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from balproof.balance.problem import BalanceProblem, Costs
 from balproof.balance.solve import solve
+from balproof.crosscheck.certified import FunctionProof, prove_function
 from balproof.crosscheck.faults import LISTED, Fault, FaultKind, shown
 from balproof.crosscheck.function import function_error
 from balproof.crosscheck.optimality import EXACT, OPTIMALITY_TOLERANCE, optimality
-from balproof.crosscheck.scales import Recovered, recover_scales, roundings
+from balproof.crosscheck.scales import COARSEST, Recovered, recover_scales, roundings
 from balproof.crosscheck.structure import structure_faults
 from balproof.errors import RequestError, require_seed
 from balproof.importers import load
 from balproof.network.graph import Network, Tensor
-from balproof.network.manifold import Block, Manifold, infer
+from balproof.network.manifold import Block, Manifold, assemble, solve_scales
 from balproof.network.rules import RULES
 from balproof.verdict import Verdict
 
@@ -40,11 +42,13 @@ class Audit:
 
     ``same_orbit``: AFTER is a rescaling of BEFORE, up to rounding. ``function_error`` is the largest
     difference of the outputs relative to the largest output, over random inputs (None where the networks
-    cannot be run here, or an output overflows). ``balanced`` and ``imbalance`` are AFTER's own.
+    cannot be run here, or an output overflows). ``function`` says how it is known that both compute the same:
+    ``certified`` by the scaling rules, with ``proof``; ``refuted`` by an input; ``sampled`` where outputs
+    agree and there is no proof; otherwise ``undecided``. ``balanced`` and ``imbalance`` are AFTER's own.
     ``optimality_gap`` bounds AFTER's cost above the optimum of its own orbit, relatively (None where there
     is no optimum or no bound). ``scales`` holds the recovered log-scale of each unit. ``ok`` is true
-    exactly if there are no faults; then ``verdict`` is ``certified`` if the gap is, otherwise ``sampled``,
-    and with faults ``refuted``.
+    exactly if there are no faults; then ``verdict`` is ``certified`` if the gap and the function are,
+    otherwise ``sampled``, and with faults ``refuted``.
     """
 
     same_orbit: bool
@@ -56,6 +60,8 @@ class Audit:
     verdict: Verdict
     scales: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    function: Verdict = Verdict.undecided
+    proof: FunctionProof | None = None
 
     @property
     def ok(self) -> bool:
@@ -65,6 +71,7 @@ class Audit:
         return {
             "same_orbit": self.same_orbit,
             "function_error": self.function_error,
+            "function": {"verdict": str(self.function), **(self.proof.as_json() if self.proof else {})},
             "balanced": self.balanced,
             "imbalance": self.imbalance,
             "optimality_gap": self.optimality_gap,
@@ -101,7 +108,8 @@ def check(
     before, after = load(before), load(after, finite=False)
     if not isinstance(costs, Costs):
         costs = Costs.parse(costs)
-    manifold = infer(before)
+    solved = solve_scales(before)
+    manifold, column = assemble(before, solved)
     aim = BalanceProblem.build(manifold, costs)  # refuses what no audit can be made of
     faults = structure_faults(before, after)
     if faults:
@@ -123,7 +131,12 @@ def check(
     same_orbit = not faults
     error, notes = _measured(before, after, seed)
     noise = max((r.noise for r in rounding.values()), default=0.0)
-    if same_orbit and (notes or (error or 0.0) > OUTPUT_ROUNDINGS * noise):
+    differs = bool(notes) or (error or 0.0) > OUTPUT_ROUNDINGS * noise
+    proof = prove_function(before, old, new, found.h, (solved, column), noise) if same_orbit else ""
+    function = _function(error, proof, differs=differs)
+    if isinstance(proof, str) and proof:
+        notes.append(f"no proof that the function is the same: {proof}")
+    if same_orbit and differs:
         faults.append(Fault("function-differs", "the outputs, by more than rounding explains", error))
 
     try:
@@ -131,8 +144,10 @@ def check(
     except RequestError as refused:  # BEFORE was not: AFTER's weights have run away
         if same_orbit:
             faults.append(Fault("not-optimal", f"the whole network: {refused.cause}", None))
-        return _refuted(
-            faults, error, [*notes, f"balance not judged: {refused.cause}"], same_orbit=same_orbit
+        return dataclasses.replace(
+            _refuted(faults, error, [*notes, f"balance not judged: {refused.cause}"]),
+            same_orbit=same_orbit,
+            **function,
         )
     imbalance = problem.imbalance(np.zeros(problem.count))
     limit = max(BALANCE_TOLERANCE, BALANCE_ROUNDINGS * unit)
@@ -147,7 +162,7 @@ def check(
     if not faults and best.fault:
         faults.append(best.fault)
     notes += [*_notes(problem), *best.notes]
-    certified = best.gap is not None and best.certified
+    certified = best.gap is not None and best.certified and function["function"] is Verdict.certified
     return Audit(
         same_orbit=same_orbit,
         function_error=error,
@@ -158,14 +173,25 @@ def check(
         verdict=Verdict.refuted if faults else Verdict.certified if certified else Verdict.sampled,
         scales={name: float(value) for name, value in zip(manifold.names, found.h, strict=True)},
         notes=tuple(notes),
+        **function,
     )
 
 
-def _refuted(
-    faults: list[Fault], error: float | None, notes: list[str], *, same_orbit: bool = False
-) -> Audit:
+def _refuted(faults: list[Fault], error: float | None, notes: list[str]) -> Audit:
     """The answer where nothing can be said about balance."""
-    return Audit(same_orbit, error, False, None, None, tuple(faults), Verdict.refuted, {}, tuple(notes))
+    function = _function(error, "", differs=(error or 0.0) > OUTPUT_ROUNDINGS * COARSEST)
+    return Audit(
+        False, error, False, None, None, tuple(faults), Verdict.refuted, {}, tuple(notes), **function
+    )
+
+
+def _function(error: float | None, proof: FunctionProof | str, *, differs: bool) -> dict[str, Any]:
+    """How it is known whether the function is the same."""
+    if differs:
+        return {"function": Verdict.refuted}
+    if isinstance(proof, FunctionProof):
+        return {"function": Verdict.certified, "proof": proof}
+    return {"function": Verdict.undecided if error is None else Verdict.sampled}
 
 
 def _measured(before: Network, after: Network, seed: int) -> tuple[float | None, list[str]]:

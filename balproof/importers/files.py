@@ -13,7 +13,7 @@ from balproof.errors import ModelError
 def read_bytes(path: Path, limit: int) -> bytes:
     """The content of a file of at most ``limit`` bytes.
 
-    Raises ModelError if there is no such file, it cannot be read, or it is larger.
+    Raises ModelError if there is no such file, it cannot be read, or it is empty or larger.
     """
     try:
         if not path.is_file():
@@ -22,6 +22,8 @@ def read_bytes(path: Path, limit: int) -> bytes:
         size = path.stat().st_size
         if size > limit:
             raise ModelError(f"{path} has {size} bytes, more than {limit}", "give a smaller model")
+        if size == 0:
+            raise ModelError(f"{path} is empty", "write the model anew")
         return path.read_bytes()
     except OSError as error:
         raise ModelError(

@@ -11,18 +11,21 @@
 
 Shapes leave the batch axis out. A weight is a number, or a text: an exact number or a symbol, read by our
 own parser. A tensor with a text in it is exact as a whole (its decimals are then read as written: 0.1 is
-1/10); one without is float64. An operation is called by its ``name``, or else after its weight.
+1/10); one without is float64, or of the type in ``{"values": [...], "dtype": "float32"}``, where ``"buffer":
+true`` marks what is not learned. An operation is called by its ``name``, or else after its weight. Every
+operation with a scaling rule has a form, and any other is ``unknown`` (`json_operations`), so that a network
+from another form can be written in this one: see `as_json`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Self
 
 import jsonschema.exceptions
@@ -31,9 +34,9 @@ import sympy
 
 from balproof.errors import ExpressionError, ModelError
 from balproof.importers.files import first_line, read_bytes, write_atomically
-from balproof.importers.rounding import MAX_ACTIVATION, require_finite, require_size
+from balproof.importers.json_operations import KINDS, entry_of, result
+from balproof.importers.rounding import MAX_ACTIVATION, narrowed, require_finite, require_size
 from balproof.network.graph import Network, Operation, Role, Tensor
-from balproof.symbolic.activation import Activation
 from balproof.symbolic.parser import parse
 
 MAX_BYTES = 2**28
@@ -91,11 +94,14 @@ def from_document(document: Mapping[str, Any], source: str | None = None) -> Net
         for name, entries in document.get(section, {}).items():
             define(_tensor(name, role, entries))
     operations: list[Operation] = []
+    taken: set[str] = set()
     for number, entry in enumerate(document["operations"]):
         where = f"operations[{number}]"
-        shape = _result_shape(entry, tensors, where)
+        shape, attributes = result(entry, tensors, where)
         define(Tensor(entry["output"], shape, "activation"))
-        operations.append(_operation(entry, shape, {op.name for op in operations}))
+        name = _name(entry, taken)
+        taken.add(name)
+        operations.append(Operation(entry["kind"], name, tuple(entry["inputs"]), entry["output"], attributes))
     states = tuple((name, state["next"]) for name, state in document.get("states", {}).items())
     for before, after in states:
         if after in tensors and tensors[after].shape != tensors[before].shape:
@@ -104,6 +110,9 @@ def from_document(document: Mapping[str, Any], source: str | None = None) -> Net
                 f"{tensors[after].shape}",
                 "give both one shape",
             )
+    for name in (*document.get("outputs", ()), *(after for _, after in states)):
+        if name in tensors and tensors[name].value is not None:
+            raise ModelError(f"output {name!r} is a parameter or constant", "name a result of an operation")
     return Network(
         tensors,
         tuple(operations),
@@ -130,13 +139,15 @@ def save(network: Network, path: Path) -> None:
         _validate(document)
         stored = document.get("parameters", {})
         for parameter in network.parameters:
-            if parameter.name not in stored or _shape(stored[parameter.name]) != parameter.shape:
+            written = stored.get(parameter.name)
+            values = written["values"] if isinstance(written, dict) else written
+            if parameter.name not in stored or _shape(values) != parameter.shape:
                 raise ModelError(
                     f"{network.source} no longer has {parameter.name!r} of shape {parameter.shape}",
                     "load the network again",
                 )
-            require_finite(parameter)
-            stored[parameter.name] = _entries(parameter)
+            entries = _entries(require_finite(parameter))
+            stored[parameter.name] = {**written, "values": entries} if isinstance(written, dict) else entries
     write_atomically(path, ("".join(_pretty(document, "")) + "\n").encode())
 
 
@@ -149,22 +160,41 @@ def to_document(network: Network) -> dict[str, Any]:
     >>> to_document(net)["parameters"]
     {'w': [[2.5]]}
     """
-    by_role: dict[str, dict[str, Tensor]] = {"input": {}, "state": {}, "parameter": {}, "constant": {}}
+    by_role: dict[str, dict[str, Tensor]] = {"parameter": {}, "constant": {}}
     for tensor in network.tensors.values():
         by_role.setdefault(tensor.role, {})[tensor.name] = require_finite(tensor)
-    after = dict(network.states)
     return {
         "format": "balproof-network",
         "version": 1,
         "inputs": {name: list(network.tensors[name].shape[1:]) for name in network.inputs},
         "states": {
-            name: {"shape": list(t.shape[1:]), "next": after[name]} for name, t in by_role["state"].items()
+            name: {"shape": list(network.tensors[name].shape[1:]), "next": after}
+            for name, after in network.states
         },
-        "parameters": {name: _entries(t) for name, t in by_role["parameter"].items()},
-        "constants": {name: _entries(t) for name, t in by_role["constant"].items()},
-        "operations": [_entry(op, network) for op in network.operations],
+        "parameters": {name: _written(t) for name, t in by_role["parameter"].items()},
+        "constants": {name: _written(t) for name, t in by_role["constant"].items()},
+        "operations": [entry_of(op, network) for op in network.operations],
         "outputs": list(network.outputs),
     }
+
+
+def as_json(network: Network) -> Network:
+    """The same network as one of the JSON form, to be written by ``balproof.importers.save``.
+
+    Raises ModelError for what has no form in JSON.
+
+    >>> from balproof.importers import load
+    >>> as_json(load("tests/data/digits.onnx")).format
+    'json'
+    """
+    again = from_document(to_document(network))
+    for name, tensor in network.tensors.items():
+        if name in again.tensors and again.tensors[name].shape != tensor.shape:
+            raise ModelError(
+                f"{name} of shape {tensor.shape} has no form in JSON",
+                "keep the network in the form that it has",
+            )
+    return dataclasses.replace(network, format="json", source=None)
 
 
 # --- reading ------------------------------------------------------------------------------------------
@@ -196,31 +226,53 @@ def _parse(content: bytes, where: str) -> dict[str, Any]:
 
 
 @cache
-def _validator() -> Any:
-    schema = json.loads(resources.files("balproof.importers").joinpath("schema.json").read_text("utf-8"))
+def _validator(kind: str | None = None) -> Any:
+    """Of documents, or of an operation of one kind."""
+    text = resources.files("balproof.importers").joinpath("schema.json").read_text("utf-8")
+    schema = json.loads(text)
+    if kind is not None:
+        schema = {"$ref": f"#/$defs/{kind}", "$defs": schema["$defs"]}
     return jsonschema.Draft202012Validator(schema)
 
 
 def _validate(document: Mapping[str, Any]) -> None:
-    """Against the schema, but for the entries of tensors: `_tensor` checks those, and much faster."""
+    """Against the schema, but for the entries of tensors: `_tensor` checks those, and much faster. Each
+    operation is checked by its own kind, which is faster too, and says where the fault is."""
     skeleton = dict(document)
     for section in ("parameters", "constants"):
         if isinstance(given := document.get(section), Mapping):
-            skeleton[section] = dict.fromkeys(given, 0)
+            skeleton[section] = {k: _without_values(v) for k, v in given.items()}
+    operations = document.get("operations")
+    if isinstance(operations, list) and operations:
+        skeleton["operations"] = [{"kind": "unknown", "inputs": [], "output": "y"}]
+    _check(_validator(), skeleton, "")
+    for number, entry in enumerate(operations or ()):
+        kind = entry.get("kind") if isinstance(entry, Mapping) else None
+        known = kind if isinstance(kind, str) and kind in KINDS else "operation"
+        _check(_validator(known), entry, f"operations[{number}]")
+
+
+def _without_values(entries: Any) -> Any:
+    return {**entries, "values": 0} if isinstance(entries, Mapping) and "values" in entries else (
+        entries if isinstance(entries, Mapping) else 0
+    )  # fmt: skip
+
+
+def _check(validator: Any, value: Any, where: str) -> None:
     try:
-        error = jsonschema.exceptions.best_match(_validator().iter_errors(skeleton))
+        error = jsonschema.exceptions.best_match(validator.iter_errors(value))
     except RecursionError:
         raise ModelError("the network is nested too deeply", "follow the form of the schema") from None
-    if error is not None:
-        place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path)
-        raise ModelError(
-            f"{place.lstrip('.') or 'the file'}: {_said(error)}", "follow the schema of networks"
-        )
-
-
-def _said(error: Any) -> str:
-    """The fault in a line; ``not`` marks the keys that this kind of operation does not have."""
-    return "does not belong here" if error.validator == "not" else first_line(error, 160)
+    if error is None:
+        return
+    place = where + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path)
+    said = first_line(error, 160)
+    if error.validator == "additionalProperties":
+        extra = next(str(k) for k in error.instance if k not in error.schema["properties"])
+        place, said = f"{place}.{extra[:60]}", "does not belong here"
+    elif error.validator == "oneOf" and "axes" in str(error.validator_value):
+        said = "give either axes or groups"
+    raise ModelError(f"{place.lstrip('.') or 'the file'}: {said}", "follow the schema of networks")
 
 
 def _shape(entries: Any) -> tuple[int, ...]:
@@ -235,6 +287,8 @@ def _shape(entries: Any) -> tuple[int, ...]:
 
 
 def _tensor(name: str, role: Role, entries: Any) -> Tensor:
+    given: Mapping[str, Any] = entries if isinstance(entries, Mapping) else {"values": entries}
+    entries = given["values"]
     shape = _shape(entries)
     if len(shape) > MAX_RANK:
         raise ModelError(f"{name} is nested too deeply", f"nest lists at most {MAX_RANK} deep")
@@ -246,8 +300,11 @@ def _tensor(name: str, role: Role, entries: Any) -> Tensor:
     numbers = [read(entry, empty.element(i)) for i, entry in enumerate(flat)]
     value = np.empty(len(flat), dtype=object if exact else np.float64)
     value[:] = numbers
-    dtype = "exact" if exact else "float64"
-    return Tensor(name, shape, role, value.reshape(shape), dtype)
+    dtype = "exact" if exact else str(given.get("dtype", "float64"))
+    if exact and "dtype" in given:
+        raise ModelError(f"{name} has texts and is a {given['dtype']}", "leave the dtype or the texts out")
+    tensor = Tensor(name, shape, role, value.reshape(shape), dtype, bool(given.get("buffer", False)))
+    return tensor if exact else dataclasses.replace(tensor, value=narrowed(tensor))
 
 
 def _leaves(entries: Any, shape: tuple[int, ...], name: str) -> Iterator[Any]:
@@ -288,106 +345,40 @@ def _exact(entry: Any, where: str) -> sympy.Expr:
 # --- operations ---------------------------------------------------------------------------------------
 
 
-def _result_shape(entry: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) -> tuple[int, ...]:
-    kind, inputs = entry["kind"], entry["inputs"]
-    for name in inputs:
-        if name not in tensors:
-            raise ModelError(
-                f"{where} reads {name!r}, which nothing before it defines", "check name and order"
-            )
-    first = tensors[inputs[0]]
-    held = [name for name in inputs if tensors[name].value is not None]
-    expected = {"linear": [inputs[-1]], "bias": [inputs[-1]], "scale": [inputs[-1]], "prelu": [inputs[-1]]}
-    if kind != "unknown" and held != expected.get(kind, []):
-        form = (
-            "a result first, then a parameter or constant" if kind in expected else "results or inputs only"
-        )
-        raise ModelError(f"{where} ({kind}) reads {', '.join(inputs)}", f"give {form}")
-    if "shape" in entry:
-        shape = (1, *(int(n) for n in entry["shape"]))
-        if kind == "reshape" and np.prod(shape) != first.size:
-            raise ModelError(
-                f"{where} turns shape {first.shape[1:]} into {shape[1:]}", "keep the number of entries"
-            )
-        if kind in ("reshape", "unknown"):
-            return shape
-        raise ModelError(f"{where} ({kind}) has a shape", "leave it out: it follows from the inputs")
-    if kind == "linear":
-        weight = tensors[inputs[1]]
-        if (
-            len(weight.shape) != 2
-            or first.shape[-1] != weight.shape[1 if entry.get("transpose", True) else 0]
-        ):
-            raise ModelError(
-                f"{where}: {inputs[1]} of shape {weight.shape} does not act on {inputs[0]} of shape "
-                f"{first.shape[1:]}",
-                "give one row for each unit and one column for each input, or set transpose to false",
-            )
-        return (*first.shape[:-1], weight.shape[0 if entry.get("transpose", True) else 1])
-    if kind == "unknown":
-        return first.shape if first.value is None else (1, *first.shape)
-    if kind == "add" and len(entry.get("signs", inputs)) != len(inputs):
-        raise ModelError(
-            f"{where} has {len(inputs)} inputs and {len(entry['signs'])} signs", "give one for each"
-        )
-    try:
-        shape = np.broadcast_shapes(*(tensors[name].shape for name in inputs))
-    except ValueError:
-        shapes = ", ".join(str(tensors[n].shape) for n in inputs)
-        raise ModelError(f"{where}: the shapes {shapes} do not fit together", "correct the shapes") from None
-    if kind != "add" and shape != first.shape:
-        raise ModelError(
-            f"{where}: {inputs[1]} of shape {tensors[inputs[1]].shape} is too large", "correct the shape"
-        )
-    return shape
-
-
-def _operation(entry: Mapping[str, Any], shape: tuple[int, ...], taken: set[str]) -> Operation:
-    kind, inputs, output = entry["kind"], tuple(entry["inputs"]), entry["output"]
-    attributes: dict[str, Any] = {}
-    if kind == "linear":
-        attributes["transpose"] = entry.get("transpose", True)
-    elif kind == "activation":
-        attributes["function"] = Activation.parse(entry["function"])
-    elif kind == "reshape":
-        attributes["shape"] = shape
-    elif kind == "unknown":
-        attributes["op_type"] = entry.get("op_type", "unknown")
-    elif "signs" in entry:
-        attributes["signs"] = tuple(float(s) for s in entry["signs"])
-    name = entry.get("name")
+def _name(entry: Mapping[str, Any], taken: set[str]) -> str:
+    """The name that is given, or else that of the weight, or of the result."""
+    name, output = entry.get("name"), entry["output"]
     if name is None:
-        first = inputs[1].removesuffix(".weight") if kind in ("linear", "bias") else output
+        weighted = entry["kind"] in ("linear", "conv", "embedding", "bias")
+        first = entry["inputs"][1].removesuffix(".weight") if weighted else output
         names = itertools.chain((first, output), (f"{output}_{i}" for i in itertools.count(2)))
-        name = next(n for n in names if n not in taken)
-    elif name in taken:
+        return next(n for n in names if n not in taken)
+    if name in taken:
         raise ModelError(f"two operations are called {name!r}", "name them differently")
-    return Operation(kind, name, inputs, output, MappingProxyType(attributes))
-
-
-def _entry(op: Operation, network: Network) -> dict[str, Any]:
-    entry: dict[str, Any] = {"kind": op.kind, "name": op.name, "inputs": list(op.inputs), "output": op.output}
-    if op.kind == "activation":
-        entry["function"] = op.attributes["function"].text
-    elif op.kind == "linear":
-        entry["transpose"] = bool(op.attributes.get("transpose", False))
-    elif op.kind in ("reshape", "unknown"):
-        entry["shape"] = list(network.tensors[op.output].shape[1:])
-    if "signs" in op.attributes:
-        entry["signs"] = [int(s) for s in op.attributes["signs"]]
-    if "op_type" in op.attributes:
-        entry["op_type"] = op.attributes["op_type"]
-    return entry
+    return name
 
 
 # --- writing ------------------------------------------------------------------------------------------
+
+
+_NARROW = ("float16", "bfloat16", "float32")
+
+
+def _written(tensor: Tensor) -> Any:
+    """The entries, with type and role where a list alone does not say them."""
+    entries: dict[str, Any] = {"values": _entries(tensor)}
+    if tensor.dtype in _NARROW and tensor.value is not None and tensor.value.dtype != object:
+        entries["dtype"] = tensor.dtype
+    if tensor.buffer:
+        entries["buffer"] = True
+    return entries if len(entries) > 1 else entries["values"]
 
 
 def _entries(tensor: Tensor) -> Any:
     """The entries as nested lists of numbers, and of texts where they are exact or symbols."""
     assert tensor.value is not None
     if tensor.value.dtype != object:
-        return tensor.value.astype(np.float64).tolist()
+        return narrowed(tensor).tolist()
     texts = np.empty(tensor.value.shape, dtype=object)
     for i, entry in enumerate(tensor.value.flat):
         texts.flat[i] = float(entry) if sympy.sympify(entry).is_Float else str(entry)

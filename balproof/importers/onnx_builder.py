@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import prod
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +24,7 @@ Array = np.ndarray
 Shape = tuple[int, ...]
 
 FLOAT_TYPES = frozenset({1, 10, 11, 16})
+MAX_LIFTED = 10**6
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Node:
 
     @property
     def output(self) -> str:
-        return self.outputs[0]
+        """The first result that is asked for."""
+        return next((name for name in self.outputs if name), "")
 
     def input(self, slot: int) -> str:
         """The name in a slot, empty if there is none."""
@@ -52,6 +56,11 @@ class Node:
 
     def get(self, key: str, default: Any = None) -> Any:
         return self.attributes.get(key, default)
+
+    def asked_for(self, asked: Callable[[str], bool]) -> Node:
+        """Without the further results that nobody asks for, as of running statistics in training."""
+        further = tuple(name if asked(name) else "" for name in self.outputs[1:])
+        return dataclasses.replace(self, outputs=(*self.outputs[:1], *further))
 
     @property
     def alone(self) -> bool:
@@ -115,8 +124,12 @@ FRONT = Place()
 class Builder:
     """The network as it grows.
 
-    ``views`` maps a name to the parameter behind it, and ``places`` a result to where its batch is, if not in
-    front. The ``results`` of the whole have it in front.
+    ``readers`` are the operators that read a name, and ``masks`` say which entries of a result a softmax
+    counts. ``views`` maps a name to the parameter behind it, and ``places`` a result to where its batch is,
+    if not in front. The ``results`` of the whole have it in front.
+    ``lifted`` maps the name of a parameter, or of what was computed of parameters alone, to a result of shape
+    (1, *shape). ``aside`` maps a result that the file does not have to its shape there. ``source`` is an
+    input, of which zeros are made.
     """
 
     onnx: Any
@@ -125,15 +138,20 @@ class Builder:
     tensors: dict[str, Tensor]
     opset: int
     results: frozenset[str] = frozenset()
+    readers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     operations: list[Operation] = field(default_factory=list)
     views: dict[str, View] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    masks: dict[str, Array] = field(default_factory=dict)
+    lifted: dict[str, str] = field(default_factory=dict)
+    aside: dict[str, Shape] = field(default_factory=dict)
+    source: str = ""
 
     # What is known of a name.
 
     def shape(self, name: str) -> Shape:
-        return self.survey.one.shapes[name]
+        return self.aside[name] if name in self.aside else self.survey.one.shapes[name]
 
     def active(self, name: str) -> bool:
         """Whether a name is an input or a result."""
@@ -141,11 +159,11 @@ class Builder:
 
     def leads(self, name: str) -> bool:
         """Whether the batch axis is in front, here and in the file."""
-        return name not in self.places and self.survey.leads(name)
+        return name not in self.places and (name in self.aside or self.survey.leads(name))
 
     def place(self, name: str) -> Place | None:
         """Where the batch of a result is; None if that has not been followed."""
-        return self.places.get(name) or (FRONT if self.survey.leads(name) else None)
+        return self.places.get(name) or (FRONT if self.leads(name) else None)
 
     @property
     def single(self) -> bool:
@@ -174,7 +192,12 @@ class Builder:
         return (1, *shape[: place.axis], *shape[place.axis + 1 :])
 
     def floating(self, name: str) -> bool:
-        return self.survey.one.types.get(name) in FLOAT_TYPES
+        return name in self.aside or self.survey.one.types.get(name) in FLOAT_TYPES
+
+    def parameter(self, name: str) -> bool:
+        """Whether a name is a parameter, seen in whatever way."""
+        origin = self.views[name].origin if name in self.views else name
+        return origin in self.tensors and self.tensors[origin].role == "parameter"
 
     def held(self, name: str) -> View | None:
         """The parameter or constant of that name, if it is one and has finite numbers."""
@@ -269,6 +292,87 @@ class Builder:
         held = self.constant(f"{target}/factor", np.asarray(factor, dtype=np.float64))
         shape = np.broadcast_shapes(self.tensors[x].shape, np.shape(factor))
         return self.emit("scale", (x, held), target, shape, name)
+
+    # Parameters and constants among results.
+
+    def zeros(self, shape: Shape, name: str) -> str:
+        """A result of shape (1, *shape) that is 0·(an input): each entry has a scale of its own."""
+        given = len(self.tensors[self.source].shape)
+        x = self.emit(
+            "reduce",
+            (self.source,),
+            self.fresh(f"{name}/any"),
+            (1,) * given,
+            f"{name}/any",
+            axes=tuple(range(1, given)),
+            keepdims=True,
+            mode="sum",
+        )
+        ones = (1,) * (len(shape) + 1)
+        x = self.emit("reshape", (x,), self.fresh(f"{name}/shape"), ones, f"{name}/shape", shape=ones)
+        return self.scaled(x, np.zeros(shape), self.fresh(f"{name}/zeros"), f"{name}/zeros")
+
+    def liftable(self, name: str) -> bool:
+        """Whether `lift` can be had of a name."""
+        if name in self.lifted:
+            return True
+        view = self._seen(name)
+        return view is not None and self.source != "" and prod(view.shape) <= MAX_LIFTED
+
+    def _seen(self, name: str) -> View | None:
+        """What is held under a name; constants too that are repeated for all of the batch."""
+        view = self.held(name)
+        value = self.survey.repeated(name) if view is None and name in self.survey.one.constants else None
+        if (
+            value is None
+            or not value.size
+            or value.dtype.kind not in "fV"
+            or not np.isfinite(value.astype(np.float64)).all()
+        ):
+            return view
+        origin = self.constant(f"{name}/repeated", value.astype(np.float64))
+        self.views[name] = View(origin, value.shape)
+        return self.views[name]
+
+    def zero(self, name: str) -> bool:
+        """Whether a name is a constant of zeros, for every length of the batch."""
+        facts = (self.survey.one, *([self.survey.other] if self.survey.other else []))
+        values = [f.constants.get(name) for f in facts]
+        return all(v is not None and not v.any() for v in values)
+
+    def lift(self, name: str) -> str | None:
+        """A parameter or constant as a result of shape (1, *shape): 0·(an input) + itself.
+
+        It has no batch axis of its own, and may be sliced and joined like any result. None where it is no
+        parameter or constant, or is too large to have a scale for each entry.
+        """
+        if name in self.lifted:
+            return self.lifted[name]
+        view = self._seen(name)
+        if view is None or not self.liftable(name):
+            return None
+        own = self.tensors[view.origin]
+        x = self.zeros(own.shape, view.origin)
+        x = self.emit(
+            "bias", (x, view.origin), self.fresh(f"{view.origin}/lifted"), (1, *own.shape), view.origin
+        )
+        if view.transposed:
+            turned = (1, *view.shape)
+            x = self.emit(
+                "transpose", (x,), self.fresh(f"{name}/turned"), turned, f"{name}/turned", perm=(0, 2, 1)
+            )
+        elif view.shape != own.shape:
+            seen = (1, *view.shape)
+            x = self.emit("reshape", (x,), self.fresh(f"{name}/seen"), seen, f"{name}/seen", shape=seen)
+        self.lifted[name] = x
+        return x
+
+    def beside(self, name: str, shape: Shape, place: Place) -> str:
+        """Give a result that the file does not have its shape in the file, and its place."""
+        self.aside[name] = shape
+        if place != FRONT:
+            self.places[name] = place
+        return name
 
     def function(self, node: Node, text: str, x: str, output: str | None = None) -> bool:
         """An activation by its formula; False where the formula means nothing on the real line."""

@@ -46,18 +46,22 @@ _DEFAULTS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     }
 )
 
+_SOFTMAX = frozenset({"LogSoftmax", "Softmax"})
 _GELU = MappingProxyType({"none": "gelu", "tanh": "gelu_tanh"})
 
 
-def _formula(build: Builder, node: Node) -> bool:
-    x = node.input(0)
-    if not build.active(x):
-        return False
+def formula(node: Node) -> str | None:
+    """The formula of an activation; None where its numbers mean nothing."""
     numbers = {k: shortest(node.get(k, v)) for k, v in _DEFAULTS.get(node.op_type, {}).items()}
     if None in numbers.values() or (node.op_type == "Celu" and not numbers["alpha"]):
-        return False
+        return None
     texts = {k: (f"{v}" if node.op_type == "LeakyRelu" else f"({v})") for k, v in numbers.items()}
-    return build.function(node, FORMULAS[node.op_type].format(**texts), x)
+    return FORMULAS[node.op_type].format(**texts)
+
+
+def _formula(build: Builder, node: Node) -> bool:
+    text = formula(node)
+    return text is not None and build.active(node.input(0)) and build.function(node, text, node.input(0))
 
 
 def _gelu(build: Builder, node: Node) -> bool:
@@ -146,10 +150,38 @@ def placed(build: Builder, view: View | None, ndim: int) -> bool:
     return view is not None and build.alignment(view, ndim) is not None
 
 
+def _masked(build: Builder, node: Node, x: str, mask: str) -> bool:
+    """Scores plus a mask of 0 and −∞, for a softmax and nobody else."""
+    value, out = build.numbers(mask), node.output
+    shape = build.tensors[x].shape
+    if (
+        value is None
+        or build.here(out) != shape
+        or not build.leads(x)
+        or value.shape[: -len(shape) + 1] not in ((), (1,))
+    ):
+        return False
+    if not build.readers.get(out, frozenset()) <= _SOFTMAX or out in build.results:
+        return False
+    counts, finite = ~np.isneginf(value), np.where(np.isneginf(value), 0.0, value).astype(np.float64)
+    if not np.isfinite(finite).all():
+        return False
+    build.masks[out] = counts.astype(np.float64)
+    if finite.any():
+        build.emit("bias", (x, build.constant(f"{out}/mask", finite)), out, shape, label(node))
+    else:
+        build.emit("identity", (x,), out, shape, label(node))
+    return True
+
+
 def _add(build: Builder, node: Node) -> bool:
     """A sum of results, then of parameters one by one."""
     out, shape = node.output, build.here(node.output)
     active = [n for n in node.inputs if build.active(n)]
+    if len(active) == 1 and len(node.inputs) == 2 and node.op_type == "Add":
+        other = node.inputs[1 - node.inputs.index(active[0])]
+        if build.held(other) is None and _masked(build, node, active[0], other):
+            return True
     held = [build.held(n) for n in node.inputs if not build.active(n)]
     if not active or not _alike(build, active, shape) or not all(placed(build, h, len(shape)) for h in held):
         return False
@@ -250,6 +282,37 @@ def _div(build: Builder, node: Node) -> bool:
     return True
 
 
+def _where(build: Builder, node: Node) -> bool:
+    """One or the other by a constant condition: each entry has the scale of the one that it is."""
+    chosen, out, name = build.numbers(node.input(0)), node.output, label(node)
+    shape = build.here(out)
+    active = [n for n in node.inputs[1:] if build.active(n)]
+    held = {n: build.held(n) for n in node.inputs[1:] if n not in active}
+    if chosen is None or chosen.ndim > len(shape) or not active or not _alike(build, active, shape):
+        return False
+    if any(
+        v is None or build.tensors[v.origin].role != "constant" or len(v.shape) > len(shape)
+        for v in held.values()
+    ):
+        return False
+    keeps = dict(zip(("chosen", "other"), (chosen.astype(np.float64), 1.0 - chosen), strict=True))
+    parts = [
+        build.scaled(n, keep, None, f"{name}/{key}")
+        for n, (key, keep) in zip(node.inputs[1:], keeps.items(), strict=True)
+        if n in active
+    ]
+    if not held:
+        build.emit("add", tuple(parts), out, shape, name)
+        return True
+    (constant,), (x,) = held, parts
+    keep = keeps["chosen" if constant == node.input(1) else "other"]
+    value = build.survey.constant(constant)
+    assert value is not None
+    added = build.constant(f"{out}/constant", keep * value.astype(np.float64))
+    build.emit("bias", (x, added), out, shape, name)
+    return True
+
+
 def _neg(build: Builder, node: Node) -> bool:
     if not build.active(node.input(0)):
         return False
@@ -272,5 +335,6 @@ ELEMENTWISE: Mapping[str, Operator] = MappingProxyType(
         "PRelu": _prelu,
         "Sub": _sub,
         "Sum": _add,
+        "Where": _where,
     }
 )

@@ -1,8 +1,10 @@
 """ONNX files: read, checked, and written back with other weights.
 
-Read are models of opset 13 to 21. What each operator becomes is in ``onnx_linear.py``, ``onnx_layout.py`` and
-``onnx_elementwise.py``. Any other operator becomes an ``unknown`` operation, which pins what it touches:
-nothing false is claimed about it. So does a node that moves the batch axis in a way that is not followed.
+Read are models of opset 13 to 21. What each operator becomes is in ``onnx_linear.py``, ``onnx_layout.py``,
+``onnx_elementwise.py``, ``onnx_resize.py`` and ``onnx_recurrent.py``, and in ``onnx_lifted.py`` what is made
+of parameters before they are used. Any other operator becomes an ``unknown`` operation, which pins what it
+touches: nothing false is claimed about it. So does a node that moves the batch axis in a way that is not
+followed.
 
 An initializer of floating point is a parameter, unless it is used as constants are: ``onnx_roles.py`` has the
 rules, and ``onnx_shapes.py`` says how shapes and constants are computed. An initializer that is listed among
@@ -43,6 +45,7 @@ FLOATS = MappingProxyType(
         16: ("bfloat16", 2, "int32_data"),
     }
 )
+_DATA = frozenset({"raw_data", *(field for _, _, field in FLOATS.values())})
 _OTHERS = MappingProxyType({2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 12: 4, 13: 8})  # integers and bool
 
 
@@ -85,16 +88,20 @@ def save(network: Network, path: Path) -> None:
             "the network was made from a model in memory", "save that model to a file and load it"
         )
     model = _read(Path(network.source))
-    stored = {t.name: t for t in model.graph.initializer}
+    known = {t.name: (tuple(t.dims), _type(t)) for t in model.graph.initializer}
     for parameter in network.parameters:
-        proto = stored.get(parameter.name)
-        if proto is None or tuple(proto.dims) != parameter.shape or _type(proto) != parameter.dtype:
+        if known.get(parameter.name) != (parameter.shape, parameter.dtype):
             raise ModelError(
                 f"{network.source} no longer has {parameter.name!r} of shape {parameter.shape}",
                 "load the model again",
             )
-        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(proto.data_type))
-        _replace(proto, rounded(network, parameter.name, dtype))
+    raw = {t.name: t.HasField("raw_data") for t in model.graph.initializer}
+    names = {p.name for p in network.parameters}
+    model = _without_data(onnx, model, names)  # so that the old data is freed before there is new
+    for proto in model.graph.initializer:
+        if proto.name in names:
+            dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(proto.data_type))
+            _fill(proto, rounded(network, proto.name, dtype), raw=raw[proto.name])
     if model.ByteSize() > MAX_BYTES:
         raise ModelError(f"{path} would be larger than {MAX_BYTES} bytes", "give a model below 2 GiB")
     write_atomically(path, model.SerializeToString())
@@ -119,8 +126,9 @@ def tensor(proto: Any) -> Tensor:
     length = len(proto.raw_data) / size if proto.HasField("raw_data") else len(getattr(proto, field))
     if length != count:
         raise ModelError(f"tensor {name} of shape {shape} holds {length:g} entries", _EXPORT)
-    value = _onnx().numpy_helper.to_array(proto).astype(np.float64)
+    value = _onnx().numpy_helper.to_array(proto)
     role = "parameter" if kind in FLOATS else "constant"
+    value = value.astype(value.dtype if dtype in ("float16", "float32") and kind in FLOATS else np.float64)
     return Tensor(name, shape, role, value.reshape(shape), dtype)
 
 
@@ -128,14 +136,29 @@ def _type(proto: Any) -> str | None:
     return FLOATS[proto.data_type][0] if proto.data_type in FLOATS else None
 
 
-def _replace(proto: Any, value: np.ndarray) -> None:
-    """Put other data into a tensor, in the field in which it had its data."""
-    if proto.HasField("raw_data"):
-        proto.raw_data = value.astype(value.dtype.newbyteorder("<")).tobytes()
+def _without_data(onnx: Any, model: Any, names: set[str]) -> Any:
+    """A copy without the data of the named initializers; ``model`` loses its initializers."""
+    shells: list[Any] = []
+    for old in model.graph.initializer:
+        new = onnx.TensorProto()
+        for field, value in old.ListFields():
+            if old.name not in names or field.name not in _DATA:
+                new.MergeFrom(onnx.TensorProto(**{field.name: value}))
+        shells.append(new)
+    del model.graph.initializer[:]
+    fresh = onnx.ModelProto()
+    fresh.CopyFrom(model)
+    fresh.graph.initializer.extend(shells)
+    return fresh
+
+
+def _fill(proto: Any, value: np.ndarray, *, raw: bool) -> None:
+    """Give a tensor its data, in the field in which it had it."""
+    if raw:
+        proto.raw_data = value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes()
         return
     field = FLOATS[proto.data_type][2]
     data = value.view(np.uint16) if field == "int32_data" else value
-    proto.ClearField(field)
     getattr(proto, field).extend(data.ravel().tolist())
 
 

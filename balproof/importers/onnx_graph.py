@@ -17,13 +17,18 @@ from balproof.errors import ModelError
 from balproof.importers.onnx_builder import Builder, Node, Operator, View, digest, label
 from balproof.importers.onnx_elementwise import ELEMENTWISE, FORMULAS
 from balproof.importers.onnx_layout import LAYOUT, MOVING, PLACING
+from balproof.importers.onnx_lifted import with_parameters
 from balproof.importers.onnx_linear import LINEAR
+from balproof.importers.onnx_recurrent import RECURRENT
+from balproof.importers.onnx_resize import RESIZE
 from balproof.importers.onnx_roles import ALIASES, roles
 from balproof.importers.onnx_shapes import survey
 from balproof.importers.rounding import MAX_ACTIVATION, require_size
 from balproof.network.graph import Network, Tensor
 
-OPERATORS: Mapping[str, Operator] = MappingProxyType({**ELEMENTWISE, **LINEAR, **LAYOUT})
+OPERATORS: Mapping[str, Operator] = MappingProxyType(
+    {**ELEMENTWISE, **LINEAR, **LAYOUT, **RESIZE, **RECURRENT}
+)
 """Operator → translation. Each returns False, having done nothing, where the node is not of its kind."""
 
 
@@ -42,7 +47,12 @@ def translate(onnx: Any, model: Any, values: Mapping[str, Tensor]) -> Network:
     taken = {n for node in graph.node for n in (*node.input, *node.output)} | set(values)
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     results = frozenset(o.name for o in graph.output)
-    build = Builder(onnx, known, taken | {i.name for i in free}, {}, opset, results)
+    readers: dict[str, frozenset[str]] = {}
+    for node in nodes:
+        readers.update({n: readers.get(n, frozenset()) | {node.op_type} for n in node.inputs})
+    nodes = [node.asked_for(lambda name: name in readers or name in results) for node in nodes]
+    build = Builder(onnx, known, taken | {i.name for i in free}, {}, opset, results, readers)
+    build.source = free[0].name if free else ""
     for given in free:
         build.tensors[given.name] = Tensor(given.name, build.shape(given.name), "input")
     for name, tensor in values.items():
@@ -58,7 +68,7 @@ def _network(build: Builder, inputs: Sequence[str], results: Sequence[str]) -> N
     outputs = tuple(dict.fromkeys(results))
     for name in outputs:
         if not build.active(name):
-            what = "a parameter" if name in build.views or name in build.tensors else "a constant"
+            what = "a parameter" if name in {*build.views, *build.tensors, *build.lifted} else "a constant"
             raise ModelError(f"output {name!r} is {what}", "give a model that computes its outputs")
     used = {n for op in build.operations for n in op.inputs} | set(outputs)
     tensors = {n: t for n, t in build.tensors.items() if n in used or t.role in ("input", "activation")}
@@ -102,9 +112,13 @@ def _node(build: Builder, node: Node) -> None:
             _require_shape(build, output)
     if not node.domain and _alias(build, node):
         return
-    operator = None if node.domain else OPERATORS.get(node.op_type)
-    if operator is None or not _fits(build, node) or not operator(build, node):
+    if not _translated(build, node) and not with_parameters(build, node, lambda n: _translated(build, n)):
         _unknown(build, node)
+
+
+def _translated(build: Builder, node: Node) -> bool:
+    operator = None if node.domain else OPERATORS.get(node.op_type)
+    return operator is not None and _fits(build, node) and operator(build, node)
 
 
 def _require_shape(build: Builder, name: str) -> None:
@@ -120,7 +134,7 @@ def _fits(build: Builder, node: Node) -> bool:
     active = [n for n in node.inputs if build.active(n)]
     if node.op_type not in MOVING and not all(build.floating(n) for n in (node.output, *active)):
         return False
-    if node.op_type in PLACING:
+    if node.op_type in PLACING or node.op_type in RECURRENT:
         return True
     if all(build.leads(n) for n in (*active, *filter(None, node.outputs))):
         return True
@@ -193,10 +207,13 @@ def _unknown(build: Builder, node: Node) -> None:
     for slot, name in enumerate(node.inputs):
         view = build.views.get(name)
         held = build.held(name) if name else None
+        lifted = build.lifted.get(name)
         if build.active(name) or held is not None:
             inputs.append(held.origin if held else name)
             if view is not None and (view.transposed or view.reshaped):
                 apart.append((slot, (view.shape, view.transposed)))
+        elif lifted is not None:
+            inputs.append(lifted)
         else:
             value = build.numbers(name) if name else None
             apart.append((slot, digest(value) if value is not None else name and "varies"))

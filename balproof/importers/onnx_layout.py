@@ -89,12 +89,9 @@ def _transpose(build: Builder, node: Node) -> bool:
 def _turned(build: Builder, node: Node, perm: Shape) -> bool:
     """Any exchange of axes, for a batch of 1 only."""
     x, out, name = node.input(0), node.output, label(node)
-    apart = (1, *build.shape(x))
     if not build.put(out, build.anywhere(out)):
         return False
-    y, result = x, build.here(out)
-    if build.tensors[x].shape != apart:
-        y = build.emit("reshape", (x,), build.fresh(f"{out}/apart"), apart, f"{name}/apart", shape=apart)
+    y, result = _apart(build, x, name), build.here(out)
     turned, own = (1, *build.shape(out)), (0, *(i + 1 for i in perm))
     last = turned == result
     y = build.emit("transpose", (y,), out if last else build.fresh(f"{out}/turned"), turned, name, perm=own)
@@ -115,22 +112,46 @@ def _expand(build: Builder, node: Node) -> bool:
 
 
 def _concat(build: Builder, node: Node) -> bool:
-    shape = build.shape(node.output)
-    axis = int(node.get("axis", 0)) % len(shape)
-    if axis == 0 or not all(build.active(n) for n in node.inputs):
+    """Joined on any axis but that of the batch; on any whatever for a batch of 1 only."""
+    if not all(build.active(n) for n in node.inputs):
         return False
-    other = build.survey.other
-    rows = {(other or build.survey.one).shapes.get(n, ())[:1] for n in node.inputs}
-    if len(rows) > 1:  # one of them is the same for the whole batch
+    out, name = node.output, label(node)
+    axis = int(node.get("axis", 0)) % len(build.shape(out))
+    places = {build.place(n) for n in node.inputs}
+    place = places.pop() if len(places) == 1 else None
+    here = place.here(axis) if place is not None and not place.merged else None
+    if place is not None and here is not None and not build.single:
+        other = build.survey.other
+        rows = {
+            (other or build.survey.one).shapes.get(n, ())[:1] for n in node.inputs if n not in build.aside
+        }
+        if (place == FRONT and len(rows) > 1) or not build.put(out, place):
+            return False  # one of them is the same for the whole batch
+        build.emit("concat", node.inputs, out, build.here(out), name, axis=here)
+        return True
+    if not build.single or not build.put(out, build.anywhere(out)):
         return False
-    build.emit("concat", node.inputs, node.output, shape, label(node), axis=axis)
+    parts = [_apart(build, n, name) for n in node.inputs]
+    whole, result = (1, *build.shape(out)), build.here(out)
+    target = out if whole == result else build.fresh(f"{out}/joined")
+    build.emit("concat", tuple(parts), target, whole, name, axis=axis + 1)
+    if target != out:
+        build.emit("reshape", (target,), out, result, f"{name}/shape", shape=result)
     return True
+
+
+def _apart(build: Builder, x: str, name: str) -> str:
+    """A result for a batch of 1 only, with an axis for that before all those of the file."""
+    apart = (1, *build.shape(x))
+    if build.tensors[x].shape == apart:
+        return x
+    return build.emit("reshape", (x,), build.fresh(f"{x}/apart"), apart, f"{name}/apart", shape=apart)
 
 
 Pick = tuple[int, Sequence[int] | np.ndarray]
 
 
-def _takes(build: Builder, node: Node, picks: Sequence[Pick], output: str, name: str) -> bool:
+def takes(build: Builder, node: Node, picks: Sequence[Pick], output: str, name: str) -> bool:
     """Entries by position along some axes, one axis after the other."""
     x, shape = node.input(0), build.tensors[node.input(0)].shape
     if any(axis == 0 or not len(indices) for axis, indices in picks):
@@ -146,32 +167,53 @@ def _takes(build: Builder, node: Node, picks: Sequence[Pick], output: str, name:
     return True
 
 
-def _split(build: Builder, node: Node) -> bool:
+def _picked(build: Builder, node: Node, picks: Mapping[str, Sequence[Pick]]) -> bool:
+    """For each result, entries by position along axes of the file, wherever the batch is."""
     x = node.input(0)
-    if not build.active(x) or not all(node.outputs):
+    place = build.place(x) if build.active(x) else None
+    if place is None:
         return False
-    axis = int(node.get("axis", 0)) % len(build.tensors[x].shape)
-    if axis == 0:
-        return False
-    start = 0
-    for output in node.outputs:
-        stop = start + build.here(output)[axis]
-        _takes(build, node, [(axis, range(start, stop))], output, label(node))
-        start = stop
+    loose = build.single and place.merged
+    found: dict[str, list[Pick]] = {}
+    for output, own in picks.items():
+        axes = [1 if loose and a == place.axis else place.here(a) for a, _ in own]
+        if None in axes or not all(len(indices) for _, indices in own):
+            return False
+        if not build.put(output, build.anywhere(output) if loose else place):
+            return False
+        found[output] = [(a, i) for a, (_, i) in zip(axes, own, strict=True) if a is not None]
+    for output, own in found.items():
+        shape = list(build.tensors[x].shape)
+        for axis, indices in own:
+            shape[axis] = len(indices)
+        result = build.here(output)
+        target = output if tuple(shape) == result else build.fresh(f"{output}/taken")
+        takes(build, node, own, target, label(node))
+        if target != output:
+            build.emit("reshape", (target,), output, result, f"{label(node)}/shape", shape=result)
     return True
 
 
-def _slice(build: Builder, node: Node) -> bool:
-    x = node.input(0)
-    if not build.active(x):
+def _split(build: Builder, node: Node) -> bool:
+    if not all(node.outputs):
         return False
-    shape = build.tensors[x].shape
+    axis, start = int(node.get("axis", 0)) % len(build.shape(node.output)), 0
+    picks: dict[str, Sequence[Pick]] = {}
+    for output in node.outputs:
+        stop = start + build.shape(output)[axis]
+        picks[output] = [(axis, range(start, stop))]
+        start = stop
+    return _picked(build, node, picks)
+
+
+def picks_of_slice(build: Builder, node: Node, shape: Shape) -> list[Pick] | None:
+    """What a Slice of something of this shape takes, along axes of the file; None where that is not known."""
     given = [build.integers(node.input(s)) if node.input(s) else [] for s in (1, 2, 3, 4)]
     if any(g is None for g in given):
-        return False
+        return None
     starts, ends, axes, steps = (g or [] for g in given)
     if not len(starts) == len(ends) == len(axes or starts) == len(steps or starts) or 0 in steps:
-        return False
+        return None
     picks: list[Pick] = []
     for start, end, axis, step in zip(
         starts, ends, axes or range(len(starts)), steps or [1] * len(starts), strict=True
@@ -180,41 +222,12 @@ def _slice(build: Builder, node: Node) -> bool:
         indices = range(*slice(start, end, step).indices(shape[place]))
         if indices != range(shape[place]):
             picks.append((place, indices))
-    return _takes(build, node, picks, node.output, label(node))
+    return picks
 
 
-_REPEATING = frozenset(
-    {("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil")}
-)
-
-
-def _resize(build: Builder, node: Node) -> bool:
-    """By whole factors and to the nearest entry, as in upsampling: entries are repeated."""
-    x = node.input(0)
-    how = (
-        node.get("coordinate_transformation_mode", "half_pixel"),
-        node.get("nearest_mode", "round_prefer_floor"),
-    )
-    whole = how in _REPEATING and node.get("mode", "nearest") == "nearest" and "axes" not in node.attributes
-    if not whole or not build.active(x):
-        return False
-    shape, larger = build.tensors[x].shape, build.shape(node.output)
-    if any(m % n for n, m in zip(shape, larger, strict=True)) or not _by_whole_factors(build, node):
-        return False
-    picks: list[Pick] = [
-        (a, np.repeat(np.arange(n), m // n))
-        for a, (n, m) in enumerate(zip(shape, larger, strict=True))
-        if m > n
-    ]
-    return _takes(build, node, picks, node.output, label(node))
-
-
-def _by_whole_factors(build: Builder, node: Node) -> bool:
-    """The factors, where they are given, as against lengths."""
-    factors = build.numbers(node.input(2)) if node.input(2) else None
-    if node.input(2) and factors is None:
-        return False
-    return factors is None or bool((factors == np.round(factors)).all())
+def _slice(build: Builder, node: Node) -> bool:
+    picks = picks_of_slice(build, node, build.shape(node.input(0))) if build.active(node.input(0)) else None
+    return picks is not None and _picked(build, node, {node.output: picks})
 
 
 def _tile(build: Builder, node: Node) -> bool:
@@ -225,7 +238,7 @@ def _tile(build: Builder, node: Node) -> bool:
     picks: list[Pick] = [
         (a, np.tile(np.arange(n), r)) for a, (n, r) in enumerate(zip(shape, repeats, strict=True)) if r != 1
     ]
-    return _takes(build, node, picks, node.output, label(node))
+    return takes(build, node, picks, node.output, label(node))
 
 
 def _gather(build: Builder, node: Node) -> bool:
@@ -253,7 +266,7 @@ def _gather(build: Builder, node: Node) -> bool:
     taken = build.tensors[data].shape
     same = result == (*taken[:axis], len(flat), *taken[axis + 1 :])
     target = out if same else build.fresh(f"{out}/taken")
-    _takes(build, node, [(axis, flat)], target, label(node))
+    takes(build, node, [(axis, flat)], target, label(node))
     if not same:
         build.emit("reshape", (target,), out, result, f"{label(node)}/shape", shape=result)
     return True
@@ -269,7 +282,7 @@ def _embedding(build: Builder, node: Node) -> bool:
         return False
     indices = build.numbers(places)
     if indices is not None:
-        if indices.ndim < 2 or indices.min() < 0 or build.plain(places) is None:
+        if indices.ndim < 2 or build.plain(places) is None:
             return False
     elif not build.active(places) or build.floating(places):
         return False
@@ -301,7 +314,7 @@ def _pad(build: Builder, node: Node) -> bool:
         picks: list[Pick] = [
             (a, np.pad(np.arange(shape[a]), p, mode=mode)) for a, p in enumerate(pads) if any(p)
         ]
-        return _takes(build, node, picks, node.output, label(node))
+        return takes(build, node, picks, node.output, label(node))
     value = build.number(node.input(2)) if node.input(2) else 0
     if value is None:
         return False
@@ -446,7 +459,6 @@ LAYOUT: Mapping[str, Operator] = MappingProxyType(
         "MaxPool": _pool,
         "Pad": _pad,
         "Reshape": _reshape,
-        "Resize": _resize,
         "Slice": _slice,
         "SpaceToDepth": _space_to_depth,
         "Split": _split,
@@ -456,7 +468,9 @@ LAYOUT: Mapping[str, Operator] = MappingProxyType(
         "Unsqueeze": _reshape,
     }
 )
-PLACING = frozenset({"Flatten", "Gather", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+PLACING = frozenset(
+    {"Concat", "Flatten", "Gather", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
+)
 """Operators that see to the place of the batch axis themselves."""
-MOVING = frozenset({"Cast", "Concat", "Expand", "Identity", "Slice", "Split", "Tile", *PLACING})
+MOVING = frozenset({"Cast", "Expand", "Identity", "Tile", *PLACING})
 """Operators that mean the same for integers as for numbers in floating point."""

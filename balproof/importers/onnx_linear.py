@@ -37,10 +37,27 @@ def _matmul(build: Builder, node: Node) -> bool:
     if build.active(x) and weight is not None and len(build.tensors[x].shape) >= 2:
         _linear(build, node, x, weight, node.output)
         return True
+    if build.active(x) and _stack(build, node, x, w):
+        return True
     weight = build.matrix(x)
     if build.active(w) and weight is not None and len(build.tensors[w].shape) >= 3:
         return _from_the_left(build, node, weight, w)
     return False
+
+
+def _stack(build: Builder, node: Node, x: str, w: str) -> bool:
+    """x·W for several matrices W, one for each slice of x."""
+    weight = build.plain(w)
+    given = build.tensors[x].shape
+    if weight is None or not build.leads(x) or len(build.shape(x)) != len(build.shape(node.output)):
+        return False
+    own = build.tensors[weight].shape
+    if len(own) < 3 or len(own) > len(given) or (len(own) == len(given) and own[0] != 1):
+        return False
+    build.emit(
+        "linear", (x, weight), node.output, build.here(node.output), label(node, weight), transpose=False
+    )
+    return True
 
 
 def _from_the_left(build: Builder, node: Node, weight: View, x: str) -> bool:
@@ -210,8 +227,8 @@ def _affine(build: Builder, node: Node, slots: Sequence[int], shape: Shape) -> t
 
 
 def _batchnorm(build: Builder, node: Node) -> bool:
-    x = node.input(0)
-    if not build.active(x) or node.get("training_mode", 0) or not node.alone:
+    x, training = node.input(0), bool(node.get("training_mode", 0))
+    if not build.active(x) or not node.alone:
         return False
     shape = build.tensors[x].shape
     own = _affine(build, node, (1, 2, 3, 4), (shape[1],))
@@ -219,7 +236,7 @@ def _batchnorm(build: Builder, node: Node) -> bool:
         return False
     epsilon = float(node.get("epsilon", 1e-5))
     name = label(node, own[0])
-    build.emit("batchnorm", (x, *own), node.output, shape, name, epsilon=epsilon)
+    build.emit("batchnorm", (x, *own), node.output, shape, name, epsilon=epsilon, training=training)
     return True
 
 
@@ -261,6 +278,20 @@ def _by_groups(build: Builder, node: Node, groups: int) -> bool:
     return True
 
 
+def _softmax(build: Builder, node: Node) -> bool:
+    """Along one axis, other than that of the batch."""
+    x = node.input(0)
+    if not build.active(x):
+        return False
+    n = len(build.tensors[x].shape)
+    axis, log = int(node.get("axis", -1)) % n, node.op_type == "LogSoftmax"
+    if axis == 0:
+        return False
+    mask = (build.constant(f"{node.output}/mask", build.masks[x]),) if x in build.masks else ()
+    build.emit("softmax", (x, *mask), node.output, build.tensors[x].shape, label(node), axis=axis, log=log)
+    return True
+
+
 LINEAR: Mapping[str, Operator] = MappingProxyType(
     {
         "BatchNormalization": _batchnorm,
@@ -270,6 +301,8 @@ LINEAR: Mapping[str, Operator] = MappingProxyType(
         "GroupNormalization": _groupnorm,
         "InstanceNormalization": _instancenorm,
         "LayerNormalization": _layernorm,
+        "LogSoftmax": _softmax,
         "MatMul": _matmul,
+        "Softmax": _softmax,
     }
 )

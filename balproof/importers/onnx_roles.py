@@ -7,7 +7,8 @@ An initializer of floating point is a parameter, unless every use of it is one o
   is weight, gamma, scale or kernel) or it multiplies the result of a normalisation that was not scaled;
 * an exponent, a bound, the value of a padding, the factors of an upsampling;
 * a single number without axes, used in arithmetic and not called weight, bias, gamma or beta: an ε, say;
-* ones or zeros in place of the γ or β of a normalisation, under a name that an exporter made up.
+* ones or zeros in place of the γ or β of a normalisation, or zeros in place of a recurrent layer's initial
+  state, under a name that an exporter made up.
 
 Integers are constants, and so is what a Constant node holds. A parameter is a buffer where it is only the
 running mean or variance of BatchNormalization.
@@ -28,6 +29,7 @@ ALIASES = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Trans
 
 NORMS = frozenset({"BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization"})
 _BOUNDS = {("Pow", 1), ("Clip", 1), ("Clip", 2), ("Pad", 2), ("Resize", 1), ("Resize", 2)}
+_RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
 _FACTOR = frozenset({"weight", "gamma", "scale", "kernel"})
 _NAMED = frozenset({"weight", "bias", "gamma", "beta"})
 
@@ -81,6 +83,8 @@ def roles(nodes: Sequence[Node], values: Mapping[str, Tensor]) -> tuple[set[str]
 
 def _as_constant(tensor: Tensor, node: Node, slot: int, uses: _Uses) -> bool:
     op, last = node.op_type, re.split(r"[./_:]", tensor.name)[-1].lower()
+    if op in _RECURRENT and slot in (5, 6):
+        return _idle(tensor, 0.0)
     if op in NORMS:
         return slot in (1, 2) and _idle(tensor, 2.0 - slot)
     if (op, slot) in _BOUNDS or (op in ("Max", "Min") and tensor.size == 1):
@@ -95,6 +99,6 @@ def _as_constant(tensor: Tensor, node: Node, slot: int, uses: _Uses) -> bool:
 
 
 def _idle(tensor: Tensor, neutral: float) -> bool:
-    """A γ of ones or a β of zeros that an exporter put in."""
+    """A γ of ones, or a β or a state of zeros, that an exporter put in."""
     assert tensor.value is not None
     return made_by_exporter(tensor.name) and bool((tensor.value == neutral).all())

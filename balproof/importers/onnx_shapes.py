@@ -69,6 +69,16 @@ class Survey:
         first = np.broadcast_to(value, again.shape) if rows and again.shape[1:] == value.shape[1:] else value
         return value if np.array_equal(first, again) else None
 
+    def repeated(self, name: str) -> Array | None:
+        """The value for a batch of 1 of a constant that is repeated for all of any batch, on any axis."""
+        value = self.one.constants.get(name)
+        again = value if self.other is None else self.other.constants.get(name)
+        if value is None or again is None or again.ndim != value.ndim:
+            return None
+        if any(m not in (1, n) for m, n in zip(value.shape, again.shape, strict=True)):
+            return None
+        return value if np.array_equal(np.broadcast_to(value, again.shape), again) else None
+
     def leads(self, name: str) -> bool:
         """Whether axis 0 is the batch, or of length 1 for any batch."""
         shape = self.one.shapes.get(name, ())

@@ -47,6 +47,17 @@ def require_size(name: str, shape: tuple[int, ...], limit: int = MAX_ELEMENTS) -
     return count
 
 
+def as_stored(network: Network) -> Network:
+    """The network with its weights rounded to the types that they have in its file, as `save` rounds them.
+
+    Raises ModelError as `rounded`.
+    """
+    types = {"float16": np.float16, "float32": np.float32}
+    return network.with_parameters(
+        {t.name: rounded(network, t.name, types[t.dtype]) for t in network.parameters if t.dtype in types}
+    )
+
+
 def rounded(network: Network, name: str, dtype: np.dtype | type) -> np.ndarray:
     """The value of a parameter in the type of its file.
 
@@ -64,3 +75,36 @@ def rounded(network: Network, name: str, dtype: np.dtype | type) -> np.ndarray:
             "convert the model to a wider type first",
         )
     return value
+
+
+def narrowed(tensor: Tensor) -> np.ndarray:
+    """The value of a tensor rounded to its own type (``dtype``), in float64.
+
+    Raises ModelError if an entry does not fit that type.
+
+    >>> t = Tensor("W", (2,), "parameter", np.array([0.1, 1.0]), "bfloat16")
+    >>> narrowed(t).tolist()
+    [0.10009765625, 1.0]
+    """
+    assert tensor.value is not None
+    value = np.asarray(tensor.value, dtype=np.float64)
+    if tensor.dtype not in ("float16", "bfloat16", "float32"):
+        return value
+    with np.errstate(over="ignore", under="ignore"):
+        found = value.astype(np.float16 if tensor.dtype == "float16" else np.float32)
+    if tensor.dtype == "bfloat16":
+        found = _bfloat16(value)
+    rounded_value = found.astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(rounded_value) & np.isfinite(value))
+    if bad.size:
+        where = tensor.element(int(bad[0]))
+        raise ModelError(f"{where} = {value.flat[bad[0]]:g} does not fit {tensor.dtype}", "take a wider type")
+    return rounded_value
+
+
+def _bfloat16(value: np.ndarray) -> np.ndarray:
+    """Rounded to 8 bits, half to even, exponents as in float32."""
+    fraction, exponent = np.frexp(value)
+    places = np.maximum(exponent - 8, -133)  # below 2^-126 the steps stay as they are
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(np.rint(np.ldexp(fraction, exponent - places)), places).astype(np.float32)

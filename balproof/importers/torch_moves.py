@@ -344,15 +344,3 @@ def channel_shuffle(build: Builder, a: Arguments) -> Value:
     x = require_active(a["self"])
     channels, groups = _length(build, x, 1), int(a["groups"])
     return taken(build, x, 1, np.arange(channels).reshape(groups, -1).T.ravel())
-
-
-def upsample(build: Builder, a: Arguments) -> Value:
-    """Every entry repeated, to a multiple of the size."""
-    x = require_active(a["input"] if "input" in a else a["self"])
-    dims = build.dims()
-    for dim in range(2, len(dims)):
-        length = _length(build, x, dim)
-        if not isinstance(dims[dim], int) or dims[dim] % length:
-            raise Unsupported
-        x = taken(build, x, dim, np.repeat(np.arange(length), dims[dim] // length))
-    return x

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from balproof.errors import ExpressionError
-from balproof.importers import torch_moves
+from balproof.importers import torch_moves, torch_resize
 from balproof.importers.torch_values import (
     Active,
     Builder,
@@ -297,10 +297,27 @@ def _extreme(largest: bool) -> Translation:
 
 
 def _masked_fill(build: Builder, a: Arguments) -> Value:
-    """Zeros in places that are known."""
-    if not isinstance(a["mask"], Fixed) or require_number(a["value"]) != 0:
+    return _where(build, {"condition": a["mask"], "self": a["value"], "other": a["self"]})
+
+
+def _where(build: Builder, a: Arguments) -> Value:
+    """One or the other by a constant condition: each entry has the scale of the one that it is."""
+    if not isinstance(a["condition"], Fixed):
         raise Unsupported
-    return _scaled(build, require_active(a["self"]), 1.0 - a["mask"].array())
+    import torch
+
+    chosen = a["condition"].value.bool()
+    parts: list[Value] = []
+    for key, keep in (("self", chosen), ("other", ~chosen)):
+        value = _tensor(a[key])
+        if isinstance(value, Fixed):
+            array = value.value.detach().double()
+            parts.append(Fixed(torch.where(keep, array, torch.zeros_like(array))))
+        else:
+            parts.append(_scaled(build, build.lift(value), Fixed(keep).array()))
+    if all(isinstance(v, Fixed) for v in parts):
+        raise Unsupported
+    return _total(build, parts[0], parts[1], 1.0)
 
 
 def _triangle(upper: bool) -> Translation:
@@ -360,6 +377,8 @@ def _last_two_turned(build: Builder, x: Active) -> Active:
 
 def _product(build: Builder, x: Active, y: Active) -> Active:
     """A matrix product of computed tensors."""
+    if x.at == build.ndim(x) - 2 and not x.merged and y.at is None and build.ndim(y) == 2:
+        return _row_times(build, x, y)
     n = max(build.ndim(x), build.ndim(y))
     if min(build.ndim(x), build.ndim(y)) < 2:
         raise Unsupported
@@ -371,6 +390,18 @@ def _product(build: Builder, x: Active, y: Active) -> Active:
         raise Unsupported
     shape = (*np.broadcast_shapes(left[:-2], right[:-2]), left[-2], right[-1])
     return dataclasses.replace(like, name=build.emit("matmul", (x.name, y.name), shape))
+
+
+def _row_times(build: Builder, x: Active, y: Active) -> Active:
+    """x·y for rows of which there is one for each of the batch."""
+    rows, columns = build.tensors[y.name].shape[-2:]
+    given = build.tensors[x.name].shape
+    if given[-1] != rows:
+        raise Unsupported
+    wide = build.reshaped(x.name, (*given[:-1], 1, rows))
+    matrix = build.reshaped(y.name, (*(1,) * (len(given) - 1), rows, columns))
+    name = build.emit("matmul", (wide, matrix), (*given[:-1], 1, columns))
+    return dataclasses.replace(x, name=build.reshaped(name, (*given[:-1], columns)))
 
 
 def _matmul(build: Builder, a: Arguments) -> Value:
@@ -479,7 +510,7 @@ def _whole(build: Builder, value: Held | Fixed | None, fill: Array | None = None
 
 
 def _attention(build: Builder, a: Arguments) -> Value:
-    """softmax(q·kᵀ·scale)·v, of which the softmax is unknown."""
+    """softmax(q·kᵀ·scale + mask)·v."""
     q, k, v = (require_active(a[name]) for name in ("query", "key", "value"))
     if a.get("dropout_p"):
         raise Unsupported
@@ -491,17 +522,52 @@ def _attention(build: Builder, a: Arguments) -> Value:
     factor = width**-0.5 if scale is None else require_number(scale)
     scores = _product(build, q, _last_two_turned(build, k))
     scores = _scaled(build, scores, np.asarray(factor))
-    mask = a.get("attn_mask")
-    others = [mask.name] if isinstance(mask, Active | Held) else []
-    note = mask.digest() if isinstance(mask, Fixed) else None
-    weights = build.emit(
-        "unknown",
-        (scores.name, *others),
-        build.tensors[scores.name].shape,
-        op_type="aten::_softmax",
-        arguments=(f"dim=-1, is_causal={bool(a.get('is_causal'))}, attn_mask={note}",),
-    )
-    return _product(build, dataclasses.replace(scores, name=weights), v)
+    scores, masked = _masked(build, scores, a.get("attn_mask"), causal=bool(a.get("is_causal")))
+    weights = _weights(build, scores, -1, masked)
+    return _product(build, weights, v)
+
+
+def _masked(build: Builder, scores: Active, mask: Value, *, causal: bool) -> tuple[Active, Array | None]:
+    """Scores with the finite part of a mask added, and 0 for those that do not count."""
+    shape = build.tensors[scores.name].shape
+    if isinstance(mask, Active | Held):
+        scores = require_active(_total(build, scores, mask, 1.0))
+    counts = np.tri(shape[-2], shape[-1]) if causal else None
+    if not isinstance(mask, Fixed):
+        return scores, counts
+    given = mask.array()
+    if mask.value.dtype.is_floating_point:
+        counts = np.isfinite(given).astype(np.float64)
+        given = np.where(np.isfinite(given), given, 0.0)
+        if given.any():
+            import torch
+
+            scores = require_active(_total(build, scores, Fixed(torch.as_tensor(given)), 1.0))
+        return scores, None if counts.all() else counts
+    return scores, given.astype(np.float64)
+
+
+def _weights(
+    build: Builder, x: Active, dim: int, masked: Array | None = None, *, log: bool = False
+) -> Active:
+    n = build.ndim(x)
+    if dim % n == x.at:
+        raise Unsupported
+    axis, shape = x.axis(dim % n, n), build.tensors[x.name].shape
+    names = [x.name]
+    if masked is not None:
+        lead = masked.shape[: max(0, masked.ndim - len(shape) + 1)]
+        if any(m != 1 for m in lead):
+            raise Unsupported
+        names.append(build.constant(masked.reshape(masked.shape[len(lead) :])))
+    return dataclasses.replace(x, name=build.emit("softmax", names, shape, axis=axis, log=log))
+
+
+def _softmax(log: bool) -> Translation:
+    def translate(build: Builder, a: Arguments) -> Value:
+        return _weights(build, require_active(a["self"]), int(a["dim"]), log=log)
+
+    return translate
 
 
 def _repeated_heads(build: Builder, x: Active, heads: int) -> Active:
@@ -517,40 +583,31 @@ def _repeated_heads(build: Builder, x: Active, heads: int) -> Active:
 
 
 def _batch_norm(build: Builder, a: Arguments) -> Value:
-    """In inference only; the statistics of a batch are unknown."""
+    """With running statistics (inference), or with those of the batch, which they follow (training)."""
     x, mean, variance = require_active(a["input"]), a["running_mean"], a["running_var"]
-    if a.get("training") or mean is None or variance is None or x.at != 0 or x.merged:
+    training = bool(a.get("training")) or mean is None
+    if (mean is None) != (variance is None) or x.at != 0 or x.merged:
         raise Unsupported
     size = build.tensors[x.name].shape[1]
     names = [_whole(build, a["weight"], np.ones(size)), _whole(build, a["bias"], np.zeros(size))]
-    names += [_whole(build, mean), _whole(build, variance)]
+    names += [_whole(build, v) for v in (mean, variance) if v is not None]
     label = stem(names[0]) if isinstance(a["weight"], Held) else ""
     shape = build.tensors[x.name].shape
-    y = build.emit("batchnorm", (x.name, *names), shape, label, epsilon=float(a["eps"]))
+    y = build.emit("batchnorm", (x.name, *names), shape, label, epsilon=float(a["eps"]), training=training)
     return Active(y)
 
 
 def _batch_statistics(build: Builder, a: Arguments) -> Value:
-    """In training: what the batch does to its entries is unknown, and γ and β come after it."""
-    x = require_active(a["input"])
-    if x.at != 0 or x.merged:
-        raise Unsupported
-    name = "aten::batch_norm in training"
-    note = {"op_type": name, "arguments": (f"eps={a['eps']}",)}
-    shape = build.tensors[x.name].shape
-    y = build.emit("unknown", (x.name,), shape, **note)
-    if a["weight"] is not None:
-        held = _whole(build, a["weight"])
-        y = build.emit("scale", (y, held), shape, stem(held), axis=1)
-    result = Active(y) if a["bias"] is None else _channel_bias(build, y, a["bias"])
-    if not isinstance(build.node.meta["val"], tuple | list):
-        return result
-    others: list[Value] = []
+    """y, then what is unknown here: mean and 1/√v of the batch, and the next running statistics.
+
+    Those follow the scale of x as the present ones do, so that to keep them for the next call pins nothing.
+    """
+    x, results = require_active(a["input"]), [_batch_norm(build, {**a, "training": True})]
     for item in range(1, len(build.node.meta["val"])):
-        dims = build.dims(item=item)
-        other = build.emit("unknown", (x.name,), build.shape(dims, None), **note, result=item)
-        others.append(Active(other, None))
-    return (result, *others)
+        note = {"op_type": "aten::batch_norm in training", "result": item, "follows": item > 2}
+        y = build.emit("unknown", (x.name,), build.shape(build.dims(item=item), None), **note)
+        results.append(Active(y, None))
+    return tuple(results)
 
 
 def _tuple_of(translation: Translation) -> Translation:
@@ -701,7 +758,9 @@ OPERATORS: Mapping[str, Translation] = MappingProxyType(
     {
         **{name: _elementwise(text) for name, text in ELEMENTWISE.items()},
         "_native_batch_norm_legit_no_training": _tuple_of(_batch_norm),
+        "_log_softmax": _softmax(True),
         "_native_batch_norm_legit_functional": _batch_statistics,
+        "_softmax": _softmax(False),
         "_to_copy": _same,
         "_unsafe_view": torch_moves.reshape,
         **{f"_adaptive_avg_pool{d}": _adaptive("average") for d in _SPACES},
@@ -712,7 +771,11 @@ OPERATORS: Mapping[str, Translation] = MappingProxyType(
         **{f"conv_transpose{d}": _convolution for d in _SPACES},
         **{f"max_pool{d}": _pool("max") for d in _SPACES},
         **{f"max_pool{d}_with_indices": _tuple_of(_pool("max")) for d in _SPACES},
-        **{f"upsample_nearest{d}": torch_moves.upsample for d in _SPACES},
+        **{f"upsample_nearest{d}": torch_resize.nearest for d in _SPACES},
+        **{f"_upsample_nearest_exact{d}": torch_resize.nearest for d in _SPACES},
+        **{f"_upsample_{kind}2d_aa": torch_resize.smooth for kind in ("bilinear", "bicubic")},
+        **{f"upsample_{kind}": torch_resize.smooth for kind in ("linear1d", "trilinear3d")},
+        **{f"upsample_{kind}2d": torch_resize.smooth for kind in ("bilinear", "bicubic")},
         "add": _add,
         "addmm": _addmm,
         "alias": _same,
@@ -751,6 +814,7 @@ OPERATORS: Mapping[str, Translation] = MappingProxyType(
         "leaky_relu": _formula("leaky_relu:{negative_slope}", "negative_slope"),
         "lift_fresh_copy": _same,
         "linear": _linear,
+        "log_softmax": _softmax(True),
         "masked_fill": _masked_fill,
         "matmul": _matmul,
         "max": _maximum(True),
@@ -780,6 +844,7 @@ OPERATORS: Mapping[str, Translation] = MappingProxyType(
         "scaled_dot_product_attention": _attention,
         "select": torch_moves.select,
         "slice": torch_moves.sliced,
+        "softmax": _softmax(False),
         "softplus": _formula("softplus:{beta}", "beta"),
         "split": torch_moves.split,
         "split_with_sizes": torch_moves.split,
@@ -797,6 +862,7 @@ OPERATORS: Mapping[str, Translation] = MappingProxyType(
         "unflatten": torch_moves.reshape,
         "unsqueeze": torch_moves.unsqueeze,
         "view": torch_moves.reshape,
+        "where": _where,
     }
 )
 """Name of an ATen operation → translation."""

@@ -195,6 +195,12 @@ def _array(tensor: Any) -> np.ndarray:
     return tensor.detach().cpu().double().numpy()
 
 
+def _stored(tensor: Any) -> np.ndarray:
+    """A copy of the numbers, no wider than they are where NumPy has their type."""
+    narrow = str(tensor.dtype) in ("torch.float32", "torch.float16")
+    return tensor.detach().cpu().clone().numpy() if narrow else _array(tensor).copy()
+
+
 # --- the graph ----------------------------------------------------------------------------------------
 
 
@@ -270,8 +276,9 @@ class _Translation:
         return self._cut(tuple(dict.fromkeys(outputs)))
 
     def _written(self, value: Value) -> None:
-        """What the program keeps for its next call must not change."""
-        if isinstance(value, Active):
+        """What the program keeps for its next call must not change, if it does not follow by itself."""
+        following = {op.output for op in self.build.operations if op.attributes.get("follows")}
+        if isinstance(value, Active) and value.name not in following:
             name = f"{value.name} is kept for the next call"
             self.kept.add(
                 self.build.emit("unknown", (value.name,), self.build.tensors[value.name].shape, op_type=name)
@@ -335,7 +342,7 @@ class _Translation:
             require_size(owner, shape)
             if owner not in self.build.tensors:
                 self.build.tensors[owner] = Tensor(
-                    owner, shape, "parameter", _array(value), _dtype(value), owner in buffers
+                    owner, shape, "parameter", _stored(value), _dtype(value), owner in buffers
                 )
             self.values[name] = Held(owner, self._view(value, self.state[target]), shape)
 

@@ -16,6 +16,7 @@ Form = tuple[tuple[int, Fraction], ...]
 """A linear form in the free scales: pairs (free scale, coefficient), sorted, without zeros."""
 
 ZERO: Form = ()
+_ONE = Fraction(1)  # nearly every ratio is this one, which is told by identity: fractions are slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class _Roots:
 
     def __init__(self, count: int) -> None:
         self.parent = list(range(count))
-        self.ratio = [Fraction(1)] * count
+        self.ratio = [_ONE] * count
         self.pinned: dict[int, Equation] = {}
 
     def find(self, variable: int) -> tuple[int, Fraction]:
@@ -55,9 +56,10 @@ class _Roots:
         while self.parent[variable] != variable:
             path.append(variable)
             variable = self.parent[variable]
-        factor = Fraction(1)
+        factor = _ONE
         for node in reversed(path):
-            factor = self.ratio[node] * factor
+            ratio = self.ratio[node]
+            factor = factor if ratio is _ONE else ratio if factor is _ONE else ratio * factor
             self.parent[node], self.ratio[node] = variable, factor
         return variable, factor
 
@@ -71,7 +73,7 @@ class _Roots:
             self.pin(terms[0][0], equation)
         elif len(terms) == 2:
             (a, ca), (b, cb) = terms  # both unpinned, a < b: b hangs below a, s_b = −(ca/cb)·s_a
-            self.parent[b], self.ratio[b] = a, -ca / cb
+            self.parent[b], self.ratio[b] = a, _ONE if ca == -cb else -ca / cb
         return terms if len(terms) > 2 else ()
 
     def over_roots(self, terms: Iterable[tuple[int, Fraction]]) -> tuple[tuple[int, Fraction], ...]:
@@ -79,7 +81,8 @@ class _Roots:
         for variable, coefficient in terms:
             root, factor = self.find(variable)
             if root not in self.pinned:
-                total[root] = total.get(root, Fraction(0)) + coefficient * factor
+                term = coefficient if factor is _ONE else coefficient * factor
+                total[root] = total[root] + term if root in total else term
         return tuple(sorted((r, c) for r, c in total.items() if c))
 
 
@@ -176,5 +179,6 @@ def combine(forms: Iterable[tuple[Form, Fraction]]) -> Form:
     total: dict[int, Fraction] = {}
     for form, factor in forms:
         for k, c in form:
-            total[k] = total.get(k, Fraction(0)) + factor * c
+            term = c if factor == 1 else factor * c
+            total[k] = total[k] + term if k in total else term
     return tuple(sorted((k, c) for k, c in total.items() if c))

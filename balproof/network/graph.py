@@ -23,8 +23,9 @@ Role = Literal["input", "state", "parameter", "constant", "activation"]
 class Tensor:
     """A named array of the network.
 
-    ``value`` is given for parameters and constants: float64, or an object array of SymPy numbers and
-    symbols for exact and symbolic networks. ``dtype`` is the type in the file that it came from
+    ``value`` is given for parameters and constants: float64 (a parameter may be as narrow as its file, and is
+    read by `Network.numbers`), or an object array of SymPy numbers and symbols for exact and symbolic
+    networks. ``dtype`` is the type in the file that it came from
     (``"float32"``, ``"float64"``, ``"exact"``), to which it is rounded when written back. A ``buffer`` is a
     parameter that training does not learn (a running mean): it may have to scale, and has no cost.
     """
@@ -121,7 +122,7 @@ class Network:
         if tensor.value is None:
             raise ModelError(f"tensor {name!r} has no value", "only parameters and constants have one")
         if tensor.value.dtype != object:
-            return tensor.value
+            return tensor.value.astype(np.float64, copy=False)
         try:
             flat = [float(entry) for entry in tensor.value.flat]
         except TypeError:

@@ -17,23 +17,27 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import minimum_spanning_tree
 
-from balproof.errors import RequestError
 from balproof.network.equations import Equation, ExactSolution, Form, combine, solve_equations
-from balproof.network.graph import Network, Operation, Tensor
+from balproof.network.graph import Network, Operation
 from balproof.network.rules import implication
 from balproof.network.rules_elementwise import exact_degree
 from balproof.network.scales import (
     ONE,
     ParameterScale,
     Scales,
+    Term,
     Variables,
     corner_entries,
     equal,
     parameter_uses,
     pin,
 )
+from balproof.network.unseen import unseen_biases
 
 Array = np.ndarray
+
+
+UNSEEN = "no output sees this bias, so no finite scale is optimal and solve leaves it out"
 
 
 @dataclass(frozen=True)
@@ -92,16 +96,24 @@ class Block:
 
     def row(self, flat: int) -> Form:
         """The exact row of A of one entry (row-major position)."""
-        at = [int(i) for i in np.unravel_index(flat, self.shape)]
-        parts = [form for t in self.terms if (form := t.forms[_pick(t.index, at)])]
-        terms = dict(term for form in parts for term in form)
-        if len(terms) == sum(map(len, parts)):  # most rows: no sum to be made
-            return tuple(sorted(terms.items()))
-        return combine((form, ONE) for form in parts)
+        return next(self.rows(np.array([flat])))
+
+    def rows(self, flat: Array) -> Iterator[Form]:
+        """The exact rows of A of these entries."""
+        at = np.unravel_index(flat, self.shape)
+        ids = [_pick(t.index, at).tolist() for t in self.terms]
+        forms = [t.forms for t in self.terms]
+        for places in zip(*ids, strict=True) if ids else (() for _ in flat):
+            parts = [form for own, i in zip(forms, places, strict=True) if (form := own[i])]
+            terms = dict(term for form in parts for term in form)
+            if len(terms) == sum(map(len, parts)):  # most rows: no sum to be made
+                yield tuple(sorted(terms.items()))
+            else:
+                yield combine((form, ONE) for form in parts)
 
 
-def _pick(index: Array, at: Sequence[int]) -> int:
-    return int(index[tuple(i if n > 1 else 0 for i, n in zip(at, index.shape, strict=True))])
+def _pick(index: Array, at: Sequence[Array]) -> Array:
+    return index[tuple(i if n > 1 else np.zeros_like(i) for i, n in zip(at, index.shape, strict=True))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,9 +173,8 @@ class Manifold:
         """The exact rows of A: (parameter, row-major position, form), all or those where support is true."""
         for block in self.blocks:
             keep = None if support is None else np.asarray(support[block.name]).ravel()
-            for flat in range(int(np.prod(block.shape))):
-                if keep is None or keep[flat]:
-                    yield block.name, flat, block.row(flat)
+            chosen = np.arange(int(np.prod(block.shape))) if keep is None else np.flatnonzero(keep)
+            yield from ((block.name, int(i), row) for i, row in zip(chosen, block.rows(chosen), strict=True))
 
     def matrix(self, names: Iterable[str] | None = None) -> sparse.csr_array:
         """A in floating point: one row per entry of the named parameters (default all), row-major."""
@@ -225,6 +236,13 @@ class Manifold:
         """The scales without weights in, or without weights out, where ``support`` is true."""
         return tuple(int(k) for k in np.flatnonzero(~self.alive(support)) if int(k) not in self.endless)
 
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Entries of biases that no output sees, and parameters that nothing reads."""
+        read = {name for op in self.network.operations for name in op.inputs}
+        unread = tuple(t.name for t in self.network.learned if t.name not in read)
+        return (*(u.name for u in self.units if u.why == UNSEEN), *unread)
+
     @cached_property
     def support(self) -> dict[str, Array]:
         """Where the learned parameters are not 0; symbols count as nonzero."""
@@ -243,63 +261,68 @@ class Manifold:
                 continue
             keep = None if support is None else np.asarray(support[block.name]).reshape(block.shape)
             entries = _star(block) if keep is None or keep.all() else _spanning_entries(block, keep)
-            seen.update(block.row(int(flat)) for flat in entries)
+            seen.update(block.rows(entries))
         equations = [Equation(form, "") for form in seen if form]
         return self.count - len(solve_equations(self.count, equations).free)
 
     def invariants(self) -> int:
         """Independent quantities that every rescaling keeps: the nonzero weights less the rank of A there."""
-        return int(sum(s.sum() for s in self.support.values())) - self.rank(self.support)
+        nonzero = int(sum(s.sum() for s in self.support.values()))
+        whole = nonzero == sum(t.size for t in self.network.learned)
+        return nonzero - (self.free_scales if whole else self.rank(self.support))
 
     def rescale(self, h: Array) -> Network:
         """The network with every parameter w replaced by w·exp(A h), in float64."""
-        return self.network.with_parameters(
-            {b.name: self.network.numbers(b.name) * np.exp(self._logs(b, h)) for b in self.blocks if b.terms}
-        )
+        values: dict[str, Array] = {}
+        for block in self.blocks:
+            if block.terms:
+                scaled = self._logs(block, h)
+                np.exp(scaled, out=scaled)
+                values[block.name] = np.multiply(scaled, self.network.numbers(block.name), out=scaled)
+        return self.network.with_parameters(values)
 
     def rescale_by_powers_of_two(self, h: Array) -> Network:
         """The network with every parameter times a power of two, by scales near h.
 
         Powers of two go through sums and products without any rounding, so the function stays bit for bit.
         Where a scale enters with a fraction, as of an activation of degree 1/2, it moves in multiples of
-        the denominator, so that all exponents are whole.
-
-        Raises RequestError where a weight would leave the range in which its type has all its digits.
+        the denominator, so that all exponents are whole. Where a weight would lose digits at the end of the
+        range of its type, its scales go half as far, and so on.
         """
         coefficients: list[set[int]] = [set() for _ in range(self.count)]
         for form in (form for b in self.blocks for t in b.terms for form in t.forms):
             for k, c in form:
                 coefficients[k].add(c.denominator)
         whole = np.array([lcm(*found) for found in coefficients], dtype=np.int64)
-        n = whole * np.rint(h / (np.log(2.0) * whole)).astype(np.int64)
-        values: dict[str, Array] = {}
-        for block in self.blocks:
-            if block.terms:
-                exponents = np.zeros(block.shape, dtype=np.int64)
-                for term in block.terms:
-                    local = [sum((c * int(n[k]) for k, c in form), Fraction(0)) for form in term.forms]
-                    exponents += np.array([int(e) for e in local], dtype=np.int64)[term.index]
-                tensor = self.network.tensors[block.name]
-                old = self.network.numbers(block.name)
-                with np.errstate(over="ignore", under="ignore"):
-                    values[block.name] = np.ldexp(old, exponents.reshape(tensor.shape))
-                _require_normal(tensor, old, values[block.name])
-        return self.network.with_parameters(values)
+        steps = np.rint(h / (np.log(2.0) * whole)).astype(np.int64)
+        while True:
+            values: dict[str, Array] = {}
+            too_far = np.zeros(self.count, bool)
+            for block in self.blocks:
+                if block.terms:
+                    values[block.name], lost = self._times_powers(block, steps * whole)
+                    for form in block.rows(np.flatnonzero(lost)):
+                        too_far[[k for k, _ in form]] = True
+            if not too_far.any():
+                return self.network.with_parameters(values)
+            steps = np.where(too_far, np.trunc(steps / 2).astype(np.int64), steps)  # ends at 0, if not before
 
-
-_NORMAL = {"float32": np.float32, "float16": np.float16, "bfloat16": np.float32}
-
-
-def _require_normal(tensor: Tensor, old: Array, new: Array) -> None:
-    """Raise RequestError where a weight that was in the normal range of its type no longer is."""
-    info = np.finfo(_NORMAL.get(tensor.dtype, np.float64))
-    low, high = float(info.tiny), float(info.max)
-    lost = ((np.abs(new) < low) | ~(np.abs(new) <= high)) & (old != 0)
-    if lost.any():
-        where = tensor.element(int(np.flatnonzero(lost)[0]))
-        raise RequestError(
-            f"{where} times a power of two leaves the range of {tensor.dtype}", "leave --power-of-two out"
-        )
+    def _times_powers(self, block: Block, n: Array) -> tuple[Array, Array]:
+        """The weights of a block times 2^(A n), and which of them lose digits by that."""
+        exponents = np.zeros(block.shape, dtype=np.int64)
+        for term in block.terms:
+            local = [sum((c * int(n[k]) for k, c in form), Fraction(0)) for form in term.forms]
+            exponents += np.array([int(e) for e in local], dtype=np.int64)[term.index]
+        tensor, old = self.network.tensors[block.name], self.network.numbers(block.name)
+        moved = exponents.reshape(tensor.shape)
+        with np.errstate(over="ignore", under="ignore"):
+            new = np.ldexp(old, moved)
+            again = new.astype(np.float16) if tensor.dtype == "float16" else np.ldexp(new, -moved)
+        exact = again == (new if tensor.dtype == "float16" else old)
+        # Near zero float16 is as exact as elsewhere; some machines flush wider numbers there to 0.
+        info = np.finfo(np.float32 if tensor.dtype in ("float32", "bfloat16") else np.float64)
+        normal = (np.abs(new) >= float(info.tiny)) | (tensor.dtype == "float16") | (old == 0)
+        return new, ~(exact & normal & (np.abs(new) <= float(info.max))) & (moved != 0)
 
 
 def _within(keep: Array, index: Array) -> Array:
@@ -367,6 +390,26 @@ def infer(network: Network) -> Manifold:
     >>> infer(load("tests/data/chain.json")).free_scales
     2
     """
+    return assemble(network, solve_scales(network))[0]
+
+
+@dataclass(frozen=True, eq=False)
+class SolvedScales:
+    """The scale variables of all tensors that are computed or given, the first use of each parameter, what
+    the operations demand, and the solution of that.
+
+    ``alone`` names the variables that are those of biases which no output sees.
+    """
+
+    scales: Scales
+    uses: Mapping[str, ParameterScale]
+    equations: tuple[Equation, ...]
+    solution: ExactSolution
+    alone: Mapping[int, str]
+
+
+def solve_scales(network: Network) -> SolvedScales:
+    """The equations of all operations, and their exact solution."""
     tensors, new = network.tensors, Variables()
     scales = {name: new(tensors[name].shape) for name, _ in network.states}
     equations: list[Equation] = []
@@ -384,9 +427,22 @@ def infer(network: Network) -> Manifold:
             equations += pin(scales[name], f"{name} is an output", visible=True)
     for before, after in network.states:
         equations += equal(scales[before], scales[after], f"state {before}")
+    own = {name: (entries, new(entries.shape)) for name, entries in unseen_biases(network).items()}
+    uses = [_free_of_outputs(use, *own[use.name]) if use.name in own else use for use in uses]
     first, further = parameter_uses(uses)
-    solution = solve_equations(new.count, (*equations, *further))
+    alone = {
+        int(v): tensors[name].element(i)
+        for name, (entries, variables) in own.items()
+        for i, v in enumerate(variables.flat)
+        if entries.flat[i]
+    }
+    everything = (*equations, *further)
+    return SolvedScales(scales, first, everything, solve_equations(new.count, everything), alone)
 
+
+def assemble(network: Network, solved: SolvedScales) -> tuple[Manifold, dict[int, int]]:
+    """The manifold, and the column of A that each free scale of the solution has, if a weight feels it."""
+    scales, first, solution = solved.scales, solved.uses, solved.solution
     drafts: list[Block] = []
     for tensor in network.parameters:
         use = first.get(tensor.name, ParameterScale(tensor.name, tensor.shape, ()))  # nothing may read it
@@ -400,8 +456,18 @@ def infer(network: Network) -> Manifold:
     blocks = tuple(
         dataclasses.replace(b, terms=tuple(_renumbered(t, column) for t in b.terms)) for b in drafts
     )
-    units, names = _units(network, scales, solution, column)
-    return Manifold(network, blocks, units, names)
+    units, names = _units(network, scales, solution, column, solved.alone)
+    return Manifold(network, blocks, units, names), column
+
+
+def _free_of_outputs(use: ParameterScale, entries: Array, own: Array) -> ParameterScale:
+    """Entries that no output sees have scales of their own."""
+    chosen = own.reshape(use.shape)
+    if not entries.all():
+        (term,) = use.terms  # as of every bias
+        assert term.coefficient == ONE
+        chosen = np.where(entries.reshape(use.shape), chosen, np.broadcast_to(term.variables, use.shape))
+    return dataclasses.replace(use, terms=(Term(chosen),))
 
 
 def _terms(use: ParameterScale, solution: ExactSolution) -> tuple[Axes, ...]:
@@ -410,10 +476,14 @@ def _terms(use: ParameterScale, solution: ExactSolution) -> tuple[Axes, ...]:
     for term in use.terms:
         variables = term.variables.reshape(term.variables.shape or (1,))
         keys, index = np.unique(variables, return_inverse=True)
-        forms = tuple(combine(((solution.forms[int(v)], term.coefficient),)) for v in keys)
+        forms = tuple(_times(solution.forms[int(v)], term.coefficient) for v in keys)
         if any(forms):
             found.append(Axes(index.reshape(variables.shape), forms))
     return tuple(found)
+
+
+def _times(form: Form, factor: Fraction) -> Form:
+    return form if factor == 1 else tuple((k, c * factor) for k, c in form)
 
 
 def _renumbered(term: Axes, column: Mapping[int, int]) -> Axes:
@@ -422,10 +492,14 @@ def _renumbered(term: Axes, column: Mapping[int, int]) -> Axes:
 
 
 def _units(
-    network: Network, scales: Scales, solution: ExactSolution, column: Mapping[int, int]
+    network: Network,
+    scales: Scales,
+    solution: ExactSolution,
+    column: Mapping[int, int],
+    alone: Mapping[int, str],
 ) -> tuple[tuple[Unit, ...], tuple[str, ...]]:
     """Name the scales after the neurons that have them: the entries that an activation reads, and the
-    results of linear maps that none reads."""
+    results of linear maps that none reads; ``alone`` are those of biases that no output sees."""
     neurons = _neurons(network, scales)
     degrees = _degrees(network, scales)
     groups: dict[int, list[tuple[int, str, bool]]] = {}
@@ -450,8 +524,13 @@ def _units(
         if degree <= 0:
             why += f"; degree {degree} ≤ 0, so no finite scale is optimal and solve leaves it out"
         units.append(Unit(name, size, degree, True, why, k))
+    for variable, name in alone.items():
+        for k, _ in solution.forms[variable]:
+            names[column[k]] = name
+            units.append(Unit(name, 1, Fraction(0), True, UNSEEN, column[k]))
+    lone = {u.column for u in units}
     for k, name in enumerate(names):
-        if k not in groups:
+        if k not in lone:
             units.append(Unit(name, 0, None, True, "a scale of the weights that no neuron has alone", k))
     return (*units, *blocked.values()), tuple(names)
 
@@ -472,10 +551,13 @@ def _neurons(network: Network, scales: Scales) -> dict[int, tuple[str, bool]]:
     """
     label: dict[str, str] = {name: name for name, _ in network.states}
     linear: list[str] = []
+    places: dict[tuple[str, int], int] = {}  # where a variable stands in the result of its own layer
     for op in network.operations:
         if _weighted(op, network):
             label.setdefault(op.output, op.name)
             linear.append(op.output)
+            for position, v in enumerate(scales[op.output].flat):
+                places.setdefault((op.name, int(v)), position)
         elif op.kind in (*_PASSING, "add"):
             source = next((label[x] for x in op.inputs if x in label), None)
             if source is not None:
@@ -492,8 +574,10 @@ def _neurons(network: Network, scales: Scales) -> dict[int, tuple[str, bool]]:
     ends += [name for name in linear if name not in into]
     neurons: dict[int, tuple[str, bool]] = {}
     for name in (*held, *reversed(ends)):
+        layer = label.get(name, name)
         for position, v in enumerate(scales[name].flat):
-            neurons.setdefault(int(v), (f"{label.get(name, name)}[{position}]", name in held))
+            place = places.get((layer, int(v)), position)
+            neurons.setdefault(int(v), (f"{layer}[{place}]", name in held))
     return neurons
 
 

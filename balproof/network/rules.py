@@ -21,12 +21,13 @@ from balproof.network.graph import Operation
 from balproof.network.rule import ScalingRule
 from balproof.network.rules_elementwise import ELEMENTWISE
 from balproof.network.rules_linear import LINEAR
+from balproof.network.rules_norm import NORMS
 from balproof.network.rules_shape import SHAPES
 from balproof.network.scales import Implication, Scales, Tensors, Variables, parameter_uses, pinned
 
 Array = np.ndarray
 
-RULES: Mapping[str, ScalingRule] = MappingProxyType({**LINEAR, **ELEMENTWISE, **SHAPES})
+RULES: Mapping[str, ScalingRule] = MappingProxyType({**LINEAR, **ELEMENTWISE, **NORMS, **SHAPES})
 """Kind of operation → its rule."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
@@ -38,44 +39,58 @@ def nonzero(tensor: Tensor) -> Array:
 
 
 def _linear(op: Operation, tensors: Tensors, scales: Scales, new: Variables) -> Implication:
-    """y_i = Σ_j W_ij x_j: every term has one scale, s_y[i] = s_W[i,j] + s_x[j]."""
+    """y_i = Σ_j W_ij x_j: every term has one scale, s_y[i] = s_W[i,j] + s_x[j].
+
+    A weight of more than two axes is a stack of matrices, one for each slice of x along the axes before the
+    last two, as in NumPy's matmul.
+    """
     x, weight = op.inputs
     tensor = tensors[weight]
-    out_axis, in_axis = (0, 1) if op.attributes.get("transpose", False) else (1, 0)
+    transposed = bool(op.attributes.get("transpose", False))
+    stack = tensor.shape[:-2]
     given = spread(scales[x], tensors[x].shape, [-1])
-    output = new((*given.shape[:-1], tensor.shape[out_axis]))
-    rows_in, rows_out = (v.reshape(-1, v.shape[-1]) for v in (given, output))
+    lead = given.shape[: given.ndim - 2 - len(stack)]
+    inner = np.broadcast_shapes(given.shape[len(lead) : -2], stack)
+    output = new((*lead, *inner, *given.shape[-2:-1], tensor.shape[-2 if transposed else -1]))
+    given = np.broadcast_to(given, (*output.shape[:-1], given.shape[-1]))
+    # Along an axis of several matrices the weight changes; each entry of the other axes is a use of it.
+    ours = [len(lead) + i for i, n in enumerate(stack) if n > 1]
+    uses = [range(n) if a not in ours else [slice(None)] for a, n in enumerate(output.shape[:-1])]
+
+    def rows(variables: Array) -> list[Array]:
+        return [variables[at].reshape(*stack, -1) for at in itertools.product(*uses)]
+
+    ends = [(s_out[..., :, None], s_in[..., None, :]) for s_out, s_in in zip(rows(output), rows(given))]
+    if not transposed:
+        ends = [(s_out.swapaxes(-1, -2), s_in.swapaxes(-1, -2)) for s_out, s_in in ends]
     if tensor.role == "constant":
-        entries = np.argwhere(nonzero(tensor))
-        reason = f"constant matrix (operation {op.name})"
-        equations = [
-            eq
-            for s_out, s_in in zip(rows_out, rows_in, strict=True)
-            for eq in equal(s_out[entries[:, out_axis]], s_in[entries[:, in_axis]], reason)
-        ]
+        used, reason = nonzero(tensor), f"constant matrix (operation {op.name})"
+        pairs = [[np.broadcast_to(v, tensor.shape)[used] for v in both] for both in ends]
+        equations = [eq for s_out, s_in in pairs for eq in equal(s_out, s_in, reason)]
         return Implication(output, tuple(equations))
-
-    def along(variables: Array, axis: int) -> Array:
-        return np.expand_dims(variables, 1 - axis)
-
-    uses = tuple(
-        ParameterScale(weight, tensor.shape, (Term(along(s_out, out_axis)), Term(along(s_in, in_axis), -ONE)))
-        for s_out, s_in in zip(rows_out, rows_in, strict=True)
-    )
-    return Implication(output, (), uses)
+    terms = [(Term(s_out), Term(s_in, -ONE)) for s_out, s_in in ends]
+    return Implication(output, (), tuple(ParameterScale(weight, tensor.shape, t) for t in terms))
 
 
 def _evaluate_linear(op: Operation, values: list[Array]) -> Array:
     x, weight = values
-    return x @ (weight.T if op.attributes.get("transpose", False) else weight)
+    return x @ (weight.swapaxes(-1, -2) if op.attributes.get("transpose", False) else weight)
 
 
 def _example_linear(rng: np.random.Generator) -> tuple[Operation, dict[str, Tensor]]:
     n, m = length(rng), length(rng)
     transpose = bool(rng.integers(2))
-    weight = parameter(rng, "W", (m, n) if transpose else (n, m))
-    lead = (1,) if rng.integers(2) else (1, 2)
-    return instance("linear", {"x": source((*lead, n)), "W": weight}, (*lead, m), {"transpose": transpose})
+    stack = [(), (), (3,), (1, 2)][rng.integers(4)]
+    shape = (*stack, m, n) if transpose else (*stack, n, m)
+    weight = parameter(rng, "W", shape)
+    if rng.integers(4) == 0:
+        weight = Tensor("W", shape, "constant", np.where(rng.random(shape) < 0.5, 0.0, 1.0))
+    lead: tuple[int, ...] = (1,) if rng.integers(2) else (1, 2)
+    if stack:
+        lead = (1, *stack, 2) if rng.integers(2) else (1, *(1 for _ in stack), 2)
+    into = instance("linear", {"x": source((*lead, n)), "W": weight}, (1,), {"transpose": transpose})[0]
+    shape = _evaluate_linear(into, [np.zeros((*lead, n)), np.zeros(shape)]).shape
+    return instance("linear", {"x": source((*lead, n)), "W": weight}, shape, {"transpose": transpose})
 
 
 # --- convolutions ---------------------------------------------------------------------------------------
@@ -232,13 +247,14 @@ def _embedding(op: Operation, tensors: Tensors, scales: Scales, new: Variables) 
 
 
 def _evaluate_embedding(op: Operation, values: list[Array]) -> Array:
+    """A negative index counts from the end, as in ONNX. (In PyTorch there is none.)"""
     x, weight = values
-    return weight[np.clip(x, 0, len(weight) - 1).astype(np.int64)]
+    return weight[np.clip(x, -len(weight), len(weight) - 1).astype(np.int64)]
 
 
 def _example_embedding(rng: np.random.Generator) -> tuple[Operation, dict[str, Tensor]]:
     rows, d = length(rng, 2, 4), length(rng)
-    index = Tensor("x", (1, 3), "constant", rng.integers(0, rows, (1, 3)).astype(float))
+    index = Tensor("x", (1, 3), "constant", rng.integers(-rows, rows, (1, 3)).astype(float))
     return instance("embedding", {"x": index, "W": parameter(rng, "W", (rows, d))}, (1, 3, d))
 
 

@@ -160,6 +160,23 @@ def _evaluate_reduce(op: Operation, values: list[Array]) -> Array:
     return np.asarray(function(x, axis=axes, keepdims=bool(op.attributes.get("keepdims", True))))
 
 
+def _resample(op: Operation, tensors: Tensors, scales: Scales, new: Variables) -> Implication:
+    """A constant matrix along each of some axes, as of interpolation: all along them share a scale.
+
+    Where a matrix does less than mix all its axis, more would be free than is found here.
+    """
+    x = op.inputs[0]
+    given, equations = tied(scales[x], op.attributes["axes"], f"entries that {op.name} mixes")
+    return Implication(given, tuple(equations))
+
+
+def _evaluate_resample(op: Operation, values: list[Array]) -> Array:
+    x, *matrices = values
+    for axis, matrix in zip(op.attributes["axes"], matrices, strict=True):
+        x = np.moveaxis(np.moveaxis(x, axis, -1) @ matrix.T, -1, axis)
+    return x
+
+
 # --- instances ----------------------------------------------------------------------------------------
 
 
@@ -223,6 +240,12 @@ def _example_reduce(rng: np.random.Generator) -> tuple[Operation, dict[str, Tens
     return instance("reduce", {"x": source((1, 2, 3))}, shape, attributes)
 
 
+def _example_resample(rng: np.random.Generator) -> tuple[Operation, dict[str, Tensor]]:
+    n, m = length(rng, 2), length(rng)
+    matrices = {k: Tensor(k, (m, n), "constant", rng.random((m, n))) for k in ("M", "N")}
+    return instance("resample", {"x": source((1, 2, n, n)), **matrices}, (1, 2, m, m), {"axes": (2, 3)})
+
+
 SHAPES = {
     "identity": ScalingRule("s_out = s_in", _identity, lambda op, v: v[0], _example_identity),
     "reshape": ScalingRule("s_out = s_in, reshaped", _reshape, _evaluate_reshape, _example_reshape),
@@ -242,6 +265,9 @@ SHAPES = {
     "take": ScalingRule("s_out[i] = s_in[index i]", _take, _evaluate_take, _example_take),
     "pad": ScalingRule("s_out = s_in; zeros are free", _pad, _evaluate_pad, _example_pad),
     "pool": ScalingRule("s_out = s_in, all positions as one", _pool, _evaluate_pool, _example_pool),
+    "resample": ScalingRule(
+        "s_out = s_in, all along the axes as one", _resample, _evaluate_resample, _example_resample
+    ),
     "reduce": ScalingRule(
         "s_out = s_in, all along the axes as one", _reduce, _evaluate_reduce, _example_reduce
     ),

@@ -15,10 +15,11 @@ from sympy.printing.mathml import mathml as sympy_mathml
 
 from balproof.errors import RequestError
 from balproof.report.formulas import as_html, mathml
-from balproof.symbolic.activation import power_latex, scaling_latex
-from balproof.symbolic.derivation import Derivation
+from balproof.symbolic.activation import HalfLine, power_latex, scaling_latex
+from balproof.symbolic.derivation import Derivation, GateDerivation, Instance
+from balproof.symbolic.gate import Scaling
 from balproof.symbolic.scale import ONE_ONE_LATEX
-from balproof.symbolic.steps import Step
+from balproof.symbolic.steps import Step, latex
 
 Format = Literal["md", "tex", "html", "ipynb", "json"]
 
@@ -37,10 +38,25 @@ class Block:
     expression: sympy.Basic | None = None
 
 
-def blocks(d: Derivation) -> tuple[Block, ...]:
+def blocks(d: Derivation | GateDerivation) -> tuple[Block, ...]:
     """The document of a derivation, without any format."""
-    title = f"Balance of {_code(d.activation.text)} with cost {_code(d.regularizer.name)}"
-    found = [Block("title", title), *_activation(d), *_scale(d)]
+    if isinstance(d, GateDerivation):
+        return _gate_blocks(d)
+    out = d.optimal_scale.regularizer_out
+    cost = _code(d.regularizer.name)
+    cost = cost if out == d.regularizer else f"{cost} in and {_code(out.name)} out"
+    title = f"Balance of {_code(d.activation.text)} with cost {cost}"
+    found = [Block("title", title), *_activation(d), *_scale(d), *_laws(d)]
+    if d.assumptions:
+        found.append(Block("heading", "Assumptions"))
+        found.append(Block("list", items=d.assumptions))
+    found.append(Block("heading", "Steps and what checked them"))
+    found.append(Block("steps", steps=d.steps))
+    return tuple(found)
+
+
+def _laws(d: Derivation) -> list[Block]:
+    found: list[Block] = []
     if d.laws or d.network_laws:
         found.append(Block("heading", "Laws"))
         for law in d.laws:
@@ -48,12 +64,37 @@ def blocks(d: Derivation) -> tuple[Block, ...]:
             found.append(Block("formula", law.latex))
         if d.network_laws:
             found.append(Block("list", items=tuple(_network_law(law) for law in d.network_laws)))
-    if d.assumptions:
-        found.append(Block("heading", "Assumptions"))
-        found.append(Block("list", items=d.assumptions))
-    found.append(Block("heading", "Steps and what checked them"))
-    found.append(Block("steps", steps=d.steps))
-    return tuple(found)
+    return found
+
+
+def _gate_blocks(d: GateDerivation) -> tuple[Block, ...]:
+    gate = d.gate
+    cost = _code(d.regularizer.name)
+    found = [
+        Block("title", f"Balance of {_code(gate.text)} with cost {cost}"),
+        Block("heading", "Activation"),
+        Block("text", f"f({', '.join(v.name for v in gate.variables)}) = {_code(gate.expression)}."),
+        Block("list", items=tuple(_scaling(s) for s in gate.scalings)),
+    ]
+    for part in d.parts:
+        found.append(Block("heading", part.activation.text.removeprefix(gate.text).strip().capitalize()))
+        found.append(
+            Block("text", "IN are the weights that feed these arguments, OUT those that read the result.")
+        )
+        found += [*_scale(part), *_laws(part)]
+    if not d.parts:
+        found.append(
+            Block("text", "No set of arguments has a positive degree, so that nothing can be balanced.")
+        )
+    if gate.assumptions:
+        found += [Block("heading", "Assumptions"), Block("list", items=gate.assumptions)]
+    return (*found, Block("heading", "Steps and what checked them"), Block("steps", steps=d.steps))
+
+
+def _scaling(s: Scaling) -> str:
+    if s.degree is not None:
+        return f"{s.where}: degree ${latex(s.degree)}$ ({s.verdict})"
+    return f"{s.where}: none, {s.witness.sentence}" if s.witness else f"{s.where}: undecided, {s.why}"
 
 
 def _code(text: object) -> str:
@@ -83,11 +124,23 @@ def _activation(d: Derivation) -> list[Block]:
     if f.witness is not None:
         sentence = f.witness.sentence.replace(str(f.expression), _code(f.expression))
         found.append(Block("text", f"If f(λx) = G(λ)·f(x), one factor would fit every x; but {sentence}."))
+        found.append(Block("text", "Each half-line by itself:"))
+        found.append(Block("list", items=tuple(_half(d, half) for half in f.halves)))
     elif f.coefficients is not None and f.degree is not None:
         right, left = (power_latex(a, x, f.degree) for a, x in zip(f.coefficients, ("x", "|x|"), strict=True))
         found.append(Block("formula", rf"f(x) = {right}\quad (x > 0),\qquad f(x) = {left}\quad (x < 0)"))
         found.append(Block("formula", scaling_latex(f.degree)))
     return found
+
+
+def _half(d: Derivation, half: HalfLine) -> str:
+    if half.coefficient is not None and half.degree is None:
+        return f"{half.where}: f is 0, which fits every degree"
+    if half.coefficient is not None and half.degree is not None:
+        power = power_latex(half.coefficient, "x" if half.side > 0 else "|x|", half.degree)
+        return f"{half.where}: f(x) = ${power}$, of degree ${latex(half.degree)}$"
+    said = half.why.replace(str(d.activation.expression), _code(d.activation.expression))
+    return f"{half.where}: no power, {said}" if half.witness else f"{half.where}: {said}"
 
 
 def _scale(d: Derivation) -> list[Block]:
@@ -99,21 +152,36 @@ def _scale(d: Derivation) -> list[Block]:
     found.append(Block("text", f"{factors} The optimal λ solves"))
     found.append(Block("formula", s.equation_latex, expression=s.equation))
     found.append(Block("list", items=s.definitions_latex))
+    if s.polynomial_latex is not None:
+        found.append(Block("text", "As a polynomial in λ:"))
+        found.append(Block("formula", s.polynomial_latex))
     if s.closed_latex is not None and s.closed_form is not None:
         shown = sympy.Eq(sympy.Symbol("lambda^*"), s.closed_form, evaluate=False)
         found.append(Block("formula", s.closed_latex, expression=shown))
-    if s.gain is not None:
-        found.append(Block("text", "Balancing lowers the cost by"))
-        found.append(Block("formula", s.gain_latex or "", expression=s.gain))
+    if s.gain_latex is not None:
+        at = "" if s.closed_form is not None else ", λ being the solution,"
+        found.append(Block("text", f"Balancing lowers the cost{at} by"))
+        found.append(Block("formula", s.gain_latex, expression=s.gain))
     if s.closed_form is None and s.one_one is not None:
         found.append(Block("text", "With one weight in and one out, of sizes w_in and w_out:"))
         found.append(Block("formula", ONE_ONE_LATEX, expression=s.one_one))
+    if d.instance is not None:
+        found += _instance(d.instance)
     found.append(Block("text", _uniqueness(d)))
     found.append(Block("heading", "Balance equation"))
     found.append(Block("formula", s.balance_latex or ""))
     found.append(Block("text", "Where one side is zero:"))
     found.append(Block("list", items=s.limits))
     return found
+
+
+def _instance(i: Instance) -> list[Block]:
+    """The numbers for given weights."""
+    inside, outside = (", ".join(str(w) for w in weights) for weights in (i.inside, i.outside))
+    return [
+        Block("text", f"For the weights {inside} in and {outside} out, in ball arithmetic:"),
+        Block("list", items=(f"λ = {i.scale.decimal()}", f"the cost falls by {i.gain.decimal()}")),
+    ]
 
 
 def _outward(d: Derivation) -> str:
@@ -129,7 +197,7 @@ def _uniqueness(d: Derivation) -> str:
     return f"Whether only one λ solves it is undecided: {check.why}."
 
 
-def render(derivation: Derivation, format: str) -> str:  # noqa: A002 the option is called that
+def render(derivation: Derivation | GateDerivation, format: str) -> str:  # noqa: A002 the option is called that
     """The derivation as text in one of the formats md, tex, html, ipynb, json.
 
     >>> from balproof.symbolic.derivation import derive
@@ -138,7 +206,7 @@ def render(derivation: Derivation, format: str) -> str:  # noqa: A002 the option
 
     Raises RequestError for any other format.
     """
-    printers: Mapping[str, Callable[[Derivation], str]] = {
+    printers: Mapping[str, Callable[[Derivation | GateDerivation], str]] = {
         "md": _markdown,
         "tex": _latex,
         "html": _html,
@@ -218,7 +286,7 @@ def _md_step(number: int, step: Step) -> str:
     return f"{number}. **{step.verdict}**: {_md_text(_claim(step))}{formula}\n{indent}{checked}"
 
 
-def _markdown(d: Derivation) -> str:
+def _markdown(d: Derivation | GateDerivation) -> str:
     return "\n\n".join(_md_block(block) for block in blocks(d)) + "\n"
 
 
@@ -275,7 +343,7 @@ def _tex_step(step: Step) -> str:
     return f"{claim}\n\\emph{{Checked by}} {_tex_text(step.checked_by)}.{where}"
 
 
-def _latex(d: Derivation) -> str:
+def _latex(d: Derivation | GateDerivation) -> str:
     body = "\n\n".join(_tex_block(block) for block in blocks(d))
     head = "\\documentclass{article}\n\\usepackage{amsmath}\n\\usepackage{amssymb}\n\\emergencystretch=3em\n"
     return f"{head}\\begin{{document}}\n{body}\n\\end{{document}}\n"
@@ -353,7 +421,7 @@ def _html_step(step: Step) -> str:
     return f"{claim} <em>Checked by</em> {_html_text(step.checked_by)}.{where}</li>"
 
 
-def _html(d: Derivation) -> str:
+def _html(d: Derivation | GateDerivation) -> str:
     body = "\n".join(_html_block(block) for block in blocks(d))
     title = html.escape(d.title)
     return (
@@ -365,7 +433,7 @@ def _html(d: Derivation) -> str:
 # --- notebook and JSON ------------------------------------------------------------------------------------
 
 
-def _notebook(d: Derivation) -> str:
+def _notebook(d: Derivation | GateDerivation) -> str:
     texts: list[str] = []
     for block in blocks(d):
         piece = _md_block(block)
@@ -374,17 +442,35 @@ def _notebook(d: Derivation) -> str:
         else:
             texts[-1] += "\n\n" + piece
     cells = [nbformat.v4.new_markdown_cell(text, id=f"part-{i}") for i, text in enumerate(texts, 1)]
-    again = (
-        "from balproof import Activation, Regularizer, derive\n\n"
-        f"derivation = derive(\n    Activation.parse({d.activation.text!r}, {d.activation.assumptions!r}),\n"
-        f"    Regularizer.parse({d.regularizer.name!r}, {d.regularizer.assumptions!r}),\n)\n"
-        "derivation.optimal_scale.closed_form, derivation.balance_equation"
-    )
+    again = _gate_again(d) if isinstance(d, GateDerivation) else _again(d)
     cells.append(nbformat.v4.new_code_cell(again, id="again"))
     notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return str(nbformat.writes(notebook)) + "\n"
 
 
-def _json(d: Derivation) -> str:
+def _again(d: Derivation) -> str:
+    """Python that derives the same once more."""
+    out = d.optimal_scale.regularizer_out
+    other = f"    regularizer_out=cost({out.name!r}, {out.assumptions!r}),\n"
+    return (
+        "from balproof import Activation, derive\nfrom balproof.symbolic.scale import cost\n\n"
+        f"derivation = derive(\n    Activation.parse({d.activation.text!r}, {d.activation.assumptions!r}),\n"
+        f"    cost({d.regularizer.name!r}, {d.regularizer.assumptions!r}),\n"
+        f"{'' if out == d.regularizer else other})\n"
+        "derivation.optimal_scale.closed_form, derivation.balance_equation"
+    )
+
+
+def _gate_again(d: GateDerivation) -> str:
+    return (
+        "from balproof.symbolic.derivation import derive_gate\nfrom balproof.symbolic.gate import Gate\n"
+        "from balproof.symbolic.scale import cost\n\n"
+        f"derivation = derive_gate(\n    Gate.parse({d.gate.text!r}, {d.gate.assumptions!r}),\n"
+        f"    cost({d.regularizer.name!r}, {d.regularizer.assumptions!r}),\n)\n"
+        "[(part.title, part.balance_equation) for part in derivation.parts]"
+    )
+
+
+def _json(d: Derivation | GateDerivation) -> str:
     return json.dumps(d.as_json(), ensure_ascii=False, indent=2) + "\n"

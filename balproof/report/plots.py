@@ -83,7 +83,7 @@ def save_plot(
     left, right = figure.subplots(1, 2)
     _draw_convergence(left, {0: history}, optimum)
     _draw_imbalances(right, before, after)
-    write_atomically(Path(path), _render(figure, kind, "plot", "white"))
+    write_atomically(Path(path), render(figure, kind, "plot", "white"))
 
 
 def check_plot_path(path: str | Path) -> str:
@@ -156,15 +156,18 @@ def _paint(axes: Any) -> None:
         spine.set_visible(side in ("left", "bottom"))
 
 
-def _render(figure: Any, kind: str, salt: str, background: str) -> bytes:
+def render(figure: Any, kind: str, salt: str, background: str, dpi: int = 160) -> bytes:
+    """A figure as the bytes of a file (svg, png or pdf), the same ones on every day."""
     import matplotlib as mpl
 
     stream = io.BytesIO()
     settings: dict[Any, Any] = {"svg.hashsalt": salt, "svg.fonttype": "none", "font.family": ["DejaVu Sans"]}
     if kind == "svg":  # nothing in it depends on the day or the version
         extra: dict[str, Any] = {"metadata": dict.fromkeys(("Date", "Creator", "Format", "Type"))}
+    elif kind == "pdf":
+        extra = {"metadata": dict.fromkeys(("CreationDate", "Creator", "Producer"))}
     else:
-        extra = {"dpi": 160, "metadata": {"Software": None}}
+        extra = {"dpi": dpi, "metadata": {"Software": None}}
     with mpl.rc_context(settings):
         figure.savefig(stream, format=kind, facecolor=background, **extra)
     return stream.getvalue()
@@ -172,7 +175,7 @@ def _render(figure: Any, kind: str, salt: str, background: str) -> bytes:
 
 def _inline(figure: Any, name: str, title: str, description: str) -> str:
     """The SVG element alone, with a title and description for screen readers, in the reader's colours."""
-    text = _render(figure, "svg", f"balproof-{name}", "none").decode()
+    text = render(figure, "svg", f"balproof-{name}", "none").decode()
     body = text[text.index("<svg") :]
     # The style element would reach beyond the figure into the page.
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)

@@ -7,9 +7,9 @@ every positive answer is checked a second time in an independent way.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -22,7 +22,8 @@ from balproof.errors import ExpressionError
 from balproof.symbolic import ball, numeric
 from balproof.symbolic.assumptions import Domain
 from balproof.symbolic.halfline import Monomial, T, equal, half_line, restrict
-from balproof.symbolic.limits import QUESTION, too_long, vanishes, within
+from balproof.symbolic.limits import ATTEMPT, QUESTION, too_long, vanishes, within
+from balproof.symbolic.names import expand, names
 from balproof.symbolic.parser import Formula, parse_formula, refuse_ours
 from balproof.symbolic.reality import SEEDS, analysed, require_real, sample_parameters
 from balproof.symbolic.refute import Witness, find_witness
@@ -31,99 +32,34 @@ from balproof.verdict import Verdict
 
 Kind = Literal["zero", "linear", "relu", "leaky", "bilu", "bipu", "non-homogeneous", "undecided"]
 
-# name: (parameters with their defaults, formula in x).  A default of None leaves a symbol.
-_NAMES: Mapping[str, tuple[tuple[tuple[str, str | None], ...], str]] = {
-    "zero": ((), "0*x"),
-    "linear": ((), "x"),
-    "identity": ((), "x"),
-    "relu": ((), "Max(x, 0)"),
-    "leaky_relu": ((("s", "1/100"),), "Piecewise((s*x, x < 0), (x, True))"),
-    "prelu": ((("a", None),), "Piecewise((a*x, x < 0), (x, True))"),
-    "rrelu": ((("l", "1/8"), ("u", "1/3")), "Piecewise(((l + u)/2*x, x < 0), (x, True))"),
-    "abs": ((), "abs(x)"),
-    "square": ((), "x**2"),
-    "relu2": ((), "Max(x, 0)**2"),
-    "squared_relu": ((), "Max(x, 0)**2"),
-    "cube": ((), "x**3"),
-    "signed_square": ((), "x*abs(x)"),
-    "sign": ((), "sign(x)"),
-    "step": ((), "Heaviside(x)"),
-    "tanh": ((), "tanh(x)"),
-    "sigmoid": ((), "1/(1 + exp(-x))"),
-    "logsigmoid": ((), "-log(1 + exp(-x))"),
-    "gelu": ((), "x*(1 + erf(x/sqrt(2)))/2"),
-    "gelu_tanh": ((), "x*(1 + tanh(sqrt(2/pi)*(x + 0.044715*x**3)))/2"),
-    "silu": ((), "x/(1 + exp(-x))"),
-    "swish": ((("beta", "1"),), "x/(1 + exp(-beta*x))"),
-    "mish": ((), "x*tanh(log(1 + exp(x)))"),
-    "elu": ((("alpha", "1"),), "Piecewise((x, x > 0), (alpha*(exp(x) - 1), True))"),
-    "celu": ((("alpha", "1"),), "Piecewise((x, x > 0), (alpha*(exp(x/alpha) - 1), True))"),
-    "selu": (
-        (),
-        "1.0507009873554805*Piecewise((x, x > 0), (1.6732632423543772*(exp(x) - 1), True))",
-    ),
-    "softplus": ((("beta", "1"),), "log(1 + exp(beta*x))/beta"),
-    "softsign": ((), "x/(1 + abs(x))"),
-    "relu6": ((), "Min(Max(x, 0), 6)"),
-    "hardtanh": ((("l", "-1"), ("u", "1")), "Min(Max(x, l), u)"),
-    "hardsigmoid": ((), "Min(Max(x/6 + 1/2, 0), 1)"),
-    "hardswish": ((), "x*Min(Max(x + 3, 0), 6)/6"),
-    "hardshrink": ((("l", "1/2"),), "Piecewise((x, abs(x) > l), (0, True))"),
-    "softshrink": ((("l", "1/2"),), "Piecewise((x - l, x > l), (x + l, x < -l), (0, True))"),
-    "tanhshrink": ((), "x - tanh(x)"),
-    "threshold": ((("l", "1"), ("v", "0")), "Piecewise((x, x > l), (v, True))"),
-    "crelu_negative": ((), "Max(-x, 0)"),
-    "exp": ((), "exp(x)"),
-    "sin": ((), "sin(x)"),
-}
-_CALL = re.compile(r"\s*([A-Za-z_0-9]+)\s*(?:\((.*)\)|:(.*))?\s*", re.DOTALL)
+__all__ = ["Activation", "HalfLine", "Kind", "names"]
 
 
-_SPELLINGS = {name.replace("_", ""): name for name in _NAMES}  # LeakyReLU is leaky_relu
+@dataclass(frozen=True)
+class HalfLine:
+    """What is known on one half-line: a power a·|x|^c, or a witness that it is none, or why it is undecided.
 
-
-def names() -> tuple[str, ...]:
-    """The names that ``Activation.parse`` knows beside formulas in x.
-
-    >>> "gelu" in names()
-    True
+    ``degree`` is None where f is 0, since every degree fits that.
     """
-    return tuple(_NAMES)
 
+    side: int
+    coefficient: sympy.Expr | None
+    degree: sympy.Expr | None
+    witness: Witness | None
+    why: str
 
-def _named(text: str) -> tuple[str, Mapping[str, str]] | None:
-    """A name with its arguments as the formula it stands for; None if ``text`` is a formula."""
-    match = _CALL.fullmatch(text)
-    if match is None:
-        return None
-    name, inside, after = match.groups()
-    name = _SPELLINGS.get(name.lower().replace("_", ""), "")
-    if not name:
-        return None
-    parameters, formula = _NAMES[name]
-    given = [part.strip() for part in (inside or after or "").split(",") if part.strip()]
-    if given and given[0] == "x":
-        given = given[1:]
-    elif inside is not None and re.search(r"\bx\b", inside):
-        return None
-    if len(given) > len(parameters):
-        raise ExpressionError(
-            f"{name} has {len(given)} parameters, it takes {len(parameters)}",
-            f"write {name} or a formula in x",
-        )
-    values = {key: (given[i] if i < len(given) else default) for i, (key, default) in enumerate(parameters)}
-    return formula, {key: value for key, value in values.items() if value is not None}
+    @property
+    def where(self) -> str:
+        return "x > 0" if self.side > 0 else "x < 0"
 
-
-def _expand(text: str) -> str:
-    found = _named(text)
-    if found is None:
-        return text
-    formula, values = found
-    for key, value in values.items():
-        parse_formula(value, "x")  # refuses what is no formula before it is put into another
-        formula = re.sub(rf"\b{key}\b", f"({value})", formula)
-    return formula
+    def as_json(self) -> dict[str, object]:
+        return {
+            "where": self.where,
+            "degree": None if self.degree is None else str(self.degree),
+            "coefficient": None if self.coefficient is None else str(self.coefficient),
+            "witness": None if self.witness is None else self.witness.as_json(),
+            "why": self.why,
+        }
 
 
 @dataclass(frozen=True)
@@ -150,6 +86,7 @@ class Activation:
     steps: tuple[Step, ...]
     domains: tuple[Domain, ...] = ()
     assumptions: tuple[str, ...] = ()
+    halves: tuple[HalfLine, ...] = ()
 
     @staticmethod
     def parse(text: str, assumptions: Sequence[str] = ()) -> Activation:
@@ -220,6 +157,7 @@ class Activation:
             "kind": self.kind,
             "degree": None if self.degree is None else str(self.degree),
             "coefficients": None if self.coefficients is None else [str(c) for c in self.coefficients],
+            "half_lines": [half.as_json() for half in self.halves],
             "parameters": [s.name for s in self.parameters],
             "assumptions": list(self.assumptions),
             "witness": None if self.witness is None else self.witness.as_json(),
@@ -239,7 +177,7 @@ def _domain_of(symbol: sympy.Symbol) -> Domain:
 
 @functools.lru_cache(maxsize=256)
 def _parse(text: str, assumptions: tuple[str, ...]) -> Activation:
-    formula = parse_formula(_expand(text), "x", assumptions)
+    formula = parse_formula(expand(text), "x", assumptions)
     if formula.parameters and not formula.expression.has(formula.variable):
         raise ExpressionError(f"{text[:60]!r} has no x in it", "write a name such as relu, or a formula in x")
     with analysed(text):
@@ -254,12 +192,22 @@ def _decide(formula: Formula) -> Activation:
     sides = [restrict(formula.expression, formula.variable, side) for side in (1, -1)]
     halves = [half_line(side, thorough=False) for side in sides]
     witness = None if _settled(formula, halves) else within(QUESTION, lambda: _search(formula), None)
+    told: list[HalfLine] = []
+    for i, side in enumerate((1, -1)):
+        own = None if witness is None or halves[i] else _own_witness(formula, side)
+        if own is None:
+            halves[i] = halves[i] or within(QUESTION, lambda i=i: half_line(sides[i]), None)
+        told.append(_told(formula, halves[i], side, own))
+    return dataclasses.replace(_judged(formula, halves, witness), halves=tuple(told))
+
+
+def _own_witness(formula: Formula, side: int) -> Witness | None:
+    return within(ATTEMPT, lambda: _search(formula, side), None)
+
+
+def _judged(formula: Formula, halves: Sequence[Half], witness: Witness | None) -> Activation:
     if witness is not None:
         return _refused(formula, witness)
-    halves = [
-        found or within(QUESTION, lambda side=side: half_line(side), None)
-        for found, side in zip(halves, sides, strict=True)
-    ]
     if halves[0] is None or halves[1] is None:
         missing = " and ".join(side for side, h in zip(("x > 0", "x < 0"), halves, strict=True) if h is None)
         return _undecided(formula, f"no rule applies on {missing}, and no sampled points refute it")
@@ -273,15 +221,31 @@ def _decide(formula: Formula) -> Activation:
     return within(QUESTION, lambda: _confirmed(formula, proved, zero_text), late)
 
 
+def _told(formula: Formula, half: Half, side: int, own: Witness | None) -> HalfLine:
+    """One half-line by itself; a power is looked at a second time, in balls."""
+    if half is not None:
+        (coefficient, degree), how = half
+        checked = within(ATTEMPT, lambda: _overlap(formula, degree, coefficient, side), -1)
+        if checked >= 0:
+            zero = coefficient == 0
+            return HalfLine(side, coefficient, None if zero else degree, None, f"{how}; ball arithmetic")
+        return HalfLine(side, None, None, None, "undecided: the two ways of deciding it disagree")
+    if own is not None:
+        return HalfLine(side, None, None, own, own.sentence)
+    return HalfLine(side, None, None, None, "undecided: no rule applies, and no sampled points refute it")
+
+
 def _settled(formula: Formula, halves: Sequence[Half]) -> bool:
     return _agree(halves) and _at_zero(formula, halves)[0]
 
 
-def _search(formula: Formula) -> Witness | None:
-    """A witness at one of three choices of the parameters."""
+def _search(formula: Formula, side: int = 0) -> Witness | None:
+    """A witness at one of three choices of the parameters, on one half-line if ``side`` is not 0."""
     for seed in range(SEEDS if formula.parameters else 1):
         values = sample_parameters(formula, seed)
-        witness = find_witness(str(formula.expression), formula.expression, formula.variable, values)
+        witness = find_witness(
+            str(formula.expression), formula.expression, formula.variable, values, side=side
+        )
         if witness is not None:
             return witness
     return None
@@ -482,20 +446,25 @@ def _scales(formula: Formula, degree: sympy.Expr, c: sympy.Expr, d: sympy.Expr) 
 
 def _second_check(formula: Formula, degree: sympy.Expr, c: sympy.Expr, d: sympy.Expr) -> tuple[bool, int]:
     """At rational points the parsed expression and the power form have overlapping enclosures."""
-    rng = np.random.default_rng(20240607)
+    counts = [_overlap(formula, degree, a, side) for side, a in ((1, c), (-1, d))]
+    return min(counts) >= 0, sum(counts)
+
+
+def _overlap(formula: Formula, degree: sympy.Expr, coefficient: sympy.Expr, side: int) -> int:
+    """At how many random points of one half-line the two enclosures overlap; -1 if at one they do not."""
+    rng = np.random.default_rng((20240607, side + 1))
+    power = coefficient * T**degree
     count = 0
     for seed in range(SEEDS):
         values = sample_parameters(formula, seed)
-        for side, a in ((1, c), (-1, d)):
-            power = a * T**degree
-            for _ in range(4):
-                x = Fraction(int(rng.integers(1, 400)), int(rng.integers(1, 40)))
-                try:
-                    direct = ball.enclose(formula.expression, {**values, formula.variable: side * x}, 128)
-                    claimed = ball.enclose(power, {**values, T: x}, 128)
-                except (ball.NotReal, ball.Unknown):
-                    return False, count
-                if not (direct.is_finite() and claimed.is_finite() and direct.overlaps(claimed)):
-                    return False, count
-                count += 1
-    return True, count
+        for _ in range(4):
+            x = Fraction(int(rng.integers(1, 400)), int(rng.integers(1, 40)))
+            try:
+                direct = ball.enclose(formula.expression, {**values, formula.variable: side * x}, 128)
+                claimed = ball.enclose(power, {**values, T: x}, 128)
+            except (ball.NotReal, ball.Unknown):
+                return -1
+            if not (direct.is_finite() and claimed.is_finite() and direct.overlaps(claimed)):
+                return -1
+            count += 1
+    return count

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 
 import sympy
 
+from balproof.errors import ExpressionError
 from balproof.symbolic.activation import Activation
+from balproof.symbolic.assumptions import Assumption, Domain
+from balproof.symbolic.gate import Gate, Scaling, is_gate
 from balproof.symbolic.halfline import T
 from balproof.symbolic.limits import vanishes
+from balproof.symbolic.norms import Norm
 from balproof.symbolic.regularizer import Regularizer
-from balproof.symbolic.scale import OptimalScale, optimal_scale
+from balproof.symbolic.root import Number, Root
+from balproof.symbolic.scale import OptimalScale, cost, optimal_scale
 from balproof.symbolic.steps import Step, latex
 from balproof.verdict import Check, Verdict
 
-__all__ = ["Derivation", "Law", "Step", "derive", "unit_laws"]
+__all__ = ["Derivation", "GateDerivation", "Law", "Step", "derive", "derive_gate", "unit_laws"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,25 @@ class Law:
 
 
 @dataclass(frozen=True)
+class Instance:
+    """λ* and the gain for given weights, as certified intervals."""
+
+    inside: tuple[Number, ...]
+    outside: tuple[Number, ...]
+    scale: Root
+    gain: Root
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "in": [str(w) for w in self.inside],
+            "out": [str(w) for w in self.outside],
+            "scale": self.scale.decimal(),
+            "scale_bounds": [str(self.scale.lower), str(self.scale.upper)],
+            "gain": self.gain.decimal(),
+        }
+
+
+@dataclass(frozen=True)
 class Derivation:
     """Everything that was derived, with what checked each step.
 
@@ -49,11 +73,12 @@ class Derivation:
 
     title: str
     activation: Activation
-    regularizer: Regularizer
+    regularizer: Regularizer | Norm
     optimal_scale: OptimalScale
     laws: tuple[Law, ...]
     steps: tuple[Step, ...]
     network_laws: tuple[Mapping[str, object], ...] = ()
+    instance: Instance | None = None
 
     @property
     def balance_equation(self) -> str | None:
@@ -71,12 +96,15 @@ class Derivation:
 
     def as_json(self) -> dict[str, object]:
         """The answer of ``derive``."""
+        out = self.optimal_scale.regularizer_out
         return {
             "title": self.title,
             "answer": self.answer,
             "activation": self.activation.as_json(),
             "regularizer": self.regularizer.as_json(),
+            "regularizer_out": None if out == self.regularizer else out.as_json(),
             "optimal_scale": self.optimal_scale.as_json(),
+            "instance": None if self.instance is None else self.instance.as_json(),
             "balance_equation": self.balance_equation,
             "balance_latex": self.optimal_scale.balance_latex,
             "laws": [*(law.as_json() for law in self.laws), *(dict(law) for law in self.network_laws)],
@@ -85,31 +113,163 @@ class Derivation:
         }
 
 
+@dataclass(frozen=True)
+class GateDerivation:
+    """What was derived of a function of several arguments.
+
+    A part is a derivation for the weights that feed the named arguments, and for the weights out.  Where
+    each argument has a positive degree there is one part for each, and the joint one follows from them.
+
+    >>> d = derive_gate("x*Max(y, 0)", "l2")
+    >>> [(part.activation.text, part.balance_equation) for part in d.parts][0]
+    ('x*Max(y, 0) in x alone', 'Σ_IN |w|^2 = Σ_OUT |w|^2')
+    """
+
+    title: str
+    gate: Gate
+    regularizer: Regularizer | Norm
+    parts: tuple[Derivation, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def answer(self) -> bool | None:
+        """True: each part has one optimal scale, no other; False: some has not, or there is no part."""
+        answers = [part.answer for part in self.parts]
+        if answers and all(answers):
+            return True
+        known = all(s.verdict > Verdict.undecided for s in self.gate.scalings)
+        return False if False in answers or (not answers and known) else None
+
+    def as_json(self) -> dict[str, object]:
+        """The answer of ``derive``: the first part, with all of them under ``parts``."""
+        parts = [part.as_json() for part in self.parts]
+        first = parts[0] if parts else {}
+        nothing = {"exists": False, "closed_form": None, "equation": None, "latex": None}
+        return {
+            "title": self.title,
+            "answer": self.answer,
+            "activation": self.gate.as_json(),
+            "regularizer": self.regularizer.as_json(),
+            "optimal_scale": first.get("optimal_scale", nothing),
+            "balance_equation": first.get("balance_equation"),
+            "laws": first.get("laws", []),
+            "steps": [step.as_json() for step in self.steps],
+            "parts": [
+                {"arguments": part.activation.text, **json}
+                for part, json in zip(self.parts, parts, strict=True)
+            ],
+        }
+
+
+def derive_gate(
+    gate: Gate | str,
+    regularizer: Regularizer | Norm | str,
+    *,
+    regularizer_out: Regularizer | Norm | str | None = None,
+    assumptions: Sequence[str] = (),
+) -> GateDerivation:
+    """As ``derive``, for an elementwise function of x, y and z.
+
+    Raises ExpressionError as ``derive`` does.
+    """
+    f = Gate.parse(gate, assumptions) if isinstance(gate, str) else gate
+    g, out = (_cost_of(g, assumptions) for g in (regularizer, regularizer_out or regularizer))
+    _require_used(assumptions, f.domains, g.domains, out.domains)
+    scalings = f.scalings[:-1] if all(_positive(s) for s in f.scalings[:-1]) else f.scalings
+    parts = tuple(_part(f, s, g, out) for s in scalings if _positive(s))
+    steps = (*f.steps(), *(parts[0].steps if parts else _conditions(g)))
+    return GateDerivation(f"Balance of {f.text} with cost {_cost(g, out)}", f, g, parts, steps)
+
+
+def _positive(scaling: Scaling) -> bool:
+    return scaling.degree is not None and scaling.degree.is_positive is True
+
+
+def _part(gate: Gate, scaling: Scaling, g: Regularizer | Norm, out: Regularizer | Norm) -> Derivation:
+    unit = gate.unit(scaling)
+    assert scaling.degree is not None
+    scale = optimal_scale(unit, g, regularizer_out=out)
+    euler = f"sympy: the scaling {scaling.where}, differentiated by λ at 1 (Euler); chain rule"
+    laws = laws_of_degree(scaling.degree, euler, scaling.verdict)
+    steps = (*_conditions(g), *(() if out == g else _conditions(out, " of the weights out")), *scale.steps)
+    title = f"Balance of {unit.text} with cost {_cost(g, out)}"
+    return Derivation(title, unit, g, scale, laws, (*steps, *_law_steps(laws)))
+
+
+def _cost(g: Regularizer | Norm, out: Regularizer | Norm) -> str:
+    return g.name if out == g else f"{g.name} in and {out.name} out"
+
+
+def _law_steps(laws: Sequence[Law]) -> tuple[Step, ...]:
+    return tuple(Step(f"law: {law.kind}", law.latex, law.verified_by, law.verdict) for law in laws)
+
+
 def derive(
     activation: Activation | str,
-    regularizer: Regularizer | str,
+    regularizer: Regularizer | Norm | str,
     network_laws: Sequence[Mapping[str, object]] | None = None,
+    *,
+    regularizer_out: Regularizer | Norm | str | None = None,
+    assumptions: Sequence[str] = (),
+    weights: tuple[Sequence[Number], Sequence[Number]] | None = None,
 ) -> Derivation:
     """Derive the optimal scale, the balance equation and the laws of one unit.
 
-    Text is read as by ``Activation.parse`` and ``Regularizer.parse``.
+    Text is read as by ``Activation.parse`` and ``scale.cost``, under the ``assumptions`` on its
+    parameters; ``regularizer_out`` is the cost of the weights out, where it is another.
     ``network_laws`` are laws of a whole network (fields ``formula``, ``kind``, ``verified_by``), shown after
-    those of the unit.  ([B] Prop. 2.2, 2.3, Thm 3.1, equations (3.3), (3.4))
+    those of the unit.  With ``weights``, those in and those out, λ* and the gain are also computed for them.
+    ([B] Prop. 2.2, 2.3, Thm 3.1, equations (3.3), (3.4))
+
+    >>> derive("relu", "a*abs(w)", assumptions=["a>0"]).optimal_scale.closed_form
+    sqrt(B)/sqrt(A)
+
+    Raises ExpressionError for text outside the language and for an assumption on a name that is not there,
+    and with ``weights`` what ``OptimalScale.root`` raises.
     """
-    scale = optimal_scale(activation, regularizer)
-    activation, regularizer = scale.activation, scale.regularizer
+    if isinstance(activation, str) and is_gate(activation):
+        raise ExpressionError(f"{activation[:60]!r} is a function of several arguments", "use derive_gate")
+    f = Activation.parse(activation, assumptions) if isinstance(activation, str) else activation
+    g, out = (_cost_of(g, assumptions) for g in (regularizer, regularizer_out or regularizer))
+    _require_used(assumptions, f.domains, g.domains, out.domains)
+    scale = optimal_scale(f, g, regularizer_out=out)
+    activation, regularizer = f, g
     laws = unit_laws(activation)
     steps = (
         *activation.steps,
-        *_conditions(regularizer),
+        *_conditions(g),
+        *(() if out == g else _conditions(out, " of the weights out")),
         *scale.steps,
-        *(Step(f"law: {law.kind}", law.latex, law.verified_by, law.verdict) for law in laws),
+        *_law_steps(laws),
     )
-    title = f"Balance of {activation.text} with cost {regularizer.name}"
-    return Derivation(title, activation, regularizer, scale, laws, steps, tuple(network_laws or ()))
+    title = f"Balance of {activation.text} with cost {_cost(g, out)}"
+    instance = None if weights is None else _instance(scale, *weights)
+    return Derivation(title, activation, regularizer, scale, laws, steps, tuple(network_laws or ()), instance)
 
 
-def _conditions(g: Regularizer) -> tuple[Step, ...]:
+def _instance(scale: OptimalScale, inside: Sequence[Number], outside: Sequence[Number]) -> Instance:
+    found, gain = scale.root(inside, outside), scale.gain_at(inside, outside)
+    return Instance(tuple(inside), tuple(outside), found, Root(*gain))
+
+
+def _cost_of(given: Regularizer | Norm | str, assumptions: Sequence[str]) -> Regularizer | Norm:
+    return cost(given, assumptions) if isinstance(given, str) else given
+
+
+def _require_used(assumptions: Sequence[str], *known: Sequence[Domain]) -> None:
+    names = {d.name for domains in known for d in domains}
+    for text in assumptions:
+        name = Assumption.parse(text).name
+        if name not in names:
+            raise ExpressionError(
+                f"assumption {text!r} is on {name}, which is in no formula",
+                f"the parameters are: {', '.join(sorted(names)) or 'none'}",
+            )
+
+
+def _conditions(g: Regularizer | Norm, which: str = "") -> tuple[Step, ...]:
+    if isinstance(g, Norm):
+        return _norm_conditions(g)
     conditions: tuple[tuple[str, str, str, Check], ...] = (
         ("g is even", "g is not even", r"g(-w) = g(w)", g.even),
         ("g is increasing", "g is not increasing", r"g(w_1) < g(w_2)\quad (0 < w_1 < w_2)", g.increasing),
@@ -123,10 +283,27 @@ def _conditions(g: Regularizer) -> tuple[Step, ...]:
     )
     found: list[Step] = []
     for yes, no, formula, check in conditions:
-        claim = {True: yes, False: f"{no}: {check.witness}", None: f"undecided: {yes}"}[check.holds]
+        open_ = "PROVED on a range" if check.on_a_range else "undecided"
+        claim = {True: yes, False: f"{no}: {check.witness}", None: f"{open_}: {yes}"}[check.holds] + which
         shown = formula if check.holds else None
         found.append(Step(claim, shown, f"{check.method}: {check.why}", check.verdict, g.assumptions))
     return tuple(found)
+
+
+def _norm_conditions(g: Norm) -> tuple[Step, ...]:
+    """The conditions of a cost of several weights, as a function of one of them."""
+    names = {"even": "even", "increasing": "strictly increasing", "coercive": "coercive",
+             "log_convex": "convex in log |w|, strictly"}  # fmt: skip
+    return tuple(
+        Step(
+            f"{g.name} is {'' if g.checks[key].holds else 'not '}{name}, as a function of one weight",
+            None,
+            f"{g.checks[key].method}: {g.checks[key].why}",
+            g.checks[key].verdict,
+            g.assumptions,
+        )
+        for key, name in names.items()
+    )
 
 
 def unit_laws(activation: Activation) -> tuple[Law, ...]:
@@ -147,14 +324,18 @@ def unit_laws(activation: Activation) -> tuple[Law, ...]:
     ):
         return ()
     euler = all(vanishes(T * (a * T**c).diff(T) - c * a * T**c) for a in activation.coefficients)
+    by_euler = "sympy: z f'(z) − c f(z) simplifies to 0 on both half-lines; chain rule"
+    return laws_of_degree(c, by_euler, Verdict.proved if euler else Verdict.undecided)
+
+
+def laws_of_degree(c: sympy.Expr, by_euler: str, verdict: Verdict) -> tuple[Law, ...]:
+    """The three laws of a unit for which Euler's identity with c was shown, as ``by_euler`` says."""
     ledger = _ledger(c)
-    verdict = Verdict.proved if euler else Verdict.undecided
     grouped = c.is_Add or c.is_negative
     fraction = c.is_Rational and not c.is_Integer
     factor = "" if c == sympy.S.One else f"({c})·" if grouped or fraction else f"{c}·"
     tex = "" if c == sympy.S.One else rf"\left({latex(c)}\right) " if grouped else f"{latex(c)} "
     into, out = r"\sum_{\mathrm{IN}}", r"\sum_{\mathrm{OUT}}"
-    by_euler = "sympy: z f'(z) − c f(z) simplifies to 0 on both half-lines; chain rule"
     return (
         Law(
             f"Σ_IN w ∂E/∂w = {factor}Σ_OUT w ∂E/∂w",

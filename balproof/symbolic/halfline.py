@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import sympy
 
+from balproof.symbolic.convexity import W, shape
 from balproof.symbolic.limits import ATTEMPT, vanishes, within
 
 T = sympy.Dummy("t", positive=True)  # no parameter called t is meant
@@ -66,11 +67,13 @@ def _power(base: sympy.Basic, exponent: sympy.Basic) -> Monomial | None:
 
 
 def _extreme(expr: sympy.Max | sympy.Min) -> Monomial | None:
+    largest = isinstance(expr, sympy.Max)
     parts = [monomial(arg) for arg in expr.args]
     known = [p for p in parts if p is not None]
-    if len(known) < len(parts):
-        return None
-    largest = isinstance(expr, sympy.Max)
+    for arg, part in zip(expr.args, parts, strict=True):
+        # beside 0 a part of the other sign does not count: Min(0, exp(t) - 1)
+        if part is None and not (any(a == 0 for a, _ in known) and _of_sign(-arg if largest else arg)):
+            return None
     flag = "is_nonnegative" if largest else "is_nonpositive"
     opposite = "is_nonpositive" if largest else "is_nonnegative"
     if any(getattr(a, flag) for a, _ in known):
@@ -83,6 +86,11 @@ def _extreme(expr: sympy.Max | sympy.Min) -> Monomial | None:
     if not degrees or not all(equal(d, degrees[0]) for d in degrees):
         return None
     return type(expr)(*(a for a, _ in known)), degrees[0]
+
+
+def _of_sign(expr: sympy.Expr) -> bool:
+    """Shown to be at least 0 for all t > 0."""
+    return expr.is_nonnegative is True or shape(expr.subs(T, W)).nonnegative
 
 
 def relation(condition: sympy.Basic) -> sympy.Basic | None:

@@ -300,6 +300,8 @@ FUNCTIONS: Mapping[str, _Function] = {
     "relu": _Function(lambda u: sympy.Max(u, 0)),
     "sigmoid": _Function(lambda u: 1 / (1 + sympy.exp(-u))),
     "softplus": _Function(lambda u: sympy.log(1 + sympy.exp(u))),
+    "silu": _Function(lambda u: u / (1 + sympy.exp(-u))),
+    "gelu": _Function(lambda u: u * (1 + sympy.erf(u / sympy.sqrt(2))) / 2),
 }
 CONSTANTS: Mapping[str, sympy.Expr] = {"pi": sympy.pi, "E": sympy.E}
 OURS = frozenset({"x", "w", "lambda", "A", "B"})
@@ -474,6 +476,17 @@ def parse(
             n: sympy.Symbol(n, positive=True) if n in positive else sympy.Symbol(n, real=True) for n in names
         }
     return _build(text, allowed_symbols, tree)
+
+
+def free_names(text: str) -> frozenset[str]:
+    """The names in a formula that are neither functions nor constants.
+
+    >>> sorted(free_names("a*x + pi*Max(y, 0)"))
+    ['a', 'x', 'y']
+
+    Raises ExpressionError.
+    """
+    return frozenset(name for name, _ in _names(_read(text)))
 
 
 @dataclass(frozen=True)

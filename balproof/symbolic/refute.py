@@ -128,9 +128,11 @@ def _sentence(
 
 
 def find_witness(
-    name: str, expr: sympy.Expr, variable: sympy.Symbol, at: Mapping[sympy.Symbol, Fraction]
+    name: str, expr: sympy.Expr, variable: sympy.Symbol, at: Mapping[sympy.Symbol, Fraction], side: int = 0
 ) -> Witness | None:
     """Search the sample points of both signs, and 0, for a certified difference.
+
+    With ``side`` 1 or -1 only points of that sign are taken: then no power fits on that half-line.
 
     >>> x = sympy.Symbol("x", real=True)
     >>> find_witness("tanh(x)", sympy.tanh(x), x, {}).sentence
@@ -138,7 +140,9 @@ def find_witness(
     """
     fixed = expr.subs({s: sympy.Rational(v.numerator, v.denominator) for s, v in at.items()})
     positive = sample_points(fixed, variable)
-    points = (*positive, *(-p for p in positive), Fraction(0))
+    points = tuple(side * p for p in positive)
+    if side == 0:
+        points = (*positive, *(-p for p in positive), Fraction(0))
     cache: dict[Fraction, arb | None] = {}
 
     def f(x: Fraction) -> arb | None:

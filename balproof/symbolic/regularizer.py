@@ -202,6 +202,11 @@ def _parse(text: str, assumptions: tuple[str, ...]) -> Regularizer:
 
 def _expand(text: str) -> str:
     name = text[:3].lower()
+    if text.lower() == "max" or text.lower().startswith("group:"):
+        raise RegularizerError(
+            f"{text[:40]!r} is no sum over single weights",
+            "derive treats it; solve and check take l1, l2, lp:P or a formula in w",
+        )
     if text.lower() in ("l1", "l2"):
         return "abs(w)" if name == "l1" else "w**2"
     if name != "lp:":
@@ -363,7 +368,9 @@ def _midpoint(formula: Formula, half: sympy.Expr) -> str | None:
 
 
 def _log_convex(formula: Formula, half: sympy.Expr, known: sympy.Expr) -> Check:
-    """The order: rules first where they apply at once, refuter, then positivity of φ''."""
+    """The order, and the method that decided is named: rules where they apply at once; the refuter, which
+    looks for three rationals; piece by piece with the kinks; then the sign of φ'' by the methods of
+    ``positivity``: assumptions, real roots, z3, and ball subdivision, which speaks of a range only."""
     by_rules = shape(known)
     if by_rules.strict:
         return Check(True, "sympy", Verdict.proved, "rules for strictly convex functions of log w")
@@ -483,7 +490,25 @@ def _increasing(formula: Formula, half: sympy.Expr, known: sympy.Expr, convex: C
         found = positive(_marginal(known))
         holds = True if found.holds and found.verdict == Verdict.proved else None
         return Check(holds, found.method, found.verdict, f"w·g'(w): {found.why}")
+    if isinstance(known, sympy.Piecewise) and _pieces_rise(_ordered(known)):
+        return Check(True, "sympy", Verdict.proved, "each piece rises, and no jump goes down")
     return Check(None, "sympy", Verdict.undecided, "no method decided it")
+
+
+def _pieces_rise(known: sympy.Piecewise) -> bool:
+    ends = _breaks(known)
+    pieces = [value for value, _ in known.args]
+    if ends is None or not all(_rises(value) for value in pieces):
+        return False
+    jumps = [(right - left).subs(W, c) for left, right, c in zip(pieces, pieces[1:], ends, strict=False)]
+    return all(sympy.simplify(jump).is_nonnegative for jump in jumps)
+
+
+def _rises(value: sympy.Expr) -> bool:
+    if shape(value).rising:
+        return True
+    found = positive(_marginal(value)) if smooth(value) else None
+    return found is not None and found.holds and found.verdict == Verdict.proved
 
 
 def _coercive(half: sympy.Expr, known: sympy.Expr, convex: Check, lemma: bool) -> Check:
@@ -492,6 +517,8 @@ def _coercive(half: sympy.Expr, known: sympy.Expr, convex: Check, lemma: bool) -
     by_rules = shape(known)
     if by_rules.strict and by_rules.rising:
         return Check(True, "sympy", Verdict.proved, "rules: convex and increasing in log w")
+    if _unbounded(half):
+        return Check(True, "sympy", Verdict.proved, "rules: a part that grows without bound decides")
     tail = half
     if half.has(sympy.Max, sympy.Min):
         tail = sympy.piecewise_fold(half.rewrite(sympy.Piecewise))
@@ -500,6 +527,12 @@ def _coercive(half: sympy.Expr, known: sympy.Expr, convex: Check, lemma: bool) -
         if _breaks(ordered) is None:
             return Check(None, "sympy", Verdict.undecided, "the limit at infinity is not decided")
         tail = ordered.args[-1][0]
+    if not tail.has(W):
+        return Check(
+            False, "sympy", Verdict.proved, "the last piece is constant", f"g(w) = {tail} for large w"
+        )
+    if _unbounded(tail):
+        return Check(True, "sympy", Verdict.proved, "the last piece grows without bound")
     if (
         tail.free_symbols - {W}
         or tail.has(sympy.Abs, sympy.Max, sympy.Min, sympy.Piecewise, sympy.floor, sympy.sign)
@@ -519,6 +552,17 @@ def _coercive(half: sympy.Expr, known: sympy.Expr, convex: Check, lemma: bool) -
     return Check(None, "sympy", Verdict.undecided, "the limit at infinity is not decided")
 
 
+def _unbounded(expr: sympy.Expr) -> bool:
+    """Shown to tend to ∞: a polynomial, the largest of some parts, a positive power of such."""
+    if isinstance(expr, sympy.Max):
+        return any(_unbounded(arg) for arg in expr.args)
+    if isinstance(expr, sympy.Pow) and not expr.exp.has(W):
+        return expr.exp.is_positive is True and _unbounded(expr.base)
+    if not expr.has(W) or not expr.is_polynomial(W):
+        return expr == W
+    return sympy.Poly(expr, W).LC().is_positive is True
+
+
 def _terms(half: sympy.Expr) -> Terms | None:
     """(a, p) of a sum of powers with positive a and p, by rising p where that is known."""
     found: list[tuple[sympy.Expr, sympy.Expr]] = []
@@ -527,7 +571,11 @@ def _terms(half: sympy.Expr) -> Terms | None:
         base, exponent = power.as_base_exp()
         if base != W or exponent.has(W) or not factor.is_positive or not exponent.is_positive:
             return None
-        found.append((factor, exponent))
+        same = [i for i, (_, p) in enumerate(found) if p == exponent]
+        if same:  # a|w| + b|w| is one power
+            found[same[0]] = (found[same[0]][0] + factor, exponent)
+        else:
+            found.append((factor, exponent))
     return tuple(
         sorted(found, key=lambda ap: (not ap[1].is_Rational, ap[1] if ap[1].is_Rational else 0, str(ap)))
     )

@@ -36,6 +36,16 @@ class Root:
     def contains(self, value: Fraction) -> bool:
         return self.lower <= value <= self.upper
 
+    def decimal(self, digits: int = 20) -> str:
+        """At most so many decimal digits, certain up to one unit in the last.
+
+        >>> Root(Fraction(14142135, 10**7), Fraction(14142136, 10**7)).decimal()
+        '1.414214'
+        """
+        precision = 4 * digits + 64
+        with ctx.workprec(precision):
+            return ball.show(ball.over(self.lower, self.upper, precision), digits)
+
 
 def exact_sizes(weights: Sequence[Number]) -> tuple[Fraction, ...]:
     """|w| of the nonzero weights as exact rationals.
@@ -58,18 +68,49 @@ def exact_sizes(weights: Sequence[Number]) -> tuple[Fraction, ...]:
     return tuple(found)
 
 
-def side(terms: Terms | None, marginal: sympy.Expr, sizes: Sequence[Fraction]) -> Callable[[arb], arb]:
-    """s ↦ Σ m(s·|w|) with m(w) = w·g'(w): by its moments for a sum of powers, otherwise weight by weight."""
+def _ball(q: Fraction) -> arb:
+    return arb(fmpq(q.numerator, q.denominator))
+
+
+def exact_coefficients(
+    weights: Sequence[Number], coefficients: Sequence[Number] | None
+) -> tuple[Fraction, ...]:
+    """The coefficients of the nonzero weights: 1 each unless given.
+
+    >>> exact_coefficients([3, 0, 5], ["1/2", 7, 2])
+    (Fraction(1, 2), Fraction(2, 1))
+
+    Raises RequestError unless there is one positive number for each weight.
+    """
+    given = [1] * len(weights) if coefficients is None else coefficients
+    if len(given) != len(weights):
+        raise RequestError(
+            f"{len(given)} coefficients for {len(weights)} weights", "give one for each weight"
+        )
+    kept = [c for c, w in zip(given, weights, strict=True) if exact_sizes([w])]
+    found = exact_sizes(kept)
+    if len(found) < len(kept) or any(Fraction(c) < 0 for c in kept):
+        raise RequestError("a coefficient is not positive", "leave out the weights without a cost")
+    return found
+
+
+def side(
+    terms: Terms | None, marginal: sympy.Expr, sizes: Sequence[Fraction], coefficients: Sequence[Fraction]
+) -> Callable[[arb], arb]:
+    """s ↦ Σ k·m(s·|w|) with m(w) = w·g'(w): by moments for a sum of powers, otherwise weight by weight."""
     if terms is None:
         return lambda s: sum(
-            (ball.enclose(marginal, {W: s * arb(fmpq(w.numerator, w.denominator))}, ctx.prec) for w in sizes),
+            (
+                _ball(k) * ball.enclose(marginal, {W: s * _ball(w)}, ctx.prec)
+                for k, w in zip(coefficients, sizes, strict=True)
+            ),
             arb(0),
         )
     with ctx.workprec(4 * MAX_DIGITS + 128):
         exponents = [ball.enclose(p, {}, ctx.prec) for _, p in terms]
         moments = [
             ball.enclose(a * p, {}, ctx.prec)
-            * sum((arb(fmpq(w.numerator, w.denominator)) ** e for w in sizes), arb(0))
+            * sum((_ball(k) * _ball(w) ** e for k, w in zip(coefficients, sizes, strict=True)), arb(0))
             for (a, p), e in zip(terms, exponents, strict=True)
         ]
     return lambda s: sum((k * s**e for k, e in zip(moments, exponents, strict=True)), arb(0))

@@ -1,34 +1,54 @@
 r"""The optimal scale of one unit: λ multiplies what comes in and λ^{-c} what goes out.
 
 R(λ) = Σ_IN g(λw) + Σ_OUT g(w/λ^c).  [B] Thm 3.1, equations (3.3), (3.4), for degree 1 and one L_p; here
-for every degree c > 0 and a regularizer for each side.  Closed forms come from one proved formula: for
-g_in = a|w|^p and g_out = b|w|^q, with A = Σ_IN|w|^p and B = Σ_OUT|w|^q,
-
-    λ* = (c q b B / (p a A))^{1/(p + c q)}.
+for every degree c > 0 and a regularizer for each side.  Closed forms come from the table in ``closed``,
+each entry proved; elsewhere the answer is the equation, that one λ solves it, and a certified root.
+A parameter whose name ends in _e differs from weight to weight.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import sympy
-from flint import arb, fmpq
+from flint import arb, ctx, fmpq
 
 from balproof.errors import RegularizerError, RequestError
-from balproof.symbolic import ball, smt
+from balproof.symbolic import ball
 from balproof.symbolic.activation import Activation
+from balproof.symbolic.closed import (
+    LAMBDA,
+    Pair,
+    Term,
+    closed_steps,
+    cost_sum,
+    descartes,
+    factor_text,
+    marginal_sum,
+    per_weight,
+    polynomial,
+    polynomial_latex,
+    second_order,
+    side_terms,
+    sum_tex,
+    sum_text,
+    tex,
+    trinomial,
+    trinomial_steps,
+)
 from balproof.symbolic.convexity import W
-from balproof.symbolic.limits import ATTEMPT, shown, vanishes, within
+from balproof.symbolic.limits import ATTEMPT, vanishes, within
+from balproof.symbolic.norms import Norm, is_norm, norm_scale
 from balproof.symbolic.reality import analysed
 from balproof.symbolic.regularizer import Regularizer
-from balproof.symbolic.root import Number, Root, Terms, exact_sizes, log_root, side
-from balproof.symbolic.steps import Step, latex
+from balproof.symbolic.root import Number, Root, exact_coefficients, exact_sizes, log_root, side
+from balproof.symbolic.steps import Step
 from balproof.verdict import Check, Verdict
 
-LAMBDA = sympy.Symbol("lambda", positive=True)
 _DIGITS = 20_000
 """Up to this denominator of a degree closed forms are written out: SymPy makes integers of so many digits."""
 ONE_ONE_LATEX = r"\lambda^* = \sqrt{w_{\mathrm{out}} / w_{\mathrm{in}}}"
@@ -48,8 +68,8 @@ class OptimalScale:
     """
 
     activation: Activation
-    regularizer: Regularizer
-    regularizer_out: Regularizer
+    regularizer: Regularizer | Norm
+    regularizer_out: Regularizer | Norm
     exists: bool | None
     reason: str
     degree: sympy.Expr | None
@@ -59,6 +79,7 @@ class OptimalScale:
     equation: sympy.Eq | None = None
     equation_latex: str | None = None
     polynomial: sympy.Eq | None = None
+    polynomial_latex: str | None = None
     closed_form: sympy.Expr | None = None
     closed_latex: str | None = None
     gain: sympy.Expr | None = None
@@ -75,8 +96,17 @@ class OptimalScale:
         """λ* as LaTeX, or the equation where there is no closed form."""
         return self.closed_latex or self.equation_latex
 
-    def root(self, in_weights: Sequence[Number], out_weights: Sequence[Number], digits: int = 25) -> Root:
+    def root(
+        self,
+        in_weights: Sequence[Number],
+        out_weights: Sequence[Number],
+        digits: int = 25,
+        *,
+        coefficients: tuple[Sequence[Number], Sequence[Number]] | None = None,
+    ) -> Root:
         """λ* of given weights as a certified rational interval.
+
+        ``coefficients``, one positive number for each weight in and each weight out, multiply the costs.
 
         >>> s = optimal_scale(Activation.parse("relu"), Regularizer.parse("abs(w) + w**2/10"))
         >>> s.root([1], [4], 20).contains(Fraction(2))
@@ -87,17 +117,58 @@ class OptimalScale:
         """
         if not self.exists or self.degree is None or not self.unique.holds:
             raise RegularizerError("there is no optimal scale to compute", self.reason or self.unique.why)
-        if self.degree.free_symbols or not (self.regularizer.numeric and self.regularizer_out.numeric):
+        g, out = self._costs()
+        if self.degree.free_symbols or not (g.numeric and out.numeric):
             raise RegularizerError("the formulas have free parameters", "give numbers for them")
-        inside, outside = exact_sizes(in_weights), exact_sizes(out_weights)
+        given = coefficients or (None, None)
+        inside, ins = exact_sizes(in_weights), exact_coefficients(in_weights, given[0])
+        outside, outs = exact_sizes(out_weights), exact_coefficients(out_weights, given[1])
         if not inside or not outside:
             missing = "in" if not inside else "out"
             raise RequestError(f"the unit has no nonzero weight {missing}", "; ".join(self.limits))
-        left = side(self.regularizer.terms, self.regularizer.marginal_expression, inside)
-        right = side(self.regularizer_out.terms, self.regularizer_out.marginal_expression, outside)
+        left = side(g.terms, g.marginal_expression, inside, ins)
+        right = side(out.terms, out.marginal_expression, outside, outs)
         c = ball.enclose(self.degree, {}, 2048)
-        with analysed(self.regularizer.name):
+        with analysed(g.name):
             return log_root(lambda u: left(u.exp()) - c * right((-c * u).exp()), digits)
+
+    def _costs(self) -> tuple[Regularizer, Regularizer]:
+        """The costs of single weights; RegularizerError where the cost is no sum of such."""
+        g, out = self.regularizer, self.regularizer_out
+        if isinstance(g, Norm) or isinstance(out, Norm):
+            raise RegularizerError(
+                f"{g.name} is no sum over single weights",
+                "use norms.group_root, or the closed form" if g.name != "max" else "use the closed form",
+            )
+        return g, out
+
+    def gain_at(
+        self, in_weights: Sequence[Number], out_weights: Sequence[Number], digits: int = 25
+    ) -> tuple[Fraction, Fraction]:
+        """Rational bounds of R(1) − R(λ*) for given weights.
+
+        >>> low, high = optimal_scale("relu", "l1").gain_at([1], [16], 12)  # 17 − 8, the sizes being 4 and 4
+        >>> low <= 9 <= high
+        True
+
+        Raises what ``root`` raises.
+        """
+        found = self.root(in_weights, out_weights, digits)
+        assert self.degree is not None
+        precision = 4 * digits + 128
+        with ctx.workprec(precision), analysed(self.regularizer.name):
+            scale = ball.over(found.lower, found.upper, precision)
+            factors = scale, (-ball.enclose(self.degree, {}, precision) * scale.log()).exp()
+            gain = arb(0)
+            sides = zip(self._costs(), (in_weights, out_weights), strict=True)
+            for (g, weights), factor in zip(sides, factors, strict=True):
+                for w in exact_sizes(weights):
+                    before = ball.enclose(g.half, {W: w}, precision)
+                    after = ball.enclose(
+                        g.half, {W: factor * arb(fmpq(w.numerator, w.denominator))}, precision
+                    )
+                    gain += before - after
+        return ball.bounds(gain)
 
     def as_json(self) -> dict[str, object]:
         """The field ``optimal_scale`` of ``derive``'s answer."""
@@ -120,34 +191,87 @@ class OptimalScale:
 
 def optimal_scale(
     activation: Activation | str,
-    regularizer: Regularizer | str,
+    regularizer: Regularizer | Norm | str,
     *,
-    regularizer_out: Regularizer | str | None = None,
+    regularizer_out: Regularizer | Norm | str | None = None,
 ) -> OptimalScale:
     """The optimal scale of a unit with this activation; ``regularizer_out`` where the two sides differ.
 
-    Text is read as by ``Activation.parse`` and ``Regularizer.parse``.  A negative answer (not homogeneous,
+    Text is read as by ``Activation.parse`` and ``cost``.  A negative answer (not homogeneous,
     degree ≤ 0, g not even) is a result with ``exists`` not True.
 
     >>> optimal_scale("relu2", "l1").closed_form
     2**(1/3)*B**(1/3)/A**(1/3)
+    >>> optimal_scale("relu", "group:2,1").balance_equation
+    '(Σ_IN |w|^2)^(1/2) = Σ_OUT |w|^2·N^(-1)'
+
+    Raises ExpressionError and RegularizerError as the readers do, and RegularizerError where a norm of
+    groups meets another cost.
     """
     f = Activation.parse(activation) if isinstance(activation, str) else activation
-    g = Regularizer.parse(regularizer) if isinstance(regularizer, str) else regularizer
-    out = Regularizer.parse(regularizer_out) if isinstance(regularizer_out, str) else regularizer_out
+    g = cost(regularizer) if isinstance(regularizer, str) else regularizer
+    out = cost(regularizer_out) if isinstance(regularizer_out, str) else regularizer_out
     return _cached(f, g, out or g)
 
 
+def cost(text: str, assumptions: Sequence[str] = ()) -> Regularizer | Norm:
+    """Read ``group:P,Q`` or ``max``, and all else as ``Regularizer.parse`` does.
+
+    >>> cost("max").name, cost("l2").name
+    ('max', 'l2')
+    """
+    return Norm.parse(text, assumptions) if is_norm(text) else Regularizer.parse(text, assumptions)
+
+
 @functools.lru_cache(maxsize=128)
-def _cached(activation: Activation, regularizer: Regularizer, out: Regularizer) -> OptimalScale:
+def _cached(activation: Activation, regularizer: Regularizer | Norm, out: Regularizer | Norm) -> OptimalScale:
+    if isinstance(regularizer, Norm) or isinstance(out, Norm):
+        if regularizer != out or not isinstance(regularizer, Norm):
+            raise RegularizerError(
+                f"{regularizer.name} in and {out.name} out cannot be treated together",
+                "group and max speak of both sides: give no other cost beside them",
+            )
+        return _of_groups(activation, regularizer)
     refusal = _refusal(activation, regularizer, out)
     if refusal is not None:
         return _negative(activation, regularizer, out, *refusal)
     assert activation.degree is not None
     with analysed(f"{activation.text} with {regularizer.name}"):
-        if regularizer.terms is not None and out.terms is not None:
-            return _powers(activation, regularizer, out, activation.degree, regularizer.terms, out.terms)
+        inside, outside = side_terms("A", regularizer.terms or ()), side_terms("B", out.terms or ())
+        if inside and outside:
+            return _powers(activation, regularizer, out, activation.degree, inside, outside)
         return _general(activation, regularizer, out, activation.degree)
+
+
+def _of_groups(activation: Activation, norm: Norm) -> OptimalScale:
+    refusal = _refusal(activation)
+    if refusal is not None:
+        return _negative(activation, norm, norm, *refusal)
+    assert activation.degree is not None
+    with analysed(f"{activation.text} with {norm.name}"):
+        found = norm_scale(norm, activation.degree)
+    return OptimalScale(
+        activation,
+        norm,
+        norm,
+        True,
+        "",
+        activation.degree,
+        found.unique,
+        found.steps,
+        (*_assumptions(activation, norm), "both sides have a nonzero weight", *found.assumptions),
+        equation=found.equation,
+        equation_latex=found.equation_latex,
+        closed_form=found.closed_form,
+        closed_latex=found.closed_latex,
+        gain=found.gain,
+        gain_latex=found.gain_latex,
+        balance_equation=found.balance_equation,
+        balance_latex=found.balance_latex,
+        limits=_limits(),
+        definitions=found.definitions,
+        definitions_latex=found.definitions_latex,
+    )
 
 
 def _refusal(activation: Activation, *regularizers: Regularizer) -> tuple[bool | None, str] | None:
@@ -174,7 +298,11 @@ def _refusal(activation: Activation, *regularizers: Regularizer) -> tuple[bool |
 
 
 def _negative(
-    activation: Activation, regularizer: Regularizer, out: Regularizer, exists: bool | None, reason: str
+    activation: Activation,
+    regularizer: Regularizer | Norm,
+    out: Regularizer | Norm,
+    exists: bool | None,
+    reason: str,
 ) -> OptimalScale:
     shown = Verdict.certified if activation.witness else Verdict.proved
     verdict = Verdict.undecided if exists is None else shown
@@ -197,23 +325,9 @@ def _negative(
     )
 
 
-def _assumptions(activation: Activation, *regularizers: Regularizer) -> tuple[str, ...]:
+def _assumptions(activation: Activation, *regularizers: Regularizer | Norm) -> tuple[str, ...]:
     told = [*activation.assumptions, *(a for g in regularizers for a in g.assumptions)]
     return tuple(dict.fromkeys(told))
-
-
-def _tex(expr: sympy.Basic) -> str:
-    moments = {s: rf"{s.name[0]}_{{{s.name[2:]}}}" for s in expr.free_symbols if s.name[:2] in ("A_", "B_")}
-    return latex(expr, moments)
-
-
-def _power_tex(exponent: sympy.Expr) -> str:
-    """An exponent on one line: 1/4, 1/(3 p)."""
-    top, bottom = sympy.fraction(exponent)
-    if bottom == 1:
-        return _tex(top)
-    lower = f"({_tex(bottom)})" if not (bottom.is_Symbol or bottom.is_Integer) else _tex(bottom)
-    return f"{_tex(top)}/{lower}"
 
 
 def _limits() -> tuple[str, ...]:
@@ -227,75 +341,42 @@ def _limits() -> tuple[str, ...]:
 # --- sums of powers ---------------------------------------------------------------------------------------
 
 
-def _moment(letter: str, exponent: sympy.Expr, alone: bool) -> sympy.Symbol:
-    return sympy.Symbol(letter if alone else f"{letter}_{exponent}", positive=True)
-
-
-def _factor_text(factor: sympy.Expr) -> str:
-    if factor == 1:
-        return ""
-    return f"({factor})·" if factor.is_Add or (factor.is_Rational and not factor.is_Integer) else f"{factor}·"
-
-
-def _sum_text(terms: Terms, factor: sympy.Expr, name: str) -> str:
-    return " + ".join(f"{_factor_text(factor * a * p)}Σ_{name} |w|{_exponent_text(p)}" for a, p in terms)
-
-
-def _exponent_text(p: sympy.Expr) -> str:
-    return "" if p == 1 else f"^{p}" if p.is_Symbol or p.is_Integer else f"^({p})"
-
-
-def _sum_tex(terms: Terms, factor: sympy.Expr, name: str) -> str:
-    def one(a: sympy.Expr, p: sympy.Expr) -> str:
-        front = factor * a * p
-        lead = (
-            ""
-            if front == sympy.S.One
-            else _tex(front)
-            if not front.is_Add
-            else rf"\left({_tex(front)}\right)"
-        )
-        power = "" if p == 1 else rf"^{{{_tex(p)}}}"
-        return rf"{lead} \sum_{{\mathrm{{{name}}}}} |w|{power}".strip()
-
-    return " + ".join(one(a, p) for a, p in terms)
-
-
 def _powers(
-    activation: Activation, g: Regularizer, out: Regularizer, c: sympy.Expr, inside: Terms, outside: Terms
+    activation: Activation,
+    g: Regularizer,
+    out: Regularizer,
+    c: sympy.Expr,
+    inside: Sequence[Term],
+    outside: Sequence[Term],
 ) -> OptimalScale:
-    lone = len(inside) == 1 and len(outside) == 1 and not (c.is_Rational and c.q > _DIGITS)
-    a_moments = [_moment("A", p, len(inside) == 1) for _, p in inside]
-    b_moments = [_moment("B", q, len(outside) == 1) for _, q in outside]
-    left = sum((a * p * A * LAMBDA**p for (a, p), A in zip(inside, a_moments, strict=True)), sympy.S.Zero)
-    right = sum(
-        (b * q * B * LAMBDA ** (-c * q) for (b, q), B in zip(outside, b_moments, strict=True)), sympy.S.Zero
-    )
-    common = inside[0][0] * inside[0][1] if lone and inside == outside else sympy.S.One
+    one_power = len(inside) == 1 and len(outside) == 1
+    lone = one_power and not (c.is_Rational and c.q > _DIGITS)
+    left, right = marginal_sum(inside, LAMBDA), marginal_sum(outside, LAMBDA**-c)
+    difference = left - c * right
+    same = one_power and (inside[0].a, inside[0].p) == (outside[0].a, outside[0].p)
+    common = inside[0].a * inside[0].p if lone and same else sympy.S.One
     equation = sympy.Eq(left / common, c * right / common, evaluate=False)
-    pair = _Pair(c, *inside[0], *outside[0], a_moments[0], b_moments[0]) if lone else None
-    polynomial = None if lone else _polynomial(left - c * right, c, outside)
-    cost = sympy.Add(
-        *(a * A * LAMBDA**p for (a, p), A in zip(inside, a_moments, strict=True)),
-        *(b * B * LAMBDA ** (-c * q) for (b, q), B in zip(outside, b_moments, strict=True)),
-    )
-    derived = vanishes(sympy.expand(LAMBDA * cost.diff(LAMBDA) - (left - c * right)))
-    steps = [_stationary_step(equation, derived), *(_closed_steps(pair) if pair else ())]
+    first, last = inside[0], outside[0]
+    pair = Pair(c, first.a, first.p, last.a, last.p, first.moment, last.moment) if lone else None
+    three = None if one_power else within(ATTEMPT, lambda: trinomial(difference), None)
+    poly = None if one_power else polynomial(difference, c, outside)
+    total = cost_sum(inside, LAMBDA) + cost_sum(outside, LAMBDA**-c)
+    derived = vanishes(sympy.expand(LAMBDA * total.diff(LAMBDA) - difference))
     unique = _unique(g, out)
-    steps.append(_unique_step(unique, g, out, "strictly increasing minus strictly decreasing in λ"))
-    if polynomial is not None:
-        steps.extend(_descartes(polynomial, len(inside), len(outside)))
-    definitions = tuple(
-        f"{moment} = Σ_{name} |w|{_exponent_text(p)}"
-        for name, terms, moments in (("IN", inside, a_moments), ("OUT", outside, b_moments))
-        for (_, p), moment in zip(terms, moments, strict=True)
-    )
-    definitions_latex = tuple(
-        f"${_tex(moment)} = {_sum_tex(((1 / p, p),), sympy.S.One, name)}$"
-        for name, terms, moments in (("IN", inside, a_moments), ("OUT", outside, b_moments))
-        for (_, p), moment in zip(terms, moments, strict=True)
-    )
-    scaled = _over(inside, common), _over(outside, common)
+    quadratic = within(ATTEMPT, lambda: trinomial_steps(three, difference), []) if three else []
+    steps = [
+        _stationary_step(equation, derived),
+        *(closed_steps(pair) if pair else ()),
+        *quadratic,
+        _unique_step(unique, g, out, "strictly increasing minus strictly decreasing in λ"),
+        _one_sided(g, out),
+        *([descartes(poly, len(inside) + len(outside))] if poly is not None else ()),
+        *(() if pair else (second_order(inside, outside, c),)),
+    ]
+    sides = (("IN", inside), ("OUT", outside))
+    scaled = [[dataclasses.replace(t, a=t.a / common) for t in terms] for _, terms in sides]
+    names = sorted({s.name for _, terms in sides for t in terms for s in t.weight.free_symbols})
+    kept = three if quadratic and all(s.verdict >= Verdict.certified for s in quadratic) else pair
     return OptimalScale(
         activation,
         g,
@@ -305,254 +386,52 @@ def _powers(
         c,
         unique,
         tuple(steps),
-        (*_assumptions(activation, g, out), "both sides have a nonzero weight"),
+        (*_assumptions(activation, g, out), "both sides have a nonzero weight", *_differing(names)),
         equation=equation,
-        equation_latex=f"{_tex(equation.lhs)} = {_tex(equation.rhs)}",
-        polynomial=polynomial,
-        closed_form=pair.closed if pair else None,
-        closed_latex=pair.latex if pair else None,
-        gain=pair.gain if pair else None,
-        gain_latex=pair.gain_latex if pair else None,
+        equation_latex=f"{tex(equation.lhs)} = {tex(equation.rhs)}",
+        polynomial=poly,
+        polynomial_latex=None if poly is None else polynomial_latex(poly),
+        closed_form=kept.closed if kept else None,
+        closed_latex=kept.latex if kept else None,
+        gain=pair.gain if pair else total.subs(LAMBDA, 1) - total,
+        gain_latex=pair.gain_latex if pair else _gain_tex(inside, outside, c),
         one_one=_one_one(c, g, out, unique),
-        balance_equation=f"{_sum_text(scaled[0], sympy.S.One, 'IN')} = {_sum_text(scaled[1], c, 'OUT')}",
-        balance_latex=f"{_sum_tex(scaled[0], sympy.S.One, 'IN')} = {_sum_tex(scaled[1], c, 'OUT')}",
+        balance_equation=f"{sum_text(scaled[0], sympy.S.One, 'IN')} = {sum_text(scaled[1], c, 'OUT')}",
+        balance_latex=f"{sum_tex(scaled[0], sympy.S.One, 'IN')} = {sum_tex(scaled[1], c, 'OUT')}",
         limits=_limits(),
-        definitions=definitions,
-        definitions_latex=definitions_latex,
+        definitions=tuple(f"{t.moment} = Σ_{name} {t.summand}" for name, terms in sides for t in terms),
+        definitions_latex=tuple(
+            rf"${tex(t.moment)} = \sum_{{\mathrm{{{name}}}}} {t.summand_tex}$"
+            for name, terms in sides
+            for t in terms
+        ),
     )
 
 
-def _over(terms: Terms, common: sympy.Expr) -> Terms:
-    return tuple((a / common, p) for a, p in terms)
+def _gain_tex(inside: Sequence[Term], outside: Sequence[Term], c: sympy.Expr) -> str:
+    """Σ a A (1 − λ^p) + Σ b B (1 − λ^{-cq}), λ the solution."""
+    parts = [
+        rf"{tex(t.a * t.moment)}\left(1 - {tex(LAMBDA**e)}\right)"
+        for terms, factor in ((inside, sympy.S.One), (outside, -c))
+        for t in terms
+        for e in (factor * t.p,)
+    ]
+    return " + ".join(parts)
+
+
+def _differing(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{name} differs from weight to weight" for name in names)
 
 
 def _stationary_step(equation: sympy.Eq, derived: bool) -> Step:
     return Step(
         "the optimal scale makes λ·R'(λ) = 0, R(λ) = Σ_IN g(λw) + Σ_OUT g(w/λ^c)",
-        f"{_tex(equation.lhs)} = {_tex(equation.rhs)}",
+        f"{tex(equation.lhs)} = {tex(equation.rhs)}",
         "sympy: λ times the derivative of R, minus the difference of the two sides, simplifies to 0",
         Verdict.proved if derived else Verdict.undecided,
         (),
         equation,
     )
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """g_in = a|w|^p with A = Σ_IN|w|^p, g_out = b|w|^q with B = Σ_OUT|w|^q, degree c."""
-
-    c: sympy.Expr
-    a: sympy.Expr
-    p: sympy.Expr
-    b: sympy.Expr
-    q: sympy.Expr
-    A: sympy.Symbol
-    B: sympy.Symbol
-
-    @property
-    def total(self) -> sympy.Expr:
-        """p + cq."""
-        return sympy.factor(self.p + self.c * self.q)
-
-    @property
-    def ratio(self) -> sympy.Expr:
-        """λ*^{p+cq}."""
-        return self.c * self.b * self.q * self.B / (self.a * self.p * self.A)
-
-    @property
-    def closed(self) -> sympy.Expr:
-        return self.ratio ** (1 / self.total)
-
-    @property
-    def latex(self) -> str:
-        return rf"\lambda^* = \left({_tex(self.ratio)}\right)^{{{_power_tex(1 / self.total)}}}"
-
-    @property
-    def gain(self) -> sympy.Expr:
-        """R(1) − R(λ*); for one regularizer in the form of [B] (3.4)."""
-        c, A, B = self.c, self.A, self.B
-        if self.same and c == 1:
-            return self.a * (sympy.sqrt(A) - sympy.sqrt(B)) ** 2
-        return self.a * A + self.b * B - self.after
-
-    @property
-    def same(self) -> bool:
-        return (self.a, self.p) == (self.b, self.q)
-
-    @property
-    def after(self) -> sympy.Expr:
-        """R(λ*)."""
-        c, A, B = self.c, self.A, self.B
-        if self.same:
-            return self.a * (1 + c) * c ** (-c / (1 + c)) * A ** (c / (1 + c)) * B ** (1 / (1 + c))
-        return self.a * A * (1 + self.p / (c * self.q)) * self.closed**self.p
-
-    @property
-    def gain_latex(self) -> str:
-        if self.same and self.c == 1:
-            return _tex(self.gain)
-        return f"{_tex(self.a * self.A + self.b * self.B)} - {_tex(self.after)}"
-
-
-def _closed_steps(pair: _Pair) -> list[Step]:
-    return [
-        _stationarity(pair),
-        _minimum(pair.c, pair.p, pair.q),
-        _gain_step(pair),
-        _instance(pair),
-        *_cross_check(pair),
-    ]
-
-
-def _stationarity(k: _Pair) -> Step:
-    """With λ = X^{1/(p+cq)}: λ^{cq}·λR'(λ) = apA·X^{(p+cq)/(p+cq)} − cbqB, which is 0 at X = cbqB/(apA)."""
-    X = sympy.Dummy("X", positive=True)
-
-    def solves() -> bool:
-        scale = X ** (1 / k.total)
-        power = sympy.powsimp(scale**k.p * scale ** (k.c * k.q))
-        base, exponent = power.as_base_exp()
-        power = X ** sympy.simplify(exponent) if base == X else power
-        return vanishes((k.a * k.p * k.A * power - k.c * k.b * k.q * k.B).subs(X, k.ratio))
-
-    return Step(
-        "the closed form solves the equation",
-        k.latex,
-        "sympy: substituted, the difference simplifies to 0",
-        Verdict.proved if shown(solves) else Verdict.undecided,
-        ("A > 0", "B > 0"),
-        sympy.Eq(sympy.Symbol("lambda^*"), k.closed, evaluate=False),
-    )
-
-
-def _minimum(c: sympy.Expr, p: sympy.Expr, q: sympy.Expr) -> Step:
-    """R(λ*e^u) − R(λ*) = α(e^{pu}−1−pu) + β(e^{−cqu}−1+cqu) where pα = cqβ, and e^v > 1 + v for v ≠ 0."""
-    u, v = sympy.Dummy("u", real=True), sympy.Dummy("v", real=True)
-    alpha = sympy.Dummy("alpha", positive=True)
-    beta = p * alpha / (c * q)
-    difference = alpha * (sympy.exp(p * u) - 1) + beta * (sympy.exp(-c * q * u) - 1)
-    positive = alpha * (sympy.exp(p * u) - 1 - p * u) + beta * (sympy.exp(-c * q * u) - 1 + c * q * u)
-    gap = sympy.exp(v) - 1 - v
-    convex = bool(gap.diff(v, 2).is_positive) and gap.subs(v, 0) == 0 and gap.diff(v).subs(v, 0) == 0
-    identity = vanishes(sympy.expand(difference - positive))
-    up, down = f"{_short(p)}u", f"{_short(c * q)}u"
-    return Step(
-        "it is the strict global minimum; with α and β the costs in and out at λ*",
-        r"R(\lambda^* e^u) - R(\lambda^*) = "
-        rf"\alpha\,(e^{{{up}}}-1-{up}) + \beta\,(e^{{-{down}}}-1+{down}) > 0\quad (u \neq 0)",
-        "sympy: the identity expands to 0; e^v − 1 − v has value and slope 0 at 0, and second derivative e^v",
-        Verdict.proved if identity and convex else Verdict.undecided,
-    )
-
-
-def _short(expr: sympy.Expr) -> str:
-    text = "" if expr == sympy.S.One else f"{_tex(expr)} "
-    return rf"({text.strip()})" if expr.is_Add else text
-
-
-def _gain_step(k: _Pair) -> Step:
-    """With B written as X·apA/(cbq) is λ* = X^{1/(p+cq)}, and only powers of X remain."""
-    X = sympy.Dummy("X", positive=True)
-    b_of_x = X * k.a * k.p * k.A / (k.c * k.b * k.q)
-    after = k.a * k.A * X ** (k.p / k.total) + k.b * b_of_x * X ** (-k.c * k.q / k.total)
-    rest = sympy.expand(k.a * k.A + k.b * b_of_x - after - k.gain.subs(k.B, b_of_x))
-    simple = shown(lambda: vanishes(sympy.powsimp(sympy.expand_power_base(rest)))) or shown(
-        lambda: vanishes(sympy.powsimp(sympy.powdenest(sympy.simplify(rest / k.A)), combine="all"))
-    )
-    return Step(
-        "balancing lowers the cost by this much",
-        f"R(1) - R(\\lambda^*) = {k.gain_latex}",
-        "sympy: the identity simplifies to 0" if simple else "sympy: the identity did not simplify to 0",
-        Verdict.proved if simple else Verdict.undecided,
-        (),
-        k.gain,
-    )
-
-
-def _sampled(expr: sympy.Expr) -> sympy.Expr:
-    """Free parameters set to 2: an instance."""
-    return expr.subs({s: sympy.Integer(2) for s in expr.free_symbols})
-
-
-def _instance(k: _Pair) -> Step:
-    """B is chosen so that λ* must be 2; the formula must give 2, and the cost at 2 be less than beside it."""
-    c, a, p, b, q = (_sampled(e) for e in (k.c, k.a, k.p, k.b, k.q))
-    three = sympy.Integer(3)
-    b_value = a * p * three * sympy.Integer(2) ** (p + c * q) / (c * b * q)
-    formula = _sampled(k.closed.subs({k.A: three, k.B: b_value}))
-    cost = a * three * LAMBDA**p + b * b_value * LAMBDA ** (-c * q)
-
-    def at(x: Fraction) -> arb:
-        return ball.enclose(cost, {LAMBDA: x}, 256)
-
-    hit = bool(abs(ball.enclose(formula, {}, 256) - 2) < arb(fmpq(1, 10**30)))
-    beside = (Fraction(1), Fraction(199, 100), Fraction(201, 100), Fraction(5))
-    lower = all(at(x) > at(Fraction(2)) for x in beside)
-    return Step(
-        f"instance p={p}, q={q}, c={c}: A = 3 and B chosen so that λ* = 2",
-        None,
-        "ball arithmetic: the formula gives 2, and the cost is larger at 1, 1.99, 2.01 and 5",
-        Verdict.certified if hit and lower else Verdict.refuted,
-    )
-
-
-def _cross_check(k: _Pair) -> list[Step]:
-    """For small integers: z3 finds no A, B, λ and μ ≠ λ with λ stationary and R(μ) ≤ R(λ)."""
-    degree, p, q = (_sampled(e) for e in (k.c, k.p, k.q))
-    if not all(e.is_Integer for e in (degree, p, q)) or p + degree * q > 6:
-        degree, p, q = sympy.Integer(1), sympy.Integer(2), sympy.Integer(2)
-    A, B, x, y = sympy.symbols("A B x y", positive=True)
-    n = degree * q
-    stationary = sympy.Eq(p * A * x ** (p + n), n * B, evaluate=False)
-    no_worse = sympy.Le(
-        A * y ** (p + n) * x**n + B * x**n, A * x ** (p + n) * y**n + B * y**n, evaluate=False
-    )
-    answer = smt.satisfiable([stationary, sympy.Ne(x, y), no_worse])
-    verdict = {"unsat": Verdict.proved, "sat": Verdict.refuted, "undecided": Verdict.undecided}[answer.status]
-    said = "no other λ is as good" if answer.status == "unsat" else answer.why
-    return [Step(f"cross-check at p={p}, q={q}, c={degree} for all A, B > 0", None, f"z3: {said}", verdict)]
-
-
-def _polynomial(difference: sympy.Expr, c: sympy.Expr, outside: Terms) -> sympy.Eq | None:
-    """The equation times the largest power of 1/λ in it."""
-    exponents = [c * q for _, q in outside]
-    if not all(e.is_Rational for e in exponents):
-        return None
-    whole = sympy.expand(sympy.powsimp(sympy.expand(difference * LAMBDA ** max(exponents))))
-    return sympy.Eq(whole, 0, evaluate=False)
-
-
-def _descartes(polynomial: sympy.Eq, n_in: int, n_out: int) -> list[Step]:
-    """Terms by falling exponent of λ: the signs are + … + − … −, one change."""
-    terms = [t.as_independent(LAMBDA) for t in sympy.Add.make_args(polynomial.lhs)]
-    powers = [(k, power.as_base_exp()[1] if power != 1 else sympy.S.Zero) for k, power in terms]
-    if not all(e.is_Rational for _, e in powers):
-        return []
-    ordered = sorted(powers, key=lambda item: item[1], reverse=True)
-    signs = [1 if k.is_positive else -1 if k.is_negative else 0 for k, _ in ordered]
-    changes = sum(1 for s, t in zip(signs, signs[1:], strict=False) if s != t)
-    shown = 0 not in signs and changes == 1 and len(signs) == n_in + n_out
-    formula = " ".join(
-        (("+ " if i else "") if s > 0 else "- ") + _monomial_tex(abs_k, e)
-        for i, (s, (abs_k, e)) in enumerate(
-            zip(signs, ((k * s, e) for s, (k, e) in zip(signs, ordered, strict=True)), strict=True)
-        )
-    )
-    return [
-        Step(
-            "as a polynomial in λ it has exactly one positive root",
-            f"{formula} = 0",
-            "sympy: one sign change among the coefficients (Descartes' rule)",
-            Verdict.proved if shown else Verdict.undecided,
-        )
-    ]
-
-
-def _monomial_tex(factor: sympy.Expr, exponent: sympy.Expr) -> str:
-    if exponent == 0:
-        return _tex(factor)
-    power = r"\lambda" if exponent == 1 else rf"\lambda^{{{_tex(exponent)}}}"
-    return power if factor == 1 else f"{_tex(factor)} {power}"
 
 
 # --- all other regularizers -------------------------------------------------------------------------------
@@ -566,22 +445,29 @@ def _general(activation: Activation, g: Regularizer, out: Regularizer, c: sympy.
     right = c * sympy.Sum(_at(out, v[j] / LAMBDA**c), (j, 1, n))
     equation = sympy.Eq(left, right, evaluate=False)
     w = sympy.Symbol("w", positive=True)
-    lead = "" if c == 1 else _tex(c)
+    lead = "" if c == 1 else tex(c)
     into, outof = r"\sum_{\mathrm{IN}}", r"\sum_{\mathrm{OUT}}"
-    tex = f"{into} {_tex(_at(g, LAMBDA * w))} = {lead}{outof} {_tex(_at(out, w / LAMBDA**c))}"
-    balanced_tex = f"{into} {_tex(_at(g, w))} = {lead}{outof} {_tex(_at(out, w))}"
+    shown = f"{into} {tex(_at(g, LAMBDA * w))} = {lead}{outof} {tex(_at(out, w / LAMBDA**c))}"
+    balanced_tex = f"{into} {tex(_at(g, w))} = {lead}{outof} {tex(_at(out, w))}"
+    h = "g" if g.half == out.half else r"g_{\mathrm{OUT}}"
+    power = r"\lambda" if c == 1 else rf"\lambda^{{{tex(c)}}}"
+    differing = sorted({s.name for side_ in (g, out) for s in per_weight(side_.half)})
     unique = _unique(g, out)
     steps = [
         Step(
             "the optimal scale makes λ·R'(λ) = 0, R(λ) = Σ_IN g(λw) + Σ_OUT g(w/λ^c)",
-            tex,
+            shown,
             "sympy: λ dg(λw)/dλ = m(λw) and λ dg(w/λ^c)/dλ = −c·m(w/λ^c), weight by weight, m(w) = w·g'(w)",
             Verdict.proved if _chain_rule(g, out, c) else Verdict.undecided,
             (),
             equation,
         ),
         _unique_step(unique, g, out, "Σ_IN φ'(t+u) − cΣ_OUT φ'(t−cu) strictly increases in u = log λ"),
+        _one_sided(g, out),
     ]
+    smooth = not any(h.has(sympy.Piecewise, sympy.Max, sympy.Min, sympy.Abs) for h in (g.half, out.half))
+    if unique.holds and smooth:
+        steps.append(_curvature_step(g, out, c))
     one = _one_one(c, g, out, unique)
     if one is not None:
         rest = (_at(g, LAMBDA * u[1]) - _at(out, v[1] / LAMBDA)).subs(LAMBDA, sympy.sqrt(v[1] / u[1]))
@@ -602,15 +488,43 @@ def _general(activation: Activation, g: Regularizer, out: Regularizer, c: sympy.
         c,
         unique,
         tuple(steps),
-        (*_assumptions(activation, g, out), "both sides have a nonzero weight"),
+        (*_assumptions(activation, g, out), "both sides have a nonzero weight", *_differing(differing)),
         equation=equation,
-        equation_latex=tex,
+        equation_latex=shown,
+        gain_latex=rf"{into} \left(g(w) - g(\lambda w)\right) + {outof} \left({h}(w) - {h}(w/{power})\right)",
         one_one=one,
-        balance_equation=f"Σ_IN {_at(g, w)} = {_factor_text(c)}Σ_OUT {_at(out, w)}   (w for |w|)",
+        balance_equation=f"Σ_IN {_at(g, w)} = {factor_text(c)}Σ_OUT {_at(out, w)}   (w for |w|)",
         balance_latex=balanced_tex,
         limits=_limits(),
         definitions=("u_i = |w| of the weights in, i = 1..m", "v_j = |w| of the weights out, j = 1..n"),
         definitions_latex=("$w$ stands for the size of a weight",),
+    )
+
+
+def _curvature_step(g: Regularizer, out: Regularizer, c: sympy.Expr) -> Step:
+    """With κ(w) = w·(w g')' = φ'': λ(λR')' = Σ_IN κ(λw) + c² Σ_OUT κ(w/λ^c), and φ convex makes κ ≥ 0."""
+    w = sympy.Symbol("w", positive=True)
+    u = sympy.Dummy("u", positive=True)
+    sound = all(
+        vanishes(
+            LAMBDA * r.marginal_expression.subs(W, u * LAMBDA**e).diff(LAMBDA)
+            - e * r.curvature_expression.subs(W, u * LAMBDA**e)
+        )
+        for r, e in ((g, sympy.S.One), (out, -c))
+    )
+    square = "" if c == 1 else f"{tex(c**2)} "
+    down = "w/\\lambda" if c == 1 else f"w \\lambda^{{{tex(-c)}}}"
+    names = ("\\kappa", "\\kappa" if g.half == out.half else "\\kappa_{\\mathrm{OUT}}")
+    both = zip(names, (g, out), strict=True)
+    kappas = {name: tex(_shorter(r.curvature_expression).subs(W, w)) for name, r in both}
+    defined = r",\quad ".join(f"{name}(w) = {formula}" for name, formula in kappas.items())
+    into, outof = r"\sum_{\mathrm{IN}}", r"\sum_{\mathrm{OUT}}"
+    total = rf"{into} {names[0]}(\lambda w) + {square}{outof} {names[1]}({down})"
+    return Step(
+        "second order: the second derivative of R in log λ is a sum of φ'' ≥ 0",
+        rf"{total} \ge 0,\quad {defined}",
+        "sympy: the marginals differentiated, weight by weight, simplify to φ''; φ is convex",
+        Verdict.proved if sound else Verdict.undecided,
     )
 
 
@@ -669,9 +583,21 @@ def _unique_step(unique: Check, g: Regularizer, out: Regularizer, why: str) -> S
     return Step(claim, None, f"{unique.method}: {checked}", unique.verdict, hypotheses)
 
 
+def _one_sided(g: Regularizer, out: Regularizer) -> Step:
+    """R is Σ_IN g(λw) or Σ_OUT g(w/λ^c) alone: strictly monotone where g is strictly increasing."""
+    weaker = min((g.increasing, out.increasing), key=lambda check: check.verdict)
+    return Step(
+        "where one side is 0 no λ is optimal: the cost falls strictly, as λ → 0 or as λ → ∞",
+        None,
+        f"{weaker.method}: g is strictly increasing, {weaker.why}",
+        weaker.verdict,
+        ("one side has a nonzero weight, the other none",),
+    )
+
+
 def _one_one(c: sympy.Expr, g: Regularizer, out: Regularizer, unique: Check) -> sympy.Expr | None:
     """Degree 1 and one g: φ' takes the same value at λ·w_in and at w_out/λ, so these are equal."""
-    if c != 1 or g.half != out.half or unique.holds is not True:
+    if c != 1 or g.half != out.half or unique.holds is not True or per_weight(g.half):
         return None
     inside, outside = sympy.symbols("w_in w_out", positive=True)
     return sympy.sqrt(outside / inside)

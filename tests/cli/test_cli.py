@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import balproof.cli
 from balproof.importers import load
 from balproof.importers.json_file import to_document
+from balproof.symbolic.parser import parse
 from tests.networks import mlp
 
 
@@ -228,6 +230,23 @@ def test_inspect(balproof_, digits) -> None:
     assert "5018 parameters, 80 free scales, 4938 invariants" in text.out
 
 
+@pytest.mark.parametrize(("name", "start"), [("g.svg", b"<?xml"), ("g.png", b"\x89PNG"), ("g.PDF", b"%PDF")])
+def test_inspect_draws(balproof_, digits, tmp_path, name: str, start: bytes) -> None:
+    found = balproof_("inspect", digits, "--graph", tmp_path / name)
+    assert (found.code, found.err) == (0, "")
+    assert "80 free scales" in found.out
+    assert (tmp_path / name).read_bytes().startswith(start)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_the_suffix_of_a_picture_comes_before_the_model(balproof_, tmp_path) -> None:
+    found = balproof_("inspect", tmp_path / "none.onnx", "--graph", tmp_path / "p.gif")
+    assert (found.code, found.err) == (
+        2,
+        "balproof: a picture cannot be written as '.gif': end it in .svg, .png or .pdf\n",
+    )
+
+
 def test_inspect_says_what_blocks(balproof_, tmp_path) -> None:
     path = tmp_path / "net.json"
     path.write_text(json.dumps(to_document(mlp([3, 4, 2], activation="tanh"))))
@@ -273,6 +292,52 @@ def test_derive_tanh_has_a_witness_to_check_by_hand(balproof_) -> None:
     said = balproof_("derive", "--activation", "tanh(x)", "--regularizer", "l2")
     assert said.code == 1
     assert "f(2·1)/f(1)" in said.out
+
+
+def test_derive_with_assumptions_shows_the_quartic(balproof_) -> None:
+    assumed = [part for name in ("a", "b", "alpha", "beta") for part in ("--assume", f"{name}>0")]
+    bilu, net = "Piecewise((a*x, x<0), (b*x, True))", "alpha*abs(w)+beta*w**2"
+    options = ("--activation", bilu, "--regularizer", net, *assumed, "--format", "json")
+    answer = balproof_("derive", *options).json
+    assert answer["activation"]["coefficients"] == ["b", "-a"]
+    assert (answer["activation"]["kind"], answer["activation"]["degree"]) == ("bilu", "1")
+    found = parse(answer["optimal_scale"]["polynomial"].removesuffix(" = 0").replace("lambda", "L"))
+    quartic = parse("2*beta*A_2*L**4 + alpha*A_1*L**3 - alpha*B_1*L - 2*beta*B_2")
+    assert (found - quartic).expand() == 0
+    proved = [s["claim"] for s in answer["steps"] if s["verdict"] == "proved"]
+    assert any("exactly one positive root" in claim for claim in proved)
+    assert len(answer["laws"]) == 3
+    assert {"a > 0", "alpha > 0"} <= set(answer["assumptions"])
+
+
+def test_derive_with_another_cost_out(balproof_) -> None:
+    options = ("--activation", "relu", "--regularizer", "l2", "--regularizer-out", "l1", "--format", "json")
+    answer = balproof_("derive", *options).json
+    assert answer["balance_equation"] == "2·Σ_IN |w|^2 = Σ_OUT |w|"
+    assert answer["regularizer_out"]["text"] == "l1"
+
+
+def test_derive_for_given_weights(balproof_) -> None:
+    """L1, 1 in and 16 out: λ = 4, and the cost falls from 17 to 8."""
+    options = ("--activation", "relu", "--regularizer", "l1", "--weights-in", "1", "--weights-out", "-16,0")
+    instance = balproof_("derive", *options, "--format", "json").json["instance"]
+    low, high = (Fraction(bound) for bound in instance["scale_bounds"])
+    assert low <= 4 <= high <= low + Fraction(1, 10**20)
+    assert float(instance["gain"]) == pytest.approx(9, abs=1e-15)
+    assert "λ = 4" in balproof_("derive", *options).out
+    for missing in (options[:6], (*options[:5], "", *options[6:]), (*options[:5], "0", *options[6:])):
+        refused = balproof_("derive", *missing)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+
+
+def test_derive_of_a_gate(balproof_) -> None:
+    found = balproof_("derive", "--activation", "x*sigmoid(y)", "--regularizer", "l2", "--format", "json")
+    assert found.code == 0
+    assert [a["degree"] for a in found.json["activation"]["arguments"]] == ["1", None, None]
+    assert balproof_("derive", "--activation", "x + y**2", "--regularizer", "l2").code == 1
+    network = ("--network", "tests/data/chain.json")
+    refused = balproof_("derive", "--activation", "x*y", "--regularizer", "l2", *network)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
 
 
 @pytest.mark.parametrize("text", ["w**2/(1 + w**2)", "1 - exp(-w**2)", "w**3"])
@@ -374,6 +439,8 @@ WRONG: dict[str, tuple[str, ...]] = {
     "other suffix": ("solve", "{digits}", "-o", "{tmp}/b.json"),
     "folder missing": ("solve", "{digits}", "-o", "{tmp}/none/b.onnx"),
     "json into nowhere": ("solve", "{digits}", "--json", "{tmp}/none/b.json"),
+    "graph suffix": ("inspect", "{digits}", "--graph", "{tmp}/p.gif"),
+    "graph over the answer": ("inspect", "{digits}", "--json", "{tmp}/p.svg", "--graph", "{same}/p.svg"),
     "plot suffix": ("solve", "{digits}", "--plot", "{tmp}/p.gif"),
     "too long a name": ("solve", "{digits}", "--json", "{tmp}/" + 250 * "a"),
     "two outputs in one file": ("solve", "{digits}", "--json", "{tmp}/p.svg", "--plot", "{same}/p.svg"),
@@ -386,6 +453,9 @@ WRONG: dict[str, tuple[str, ...]] = {
     "attribute": ("derive", "--activation", "x.real", "--regularizer", "l2"),
     "huge power": ("derive", "--activation", "x**x**x**x", "--regularizer", "9**9**9**9"),
     "unknown format": ("derive", "--activation", "relu", "--regularizer", "l2", "--format", "pdf"),
+    "assumption of nothing": ("derive", "--activation", "relu", "--regularizer", "l2", "--assume", "a>0"),
+    "no assumption": ("derive", "--activation", "a*x", "--regularizer", "l2", "--assume", "a~0"),
+    "not elementwise": ("derive", "--activation", "softmax", "--regularizer", "l2"),
     "no variable": ("derive", "--activation", "relu", "--regularizer", "3"),
     "null byte": ("solve", "a\0b.json"),
 }  # fmt: skip

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from balproof.importers import load, save
 from balproof.network.evaluate import can_run, evaluate
+from balproof.network.graph import Network
 from balproof.network.manifold import Manifold, infer
 
 
@@ -61,6 +62,37 @@ def run(path: Path | bytes, x: np.ndarray) -> np.ndarray:
 
 def weights(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def counted(network: Network, trials: int = 4) -> int:
+    """How many rescalings of the learned weights keep the outputs, without any scaling rule.
+
+    The null space of the derivatives (by differences) of the outputs in the log-scales, at several random
+    choices of the weights under one another. Where there are buffers, they would have to follow.
+    """
+    learned = [t for t in network.parameters if not t.buffer]
+    ends = np.cumsum([0, *(t.size for t in learned)])
+    rows: list[np.ndarray] = []
+    for seed in range(trials):
+        rng = np.random.default_rng(seed)
+        at = [rng.standard_normal(t.shape) for t in learned]
+        points = 20 + 4 * int(ends[-1])
+        given = {n: 2 * rng.standard_normal((points, *network.tensors[n].shape[1:])) for n in network.inputs}
+
+        def outputs(
+            logs: np.ndarray, at: list[np.ndarray] = at, given: dict[str, np.ndarray] = given
+        ) -> np.ndarray:
+            values = {
+                t.name: v * np.exp(logs[i:j].reshape(t.shape))
+                for t, v, i, j in zip(learned, at, ends, ends[1:], strict=False)
+            }
+            found = evaluate(network.with_parameters(values), given)
+            return np.concatenate([found[n].ravel() for n in network.outputs])
+
+        steps = 1e-6 * np.eye(int(ends[-1]))
+        rows.append(np.stack([(outputs(h) - outputs(-h)) / 2e-6 for h in steps], axis=1))
+    singular = np.linalg.svd(np.concatenate(rows), compute_uv=False)
+    return int(ends[-1]) - int((singular > 1e-6 * singular[0]).sum())
 
 
 def verified(path: Path, x: np.ndarray) -> Manifold:

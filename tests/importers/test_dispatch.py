@@ -1,6 +1,7 @@
 """What `load` and `save` do for every form: suffixes, objects, and files that are replaced whole."""
 
 import os
+import pickle
 import stat
 from pathlib import Path
 
@@ -119,3 +120,33 @@ def test_files_over_the_limit_are_refused(tmp_path: Path) -> None:
     assert read_bytes(tmp_path / "a", 5) == b"12345"
     with pytest.raises(ModelError, match="has 5 bytes, more than 4"):
         read_bytes(tmp_path / "a", 4)
+
+
+class Bomb:
+    """Leaves a mark where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("suffix", FORMS)
+def test_what_is_no_model_under_any_suffix(suffix: str, tmp_path: Path) -> None:
+    path, mark = tmp_path / f"m{suffix}", tmp_path / "mark"
+    path.write_bytes(b"")
+    with pytest.raises(ModelError, match=r"m\.\w+ is empty: write the model anew$"):
+        load(path)
+    path.write_bytes(pickle.dumps(Bomb(mark)))
+    with pytest.raises(ModelError) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not mark.exists()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ModelError, match="is not a file: check the path$"):
+        load(path)
+    pickle.loads(pickle.dumps(Bomb(mark)))
+    assert mark.exists()  # the bomb is live

@@ -155,7 +155,7 @@ def test_nan_is_not_written(tmp_path: Path) -> None:
 
 TEXTS = {
     "no JSON": ("{", "no intact JSON"),
-    "empty": ("", "no intact JSON"),
+    "empty": ("", "n.json is empty: "),
     "a list": ("[1]", "no object"),
     "not UTF-8": (b"\xff\xfe{}", "no intact JSON"),
     "a key twice": ('{"parameters": {"w": 1, "w": 2}, "operations": []}', "the key 'w' twice"),
@@ -178,9 +178,9 @@ def test_text_that_is_refused(name: str, tmp_path: Path) -> None:
 
 OPERATION = {"kind": "linear", "inputs": ["x", "W1"], "output": "z"}
 DOCUMENTS = {
-    "unknown key": (changed("layers", to=[]), "Additional properties"),
+    "unknown key": (changed("layers", to=[]), "layers: does not belong here"),
     "no operations": (changed("operations", to=None), "'operations' is a required property"),
-    "kind": (changed("operations", 0, "kind", to="conv"), r"operations\[0\].kind"),
+    "kind": (changed("operations", 0, "kind", to="dense"), r"operations\[0\].kind"),
     "no function": (changed("operations", 2, "function", to=None), r"operations\[2\]"),
     "function elsewhere": (
         changed("operations", 0, "function", to="relu"),
@@ -206,7 +206,10 @@ DOCUMENTS = {
     "defined twice": (changed("operations", 1, "output", to="z"), "'z' is given twice"),
     "one name for two": (changed("inputs", to={"W1": [2], "x": [2]}), "'W1' is given twice"),
     "output": (changed("outputs", to=["q"]), "'q' is not computed"),
-    "shape of a linear": (changed("operations", 0, "shape", to=[2]), "leave it out"),
+    "shape of a linear": (
+        changed("operations", 0, "shape", to=[2]),
+        r"operations\[0\].shape: does not belong here",
+    ),
     "names": (
         changed("operations", to=[{**op, "name": "n"} for op in SMALL["operations"]]),
         "two operations are called 'n'",

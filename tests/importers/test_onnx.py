@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from balproof.errors import ModelError
 from balproof.importers import load, save
 from balproof.network.evaluate import evaluate
+from balproof.network.manifold import infer
 from tests.importers.models import model, run, weights, write
 
 node = helper.make_node
@@ -176,12 +177,14 @@ def test_roles(tmp_path: Path) -> None:
         node("Add", ["a", "B"], ["b"]),
         node("Mul", ["b", "C"], ["c"]),
         node("PRelu", ["c", "P"], ["d"]),
-        node("Softmax", ["d"], ["e"]),
+        node("Hardmax", ["d"], ["e"]),
         node("Concat", ["e", "Q"], ["y"], axis=1),
     ]
     held = {"B": B, "C": C, "P": C, "Q": weights(1, 4), "unused": B}
     network = load(model(nodes, held))
-    assert {n: t.role for n, t in network.tensors.items() if t.value is not None} == {
+    assert {
+        n: t.role for n, t in network.tensors.items() if n in {**held, "K": W} and t.value is not None
+    } == {
         "K": "constant",
         "B": "parameter",
         "C": "constant",
@@ -189,8 +192,8 @@ def test_roles(tmp_path: Path) -> None:
         "Q": "parameter",
     }
     unknown = [op for op in network.operations if op.kind == "unknown"]
-    assert [op.attributes["op_type"] for op in unknown] == ["Softmax", "Concat"]
-    assert unknown[1].inputs == ("e", "Q")
+    assert [op.attributes["op_type"] for op in unknown] == ["Hardmax"]
+    assert unknown[0].inputs == ("d",)
 
 
 def test_a_factor_that_is_a_weight_elsewhere_is_a_parameter() -> None:
@@ -218,7 +221,7 @@ def test_the_slope_of_a_leaky_relu_is_exact() -> None:
         [node("MatMul", ["x", "W"], ["z"]), node("Div", ["z", "O"], ["y"])],
         [node("MatMul", ["x", "W"], ["z"]), node("Div", ["z", "W"], ["y"])],
         [node("MatMul", ["x", "W"], ["z"]), node("Max", ["z", "W"], ["y"])],
-        [node("Mul", ["W", "W"], ["V"]), node("MatMul", ["x", "V"], ["y"])],
+        [node("Mul", ["W", "W"], ["V"]), node("Softmax", ["V"], ["U"]), node("MatMul", ["x", "U"], ["y"])],
         [node("MatMul", ["x", "W"], ["z"]), node("Dropout", ["z", "O", "T"], ["y"])],
     ],
     ids=lambda nodes: ", ".join(n.op_type for n in nodes),
@@ -229,6 +232,7 @@ def test_what_has_no_rule_is_unknown(nodes: list[onnx.NodeProto]) -> None:
     unknown = [op for op in network.operations if op.kind == "unknown"]
     assert unknown
     assert {op.attributes["op_type"] for op in unknown} <= {n.op_type for n in nodes}
+    assert infer(network).free_scales == 0
 
 
 def _square(nodes: list[onnx.NodeProto], held: dict[str, np.ndarray]) -> onnx.ModelProto:
@@ -378,7 +382,7 @@ def test_a_weight_that_does_not_fit_its_type_is_refused_and_nothing_written(
     digits: Path, tmp_path: Path
 ) -> None:
     network = load(digits)
-    value = network.tensors["fc1.weight"].value.copy()
+    value = network.numbers("fc1.weight").copy()
     value[3, 7] = 1e39
     target = tmp_path / "b.onnx"
     with pytest.raises(ModelError, match=r"fc1.weight\[3,7\] = 1e\+39 does not fit float32"):

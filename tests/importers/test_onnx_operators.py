@@ -16,7 +16,15 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from balproof.importers import load, onnx_elementwise, onnx_layout, onnx_linear
+from balproof.importers import (
+    load,
+    onnx_elementwise,
+    onnx_layout,
+    onnx_lifted,
+    onnx_linear,
+    onnx_recurrent,
+    onnx_resize,
+)
 from balproof.importers.onnx_graph import OPERATORS
 from balproof.network.rules import RULES
 from tests.importers.models import model, verified, weights, write
@@ -53,6 +61,7 @@ def of_two(op: str) -> list[Any]:
     return [node("Conv", ["x", "W2"], ["z2"], pads=[1, 1, 1, 1]), node(op, ["z", "z2"], ["r"])]
 
 
+MASK = np.array([[True, False, False, False]])
 W2 = {"W2": weights(4, 2, 3, 3, seed=8)}
 NORM = {"g.weight": POSITIVE, "g.bias": C4}
 BATCH = {**NORM, "mean": weights(4, seed=10), "variance": POSITIVE}
@@ -291,13 +300,68 @@ CASES: dict[str, Case] = {
         4,
         {"0": ints(0), "2": ints(2), "size": ints(24, 6)},
     ),
-    "Resize, linear": Case(
+    **{
+        f"Resize, linear, {mode} {k}": Case(
+            IMAGE,
+            [node("Resize", ["z", "", "k"], ["r"], mode="linear", coordinate_transformation_mode=mode)],
+            4,
+            {"k": np.float32([1, 1, *k])},
+        )
+        for mode in ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
+        for k in ((2, 3), (2.4, 1.7), (0.5, 0.2))
+    },
+    "Resize, linear, lengths": Case(
         IMAGE,
-        [node("Resize", ["z", "", "k"], ["r"], mode="linear")],
+        [
+            node("Shape", ["z"], ["all"]),
+            node("Slice", ["all", "0", "2"], ["kept"]),
+            node("Concat", ["kept", "size"], ["s"], axis=0),
+            node("Resize", ["z", "", "", "s"], ["r"], mode="linear"),
+        ],
+        4,
+        {"0": ints(0), "2": ints(2), "size": ints(9, 5)},
+    ),
+    "Resize, cubic": Case(
+        IMAGE,
+        [node("Resize", ["z", "", "k"], ["r"], mode="cubic")],
         0,
         {"k": np.float32([1, 1, 2, 2])},
         unknown=True,
     ),
+    # chosen by a constant
+    "Where": Case(
+        IMAGE,
+        [node("Conv", ["x", "W2"], ["z2"], pads=[1, 1, 1, 1]), node("Where", ["c", "z", "z2"], ["r"])],
+        8,  # two units of either, and the two that are not asked for
+        {**W2, "c": np.array([True, True, False, False])[:, None, None]},
+    ),
+    "Where, a number": Case(
+        ROWS, [node("Where", ["c", "v", "z"], ["r"])], 4, {"c": MASK, "v": np.float32(2)}
+    ),
+    "Where, zero": Case(ROWS, [node("Where", ["c", "z", "v"], ["r"])], 7, {"c": MASK, "v": np.float32(0)}),
+    "Where, by data": Case(
+        ROWS,
+        [node("Greater", ["z", "v"], ["c"]), node("Where", ["c", "z", "v"], ["r"])],
+        0,
+        {"v": np.float32(0)},
+        unknown=True,
+    ),
+    # over time
+    **{
+        f"{op}, over time": Case(
+            ROWS,
+            [
+                node("Transpose", ["z"], ["t"], perm=[1, 0, 2]),
+                node(op, ["t", "Wt", "Rt"], ["s"], hidden_size=2),
+                node("Squeeze", ["s", "a"], ["q"]),
+                node("Transpose", ["q"], ["r"], perm=[1, 0, 2]),
+            ],
+            4,
+            {"Wt": weights(1, 2 * gates, 4), "Rt": weights(1, 2 * gates, 2), "a": ints(1)},
+            2,
+        )
+        for op, gates in (("RNN", 1), ("GRU", 3), ("LSTM", 4))
+    },
     # pooled
     "MaxPool": Case(IMAGE, one("MaxPool", kernel_shape=[2, 3], strides=[2, 1]), 4),
     "MaxPool, all": Case(
@@ -341,15 +405,27 @@ CASES: dict[str, Case] = {
     "ReduceMean, 13": Case(IMAGE, one("ReduceMean", axes=[2, -1], keepdims=0), 4, flat=True, opset=13),
     "ReduceSum, units": Case(ROWS, one("ReduceSum", "z a"), 1, {"a": ints(-1)}, n=1),
     # no rule
-    **{
-        op: Case(ROWS, one(op), 0, unknown=True)
-        for op in ("Softmax", "LogSoftmax", "LpNormalization", "Floor")
-    },
+    **{op: Case(ROWS, one(op), 0) for op in ("Softmax", "LogSoftmax")},
+    "Softmax, middle": Case(ROWS, one("Softmax", axis=1), 0),
+    "Softmax, the batch": Case(ROWS, one("Softmax", axis=0), 0, unknown=True),
+    **{op: Case(ROWS, one(op), 0, unknown=True) for op in ("Hardmax", "LpNormalization", "Floor")},
     "ReduceProd": Case(ROWS, one("ReduceProd", "z a"), 0, {"a": ints(1)}, unknown=True),
     "ReduceSum, the batch": Case(ROWS, one("ReduceSum", "z a"), 0, {"a": ints(0)}, unknown=True),
     "Transpose, the batch": Case(("batch", 1, 3), one("Transpose", perm=[1, 0, 2]), 0, unknown=True),
     "Einsum": Case(ROWS, one("Einsum", "z z", equation="btd,btd->btd"), 0, unknown=True),
-    "Max with a parameter": Case(ROWS, one("Max", "z Q"), 0, {"Q": weights(4)}, unknown=True),
+    # weights of another kind
+    "Max with a parameter": Case(ROWS, one("Max", "z Q"), 4, {"Q": weights(4)}),
+    "MatMul, a stack": Case(
+        ROWS,
+        [
+            node("Unsqueeze", ["z", "a"], ["u"]),
+            node("MatMul", ["u", "U"], ["h"]),
+            node("Squeeze", ["h", "a"], ["r"]),
+        ],
+        9,
+        {"U": weights(1, 4, 5), "a": ints(1)},
+        5,
+    ),
 }
 
 
@@ -387,13 +463,13 @@ def test_every_operator_has_a_case() -> None:
 def test_no_operator_maps_to_a_kind_without_a_rule() -> None:
     """Every kind that a translation emits is in the source as the first argument of ``emit``."""
     kinds: set[str] = set()
-    for module in (onnx_elementwise, onnx_layout, onnx_linear):
+    modules = (onnx_elementwise, onnx_layout, onnx_lifted, onnx_linear, onnx_recurrent, onnx_resize)
+    for module in modules:
         for call in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "emit":
-                assert isinstance(call.args[0], ast.Constant)
-                kinds.add(call.args[0].value)
-    assert kinds >= {"linear", "conv", "norm", "pool", "take", "matmul"}
-    assert kinds <= set(RULES)
+                kinds |= {call.args[0].value} if isinstance(call.args[0], ast.Constant) else set()
+    assert kinds >= {"linear", "conv", "norm", "pool", "take", "matmul", "resample"}
+    assert kinds <= set(RULES) | {"unknown"}
     assert "unknown" not in RULES
     emitted = {op.kind for case in CASES.values() for op in load(network(case)).operations}
     assert emitted <= kinds | {"activation", "unknown"}

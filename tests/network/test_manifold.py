@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 from typing import Any
 
@@ -10,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balproof.errors import RequestError
 from balproof.importers import load
 from balproof.network.evaluate import evaluate, trajectory
 from balproof.network.graph import Network, Operation, Tensor
@@ -231,10 +231,30 @@ def test_fractional_degrees_move_in_whole_exponents() -> None:
     assert ratio.tolist() == [4.0, 0.25, 16.0]  # the nearest even powers of two to e, 1/e and e^2.5
 
 
-def test_powers_of_two_out_of_range_are_refused() -> None:
+def test_powers_of_two_stay_in_the_range_of_the_type() -> None:
     network = mlp([2, 1, 2])
-    with pytest.raises(RequestError, match="leaves the range of float64"):
-        infer(network).rescale_by_powers_of_two(np.array([800.0]))
+    after = infer(network).rescale_by_powers_of_two(np.array([800.0]))
+    ratio = np.log2(after.numbers("fc1.weight") / network.numbers("fc1.weight"))
+    assert np.unique(ratio).tolist() == [577.0]  # half of 1154, which overflows
+
+
+@pytest.mark.parametrize(("dtype", "exponent"), [("float16", -9), ("float32", -9), ("float64", -9)])
+def test_no_digit_is_lost_at_the_end_of_the_range(dtype: str, exponent: int) -> None:
+    """The smallest weight has three digits, 11/8: as many fit at the end of float16's range."""
+    low = {"float16": -24 + 3, "float32": -126, "float64": -1022}[dtype]
+    network = mlp([1, 2, 1], bias=False)
+    values = {"fc1.weight": np.array([[11 / 8 * 2.0 ** (low + 9)], [1.0]]), "fc2.weight": np.ones((1, 2))}
+    network = network.with_parameters(values)
+    tensors = {n: dataclasses.replace(t, dtype=dtype) for n, t in network.tensors.items()}
+    manifold = infer(dataclasses.replace(network, tensors=tensors))
+    for steps, kept in ((exponent, exponent), (exponent - 1, -5), (exponent - 11, -5)):
+        h = np.log(2.0) * np.array([steps, 3.0])
+        after = manifold.rescale_by_powers_of_two(h)
+        for name, value in values.items():
+            new = after.numbers(name)
+            assert np.array_equal(new.astype(dtype).astype(float), new)
+            moved = np.log2(new / value).ravel().tolist()
+            assert moved == ([kept, 3.0] if name == "fc1.weight" else [-kept, -3.0])
 
 
 def test_a_running_mean_is_scaled_and_not_counted() -> None:

@@ -45,10 +45,19 @@ def pool(op: Any, x: Any) -> Any:
     return F.avg_pool2d(x, a["kernel"], a["strides"], (0, 1), count_include_pad=a["count_include_pad"])
 
 
-def batchnorm(op: Any, x: Any, gamma: Any, beta: Any, mean: Any, variance: Any) -> Any:
+def batchnorm(op: Any, x: Any, gamma: Any, beta: Any, *running: Any) -> Any:
     from torch.nn import functional as F
 
-    return F.batch_norm(x, mean, variance, gamma, beta, eps=op.attributes["epsilon"])
+    mean, variance = running or (None, None)
+    training, eps = op.attributes["training"], max(op.attributes["epsilon"], 1e-30)  # 0 is refused
+    return F.batch_norm(x, mean, variance, gamma, beta, training, eps=eps)
+
+
+def softmax(op: Any, x: Any, *mask: Any) -> Any:
+    from torch.nn import functional as F
+
+    x = x.masked_fill(mask[0] == 0, -np.inf) if mask else x
+    return (F.log_softmax if op.attributes["log"] else F.softmax)(x, -1)
 
 
 def norm(op: Any, x: Any, *affine: Any) -> Any:
@@ -63,7 +72,7 @@ def norm(op: Any, x: Any, *affine: Any) -> Any:
     return scaled + affine[1] if len(affine) > 1 else scaled
 
 
-@pytest.mark.parametrize("function", [conv, pool, batchnorm, norm], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", [conv, pool, batchnorm, norm, softmax], ids=lambda f: f.__name__)
 def test_evaluation_is_that_of_pytorch(function: Any) -> None:
     import torch
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +22,7 @@ from balproof.importers import load
 from balproof.network import rules
 from balproof.network.evaluate import evaluate
 from balproof.network.manifold import Manifold, infer
+from balproof.network.rules_norm import without_epsilon
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("torch.nn.attention")
@@ -490,3 +492,63 @@ def test_gates_keep_the_scales_of_a_recurrent_cell(kind: str, free: int) -> None
 
 def _double(example: Any) -> Any:
     return example.double() if example.is_floating_point() else example
+
+
+def in_training(*, track: bool, seed: int = 0) -> Any:
+    norms = [nn.BatchNorm2d(n, track_running_stats=track) for n in (4, 3)]
+    module = nn.Sequential(
+        *(nn.Conv2d(1, 4, 3), norms[0], nn.ReLU(), nn.Conv2d(4, 3, 1), norms[1], nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(12, 2)),
+    )
+    torch.manual_seed(seed)
+    for p in module.parameters():
+        nn.init.normal_(p)
+    return module.train()
+
+
+def export(module: Any, x: Any, path: Path) -> None:
+    mode = torch.onnx.TrainingMode.PRESERVE
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch about itself, while it exports
+        torch.onnx.export(
+            module, (x,), path, dynamo=False, opset_version=17, training=mode, do_constant_folding=False
+        )
+
+
+ONNX_TOO = [name for name in MODELS if name != "transformer, ε = 0"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ONNX_TOO)
+def test_an_onnx_file_has_the_same_scales(name: str, tmp_path: Path) -> None:
+    make, example, _ = MODELS[name]
+    torch.manual_seed(0)
+    module = make().eval()
+    small = randomised(module, 1).float()
+    x = sample(example, 1, 2)
+    x = x.float() if x.is_floating_point() else x
+    export(small, x, tmp_path / "m.onnx")
+    network = load(tmp_path / "m.onnx")
+    assert infer(network).free_scales == numerical_free_scales(module, example)
+    found, expected = evaluate(network, {network.inputs[0]: x.numpy()}), small(x).detach().numpy()
+    assert np.allclose(found[network.outputs[0]], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_statistics_of_the_batch(tmp_path: Path) -> None:
+    module, x = in_training(track=True), torch.randn(4, 1, 4, 4)
+    export(module, x, tmp_path / "m.onnx")
+    networks = load(module, x), load(tmp_path / "m.onnx")
+    # PyTorch has no derivatives through running statistics.
+    plain, *others = (in_training(track=False, seed=seed).double() for seed in range(6))
+    batches = [_jacobian(m, torch.randn(4, 1, 4, 4).double(), 8) for m in (plain, *others) for _ in range(20)]
+    seen_through = _null(torch.cat([torch.cat(list(rows.values()), 1) for rows in batches]))
+    for network in networks:
+        manifold = infer(network)
+        # behind each normalisation a scale for each channel, and the biases before it, which it does not see
+        assert manifold.free_scales == 7 + 7 == seen_through
+        assert set(manifold.unseen) == {f"0.bias[{i}]" for i in range(4)} | {f"3.bias[{i}]" for i in range(3)}
+        found = evaluate(network, {network.inputs[0]: x.numpy()})[network.outputs[0]]
+        expected = plain(x.double()).detach().numpy()
+        assert np.allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+    without = infer(without_epsilon(networks[0])[0])
+    assert without.free_scales == 14 + 7  # and one for each channel before

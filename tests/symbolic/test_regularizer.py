@@ -8,6 +8,7 @@ import sympy
 from balproof.errors import ExpressionError, RegularizerError
 from balproof.symbolic import positivity
 from balproof.symbolic.convexity import W, shape
+from balproof.symbolic.derivation import derive
 from balproof.symbolic.regularizer import Regularizer
 from balproof.verdict import Verdict
 
@@ -71,6 +72,88 @@ def test_not_convex_has_a_midpoint(text):
     assert g.log_convex.holds is False
     assert g.log_convex.verdict == Verdict.certified
     assert "2·g(" in g.log_convex.witness
+
+
+YES, NO, RANGE = True, False, "PROVED on a range"
+HUBER = "Piecewise((w**2/2, abs(w) <= d), (d*(abs(w) - d/2), True))"
+BERHU = "Piecewise((abs(w), abs(w) <= d), ((w**2 + d**2)/(2*d), True))"
+MCP = "Piecewise((a*abs(w) - w**2/(2*g), abs(w) <= a*g), (g*a**2/2, True))"
+SCAD = "Piecewise((abs(w), abs(w) <= 1), ((6*abs(w) - w**2 - 1)/4, abs(w) <= 3), (2, True))"
+CONDITIONS = {  # increasing, coercive, g(e^t) strictly convex, and what decided the last; all are even
+    "abs(w)**p": (YES, YES, YES, "rules"),
+    "a*abs(w) + b*w**2": (YES, YES, YES, "rules"),
+    "a*abs(w)**p + b*abs(w)**q": (YES, YES, YES, "rules"),
+    "log(1 + w**2/eps**2)": (YES, YES, YES, "rules"),
+    "log(1 + abs(w)/eps)": (YES, YES, YES, "rules"),
+    "sqrt(w**2 + eps**2) - eps": (YES, YES, YES, "rules"),
+    HUBER: (YES, YES, YES, "2 pieces"),
+    BERHU: (YES, YES, YES, "2 pieces"),
+    "log(cosh(a*w))/a": (YES, YES, YES, "rules"),
+    "exp(a*abs(w)) - 1": (YES, YES, YES, "rules"),
+    "exp(w**2) - 1": (YES, YES, YES, "rules"),
+    "abs(w) - log(1 + abs(w))": (YES, YES, YES, "polynomial without sign change"),
+    "w**2*log(1 + abs(w))": (YES, YES, YES, "rules"),
+    "w**4 - abs(w)**3 + w**2": (YES, YES, YES, "polynomial without sign change"),
+    "w**4 - 16/9*abs(w)**3 + w**2": (YES, YES, YES, "polynomial without sign change"),
+    "Max(abs(w), 2*abs(w) - 1, 3*abs(w) - 3)": (YES, YES, YES, "rules"),
+    "w*atan(w)": (YES, YES, YES, "signs of its parts"),
+    "w**4 - 9/5*abs(w)**3 + w**2": (YES, YES, NO, "midpoint"),
+    "w**4 - 2*abs(w)**3 + w**2": (NO, YES, NO, "midpoint"),
+    "w**2/(1 + w**2)": (YES, NO, NO, "midpoint"),
+    "Min(abs(w), 1)": (NO, NO, NO, "midpoint"),
+    "Min(abs(w), a)": (NO, NO, NO, "midpoint"),
+    MCP: (NO, NO, NO, "midpoint"),
+    SCAD: (NO, NO, NO, "midpoint"),
+    "1 - exp(-w**2)": (YES, NO, NO, "midpoint"),
+    "atan(abs(w))": (YES, NO, NO, "midpoint"),
+    "abs(w)*log(abs(w))": (NO, YES, NO, "midpoint"),
+    "Max(abs(w) - 1, 0)": (NO, YES, NO, "midpoint"),
+    "Max(abs(w) - d, 0)**2": (NO, YES, NO, "midpoint"),
+    "Piecewise((abs(w)**3, abs(w) < 1), (w**2, True))": (YES, YES, NO, "midpoint"),
+    "abs(w) + sin(abs(w))/10": (RANGE, YES, NO, "midpoint"),
+    "w**2 + sin(w)**2/10": (RANGE, YES, RANGE, "on 1/1000 ≤ |w| ≤ 1000 only"),
+}
+
+
+@pytest.mark.parametrize("text", CONDITIONS)
+def test_conditions_and_what_decided_them(text):
+    g = Regularizer.parse(text)
+    increasing, coercive, convex, method = CONDITIONS[text]
+    assert g.even.holds is True
+    for check, expected in ((g.increasing, increasing), (g.coercive, coercive), (g.log_convex, convex)):
+        assert (RANGE if check.on_a_range else check.holds) == expected, check
+        assert check.as_json()["on_a_range"] is (expected == RANGE)
+        if expected == YES:
+            assert check.verdict == Verdict.proved
+    assert method in g.log_convex.why
+
+
+def test_what_holds_on_a_range_is_called_so():
+    claims = [step.claim for step in derive("relu", "w**2 + sin(w)**2/10").steps]
+    assert "PROVED on a range: g is increasing" in claims
+    assert derive("relu", "w**2 + sin(w)**2/10").answer is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("-w**2 + abs(w)", False),
+        ("5 - abs(w)", False),
+        ("Max(a - w**2, 3)", None),
+        ("w**2 - a*abs(w)**3", None),
+        ("Piecewise((w**2, abs(w) < 2), (a, True))", False),
+    ],
+)
+def test_coercive_is_not_claimed_too_early(text, expected):
+    assert Regularizer.parse(text).coercive.holds in (expected, False)
+
+
+def test_a_jump_down_is_no_rise():
+    assert (
+        Regularizer.parse("Piecewise((w**2, abs(w) < 7/5), (w**2 - 1/10**9, True))").increasing.holds
+        is not True
+    )
+    assert Regularizer.parse("Piecewise((w**2, abs(w) < 7/5), (w**2 + 1, True))").increasing.holds is True
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from balproof.errors import RegularizerError, RequestError
-from balproof.symbolic import scale as module
-from balproof.symbolic import smt
+from balproof.symbolic import closed, smt
 from balproof.symbolic.activation import Activation
 from balproof.symbolic.regularizer import Regularizer
 from balproof.symbolic.root import log_root
@@ -80,7 +79,7 @@ def test_gains():
 
 def test_elastic_net_is_the_quartic_with_one_positive_root():
     s = scale("relu", "a*abs(w) + b*w**2")
-    lam, a, b = module.LAMBDA, *sympy.symbols("a b", positive=True)
+    lam, a, b = closed.LAMBDA, *sympy.symbols("a b", positive=True)
     A1, A2, B1, B2 = sympy.symbols("A_1 A_2 B_1 B_2", positive=True)
     quartic = 2 * b * A2 * lam**4 + a * A1 * lam**3 - a * B1 * lam - 2 * b * B2
     assert sympy.expand(s.polynomial.lhs - quartic) == 0
@@ -128,8 +127,8 @@ def test_parameters_do_not_meet_our_own_symbols():
     """λ, the moments and the two single weights are not the user's t, u, v, a and b."""
     s = optimal_scale("relu", "t*abs(w) + u*w**2")
     t, u = sympy.symbols("t u", positive=True)
-    assert s.polynomial.lhs.coeff(module.LAMBDA, 3) == sympy.Symbol("A_1", positive=True) * t
-    assert s.polynomial.lhs.coeff(module.LAMBDA, 4) == 2 * sympy.Symbol("A_2", positive=True) * u
+    assert s.polynomial.lhs.coeff(closed.LAMBDA, 3) == sympy.Symbol("A_1", positive=True) * t
+    assert s.polynomial.lhs.coeff(closed.LAMBDA, 4) == 2 * sympy.Symbol("A_2", positive=True) * u
     general = optimal_scale("relu", "log(1+w**2/u**2)")
     assert all(step.verdict >= Verdict.certified for step in general.steps)
     assert {x.name for x in optimal_scale("relu", "a*abs(w)+b*w**2").one_one.free_symbols} == {
@@ -238,7 +237,7 @@ def test_no_other_scale_is_better(activation, g, inside, outside, u):
 def test_a_wrong_closed_form_is_seen():
     """Guards seen failing: with p + q for p + cq the substitution and the instance do not hold."""
 
-    class Wrong(module._Pair):
+    class Wrong(closed.Pair):
         @property
         def closed(self):
             return self.ratio ** (1 / (self.p + self.q))
@@ -253,9 +252,9 @@ def test_a_wrong_closed_form_is_seen():
 
     two = sympy.Integer(2)
     wrong = Wrong(two, sympy.S.One, two, sympy.S.One, two, A, B)
-    assert module._stationarity(wrong).verdict == Verdict.undecided
-    assert module._instance(wrong).verdict == Verdict.refuted
-    assert module._gain_step(wrong).verdict == Verdict.undecided
+    assert closed._stationarity(wrong).verdict == Verdict.undecided
+    assert closed._instance(wrong).verdict == Verdict.refuted
+    assert closed._gain_step(wrong).verdict == Verdict.undecided
 
 
 def test_z3_answers_and_is_killed():
@@ -273,3 +272,139 @@ def test_z3_answers_and_is_killed():
     assert slow.status == "undecided"
     assert "0.05 s" in slow.why
     assert smt.satisfiable([sympy.Gt(sympy.exp(x), 1)]).status == "undecided"
+
+
+def test_coefficients_that_differ_from_weight_to_weight():
+    """A name that ends in _e stays under the sum; the closed form is that of the moments."""
+    s = scale("relu2", "alpha_e*abs(w)**p")
+    assert s.balance_equation == "Σ_IN alpha_e·|w|^p = 2·Σ_OUT alpha_e·|w|^p"
+    assert s.definitions == ("A = Σ_IN alpha_e·|w|^p", "B = Σ_OUT alpha_e·|w|^p")
+    assert sympy.simplify(s.closed_form / (2 * B / A) ** (1 / (3 * p))) == 1
+    assert s.one_one is None
+    assert "alpha_e differs from weight to weight" in s.assumptions
+    mixed = scale("relu", "3*alpha_e*abs(w) + beta*w**2")
+    assert mixed.balance_equation.startswith("3·Σ_IN alpha_e·|w| + 2*beta·Σ_IN |w|^2 = ")
+    both = scale("relu", "(1 + alpha_e)*abs(w)")
+    assert both.balance_equation == "Σ_IN (alpha_e + 1)·|w| = Σ_OUT (alpha_e + 1)·|w|"
+    assert both.closed_form == sympy.sqrt(B / A)
+    assert scale("relu", "log(1 + a_e*w**2)").one_one is None
+    powers = scale("relu", "abs(w)**p_e")
+    assert powers.closed_form is None
+    assert "p_e*w**p_e" in powers.balance_equation
+
+
+def test_coefficients_in_numbers():
+    """L1 with coefficients 2 and 1/2 in, 5 out: 2·3λ + λ/2 = 5·(13/5)/λ at λ² = 2."""
+    s = scale("relu", "l1")
+    coefficients = ([2, "1/2"], [5])
+    root = s.root([3, 1], ["13/5"], coefficients=coefficients)
+    assert float(root) == pytest.approx(np.sqrt(2), rel=1e-15)
+    # by another route: the same with log(1 + w²), against the sum of both sides
+    lam = float(scale("relu", "log(1+w**2)").root([3, 1], [2], coefficients=coefficients))
+
+    def m(w):
+        return 2 * w * w / (1 + w * w)
+
+    assert 2 * m(3 * lam) + m(lam) / 2 == pytest.approx(5 * m(2 / lam), rel=1e-12)
+    assert s.root([0, 1], [1], coefficients=([7, 1], [1])).contains(Fraction(1))
+    for bad in (([1], [1]), ([1, 0], [1]), ([1, -1], [1])):
+        with pytest.raises(RequestError, match="coefficient"):
+            s.root([3, 1], [1], coefficients=bad)
+
+
+def test_equal_powers_are_one_power():
+    s = scale("relu", "a*abs(w) + b*abs(w)")
+    assert sympy.simplify(s.closed_form - sympy.sqrt(B / A)) == 0
+
+
+def test_a_quadratic_equation_in_a_power_of_the_scale():
+    """L1 + L3 in, L1 out: 3A₃λ³ + A₁λ = B/λ, so λ² = (−A₁ + √(A₁² + 12 A₃B))/(6 A₃)."""
+    s = scale("relu", "abs(w) + abs(w)**3", "l1")
+    A1, A3 = sympy.symbols("A_1 A_3", positive=True)
+    by_hand = sympy.sqrt((-A1 + sympy.sqrt(A1**2 + 12 * A3 * B)) / (6 * A3))
+    numbers = {A1: 2, A3: 5, B: 7}
+    assert float(s.closed_form.subs(numbers)) == pytest.approx(float(by_hand.subs(numbers)), rel=1e-14)
+    assert all(step.verdict >= Verdict.certified for step in s.steps)
+    assert float(s.root([2], [3])) == pytest.approx(
+        float(s.closed_form.subs({A1: 2, A3: 8, B: 3})), rel=1e-14
+    )  # one weight of 2: A₁ = 2, A₃ = 8
+    # the other way round, two powers out: A λ = B₁/λ + 3B₃/λ³
+    t = scale("relu", "l1", "abs(w) + abs(w)**3")
+    assert float(t.root([3], [2])) == pytest.approx(1 / float(s.root([2], [3])), rel=1e-14)
+    assert t.closed_form is not None
+    # of degree 2, L2 + L6 in and L1 out: powers 2, 6 and −2
+    u = scale("relu2", "w**2 + w**6", "l1")
+    assert u.closed_form is not None
+    # powers that are not in equal steps keep their equation
+    assert scale("relu", "abs(w) + w**2", "l1").closed_form is None
+
+
+def test_a_wrong_quadratic_is_seen():
+    lam = closed.LAMBDA
+    difference = 3 * lam**3 + lam - 2 / lam
+    right = closed.trinomial(difference)
+    assert all(s.verdict >= Verdict.certified for s in closed.trinomial_steps(right, difference))
+    wrong = closed.Trinomial(right.k1, right.k2, right.k3 + 1, right.step)
+    first, second = closed.trinomial_steps(wrong, difference)
+    assert first.verdict == Verdict.undecided
+    assert second.verdict == Verdict.refuted
+
+
+def test_second_order_and_gain_without_a_closed_form():
+    s = scale("relu2", "abs(w) + w**2")
+    second = next(step for step in s.steps if step.claim.startswith("second order"))
+    assert second.verdict == Verdict.proved
+    inside, outside = [1.5, -0.5], [3.0, 2.0]
+    lam = float(s.root(inside, outside))
+    g = Regularizer.parse("abs(w) + w**2")
+
+    def cost(x):
+        return g.cost(x * np.array(inside)).sum() + g.cost(np.array(outside) / x**2).sum()
+
+    sums = {
+        f"{n}_{k}": sum(abs(w) ** k for w in ws) for n, ws in (("A", inside), ("B", outside)) for k in (1, 2)
+    }
+    symbols = {sympy.Symbol(k, positive=True): v for k, v in sums.items()}
+    assert float(s.gain.subs({**symbols, closed.LAMBDA: lam})) == pytest.approx(
+        cost(1) - cost(lam), rel=1e-12
+    )
+    h = 1e-4
+    numeric = (cost(np.exp(h)) - 2 * cost(1) + cost(np.exp(-h))) / h**2
+    assert float(second.expression.subs({**symbols, closed.LAMBDA: 1})) == pytest.approx(numeric, rel=1e-5)
+    general = scale("relu2", "log(1+w**2)")
+    assert [x.verdict for x in general.steps if x.claim.startswith("second order")] == [Verdict.proved]
+
+
+@pytest.mark.parametrize(("f", "g", "c"), CASES)
+def test_gain_of_given_weights(f, g, c):
+    rng = np.random.default_rng(8)
+    inside, outside = [float(w) for w in rng.normal(size=4)], [float(w) for w in 3 * rng.normal(size=3)]
+    regularizer, s = Regularizer.parse(g), scale(f, g)
+
+    def cost(lam):
+        return (
+            regularizer.cost(lam * np.array(inside)).sum()
+            + regularizer.cost(np.array(outside) / lam**c).sum()
+        )
+
+    low, high = s.gain_at(inside, outside)
+    assert 0 < low <= high < low * (1 + Fraction(1, 10**15))
+    assert float(low) == pytest.approx(cost(1) - cost(float(s.root(inside, outside))), rel=1e-9)
+
+
+@pytest.mark.parametrize("degree", ["1", "2", "1/2", "p"])
+@pytest.mark.parametrize("g", ["l1", "l2", "lp:3/2", "abs(w)+w**2", "log(1+w**2)", "exp(abs(w))-1"])
+@pytest.mark.parametrize("out", ["l1", "lp:3", "sqrt(w**2+1)-1", "abs(w)**q"])
+def test_every_pair_has_an_answer(degree, g, out):
+    """A closed form, or the equation with its one root; nothing is refuted, nothing undecided."""
+    s = optimal_scale(
+        Activation.parse(f"Max(x,0)**({degree})"),
+        Regularizer.parse(g),
+        regularizer_out=Regularizer.parse(out),
+    )
+    assert s.exists
+    assert s.unique.verdict == Verdict.proved
+    assert s.balance_equation
+    assert len(s.limits) == 3
+    for step in s.steps:
+        assert step.verdict >= Verdict.certified, step
