@@ -50,7 +50,7 @@ def derive(
     Example: balproof derive --activation "Max(x,0)**2" --regularizer "abs(w)**p" --assume "p>1"
     """
     from balproof.importers import load
-    from balproof.network.laws import conserved
+    from balproof.network.laws import scaling_laws
     from balproof.report.derivation import render
     from balproof.symbolic.derivation import derive as make
     from balproof.symbolic.derivation import derive_gate
@@ -58,7 +58,7 @@ def derive(
 
     require_outputs((output,), () if network is None else (network,))
     with progress("deriving"):
-        laws = [law.as_json() for law in conserved(load(network)).laws] if network is not None else []
+        laws = [law.as_json() for law in scaling_laws(load(network))] if network is not None else []
         given = tuple(assume or ())
         if (weights_in is None) != (weights_out is None):
             raise RequestError("--weights-in and --weights-out need each other", "give both or none")
