@@ -464,6 +464,7 @@ def test_a_sum_without_its_equations_is_caught(monkeypatch: pytest.MonkeyPatch) 
 RUN = ["mlp", "convnet", "resnet", "unet", "twice", "rnn", "dense", "vision", "tied embedding"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The tensor attributes self.rnn")  # PyTorch's, when it exports its RNN
 @pytest.mark.parametrize("name", RUN)
 @pytest.mark.parametrize("batch", [2, None], ids=["two", "any"])
