@@ -18,6 +18,7 @@ from balproof.theorems import (
     pending,
     s_flow,
     s_osborne,
+    s_trajectories,
 )
 from balproof.theorems.registry import ClaimFunction, Record, select
 from balproof.theorems.registry import verify as run
@@ -83,6 +84,7 @@ _MODULES = (
     pending,
     s_flow,
     s_osborne,
+    s_trajectories,
 )
 
 CLAIMS: tuple[ClaimFunction, ...] = tuple(

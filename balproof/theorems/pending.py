@@ -156,17 +156,6 @@ PAPER_B: tuple[ClaimFunction, ...] = (
 
 PAPER_S: tuple[ClaimFunction, ...] = (
     _pending(
-        "S.trajectories",
-        "The map from input to output trajectories is kept",
-        f"{STOCK}, Results and Methods",
-        "Balancing keeps the entire map from input trajectories to output trajectories.",
-        "In ẋ = −x + Jφ(x) + W_in u + b with read-out W_out x, the transform J_ij → e^{−h_i}J_ij e^{h_j}, "
-        "W_in → e^{−h}W_in, b → e^{−h}b, W_out → W_out e^{h} keeps every output trajectory, if the initial "
-        "state is transformed too: x(0) → e^{−h}x(0).",
-        ("φ positively homogeneous of degree 1", "existence and uniqueness of solutions"),
-        ("B.scaling-preserves",),
-    ),
-    _pending(
         "S.laplacian",
         "The cost is convex, its Hessian a graph Laplacian",
         f"{STOCK}, Methods",
