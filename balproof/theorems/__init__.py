@@ -17,6 +17,7 @@ from balproof.theorems import (
     b_scaling,
     pending,
     s_flow,
+    s_laplacian,
     s_osborne,
     s_trajectories,
 )
@@ -83,6 +84,7 @@ _MODULES = (
     b_scaling,
     pending,
     s_flow,
+    s_laplacian,
     s_osborne,
     s_trajectories,
 )

@@ -156,16 +156,6 @@ PAPER_B: tuple[ClaimFunction, ...] = (
 
 PAPER_S: tuple[ClaimFunction, ...] = (
     _pending(
-        "S.laplacian",
-        "The cost is convex, its Hessian a graph Laplacian",
-        f"{STOCK}, Methods",
-        "The Hessian of the cost in the log-scales is a graph Laplacian.",
-        "∂²C/∂h∂h = p²·Lap(c + cᵀ) with the costs c_ij of the transformed synapses as edge weights; it is "
-        "positive semidefinite, with the functions that are constant on weak components as kernel.",
-        ("p > 0", "costs positive on the synapses that are there"),
-        ("S.gradient-flow",),
-    ),
-    _pending(
         "S.convergence",
         "The rule converges to a unique balanced state",
         f"{STOCK}, Methods",

@@ -171,8 +171,8 @@ def _flows_agree(unit: Callable[[Array], Array] = lambda v: np.maximum(v, 0)) ->
     rng = np.random.default_rng(32)
     t = np.linspace(0.0, 8.0, 81)
     for n in (3, 6):
-        J, W_in, b, W_out = (rng.normal(size=s) for s in ((n, n), (n, 2), (n,), (2, n)))
-        J, h, x = J / np.sqrt(n), rng.normal(size=n), rng.normal(size=n)
+        J, W_in, b, W_out = (rng.normal(size=s) / np.sqrt(n) for s in ((n, n), (n, 2), (n,), (2, n)))
+        h, x = rng.normal(size=n), rng.normal(size=n)
         e = np.exp(h)
         moved = (J * e[None, :] / e[:, None], W_in / e[:, None], b / e, W_out * e[None, :])
         one, two = outputs((J, W_in, b, W_out), x, unit, t), outputs(moved, x / e, unit, t)
