@@ -156,18 +156,6 @@ PAPER_B: tuple[ClaimFunction, ...] = (
 
 PAPER_S: tuple[ClaimFunction, ...] = (
     _pending(
-        "S.convergence",
-        "The rule converges to a unique balanced state",
-        f"{STOCK}, Methods",
-        "From every start the rule converges to a unique balanced state.",
-        "The flow of J converges to a balanced matrix with the same nonzero entries exactly if every "
-        "synapse lies on a directed cycle; then ‖g‖ decays asymptotically at the rate pλ₂/τ, with λ₂ the "
-        "least nonzero eigenvalue of Lap(c + cᵀ) at the limit. A single synapse decays only like c(t) = "
-        "c(0)/(1 + 2p·c(0)·t/τ).",
-        ("costs positive on the synapses that are there",),
-        ("S.gradient-flow", "S.osborne", "S.laplacian"),
-    ),
-    _pending(
         "S.bounds",
         "Bounds on how far the cost can fall",
         f"{STOCK}, the authors' code",
