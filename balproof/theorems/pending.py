@@ -156,16 +156,6 @@ PAPER_B: tuple[ClaimFunction, ...] = (
 
 PAPER_S: tuple[ClaimFunction, ...] = (
     _pending(
-        "S.bounds",
-        "Bounds on how far the cost can fall",
-        f"{STOCK}, the authors' code",
-        "‖g‖²/(2M) ≤ C(0) − C(∞) ≤ Σc_ij − Σ√(c_ij c_ji), with M twice the largest degree of c + cᵀ.",
-        "Both bounds hold at every state: above, because the product c_ij c_ji of two opposite synapses is "
-        "kept; below, because half a step at every unit at once lowers C by at least ½Σ_i(√a_i − √b_i)².",
-        ("a_i and b_i are the incoming and outgoing costs of unit i, without self-loops",),
-        ("S.gradient-flow",),
-    ),
-    _pending(
         "S.noise",
         "Balancing raises the robustness to noise",
         f"{STOCK}, Results and Methods",
