@@ -21,6 +21,7 @@ from balproof.theorems import (
     s_flow,
     s_laplacian,
     s_osborne,
+    s_rank_one,
     s_trajectories,
 )
 from balproof.theorems.registry import ClaimFunction, Record, select
@@ -90,6 +91,7 @@ _MODULES = (
     s_flow,
     s_laplacian,
     s_osborne,
+    s_rank_one,
     s_trajectories,
 )
 

@@ -168,17 +168,6 @@ PAPER_S: tuple[ClaimFunction, ...] = (
         ("S.gradient-flow", "S.trajectories"),
     ),
     _pending(
-        "S.rank-one",
-        "Closed form for rank one",
-        f"{STOCK}, the authors' code",
-        "For J and α of rank one the balanced state has a closed form.",
-        "For J_ij = u_i v_j and α_ij = a_i b_j with nonzero entries, a, b > 0, the balanced scales are h_i "
-        "= log(a_i/b_i)/2p + ½·log(|u_i|/|v_i|) up to a common constant, in the paper's sign (J_ij → "
-        "e^{−h_i}J_ij e^{h_j}).",
-        ("no entry of u, v, a, b is 0",),
-        ("S.osborne",),
-    ),
-    _pending(
         "S.euler",
         "Euler steps of the rule",
         f"{STOCK}, the authors' code",
