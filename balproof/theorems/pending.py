@@ -168,17 +168,6 @@ PAPER_S: tuple[ClaimFunction, ...] = (
         ("S.gradient-flow", "S.trajectories"),
     ),
     _pending(
-        "S.euler",
-        "Euler steps of the rule",
-        f"{STOCK}, the authors' code",
-        "Euler steps on J approximate the flow and keep what it keeps.",
-        "A step of size dt multiplies J_ij by 1 + dt·(g_j − g_i)/τ: cycle products drift by a term of "
-        "order dt², and a factor below 0 turns signs. Steps on h, or factors exp(dt·(g_j − g_i)/τ), keep "
-        "the invariants exactly.",
-        (),
-        ("S.conserved",),
-    ),
-    _pending(
         "S.heterosynaptic",
         "What the rule predicts for plasticity",
         f"{STOCK}, Discussion",
