@@ -156,18 +156,6 @@ PAPER_B: tuple[ClaimFunction, ...] = (
 
 PAPER_S: tuple[ClaimFunction, ...] = (
     _pending(
-        "S.noise",
-        "Balancing raises the robustness to noise",
-        f"{STOCK}, Results and Methods",
-        "Balancing provably makes the network more robust to noise.",
-        "Isotropic noise of variance σ² in x disturbs ẋ by σ²·Σ r_j J_ij² in the mean square, r_j the mean "
-        "of φ′(x_j)²; r is kept by the transform, so this is the cost with p = 2, α_ij = r_j, and it "
-        "falls. The statement is about the hidden state, to first order in σ; the noise in the output may "
-        "rise.",
-        ("φ′ exists at the states visited", "isotropic noise, small"),
-        ("S.gradient-flow", "S.trajectories"),
-    ),
-    _pending(
         "S.heterosynaptic",
         "What the rule predicts for plasticity",
         f"{STOCK}, Discussion",

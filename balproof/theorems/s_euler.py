@@ -175,7 +175,7 @@ def _exponential_overshoots() -> bool:
         "Euler steps on J approximate the flow and keep what it keeps.",
         r"A step of size $dt$ multiplies $J_{ij}$ by $1+x_{ij}$, $x_{ij}=dt\,(g_j-g_i)/\tau$; around each "
         r"cycle $\sum x=0$. So the product of a cycle is multiplied by $\prod(1+x)=1-\frac12\sum "
-        r"x^2+\dots$, up to third order in $dt$; while the factors along it are positive it shrinks, "
+        r"x^2$ but for terms in $dt^3$; while the factors along it are positive it shrinks, "
         r"strictly unless $g$ is constant on the cycle. A factor is 0 at $x=-1$ and turns a sign below. "
         r"Steps on $h$, or factors $e^{x_{ij}}$, are rescalings: for every $dt$ they keep signs and cycle "
         r"products. Over a fixed time both have an error of first order in $dt$, and for large $dt$ both "
