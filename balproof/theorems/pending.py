@@ -154,20 +154,7 @@ PAPER_B: tuple[ClaimFunction, ...] = (
     ),
 )
 
-PAPER_S: tuple[ClaimFunction, ...] = (
-    _pending(
-        "S.heterosynaptic",
-        "What the rule predicts for plasticity",
-        f"{STOCK}, Discussion",
-        "The rule predicts heterosynaptic changes: after one synapse is potentiated, the others of the two "
-        "neurons change in definite directions.",
-        "ΔJ_ij has the sign of (g_j − g_i)·J_ij. Raising c_ij at balance makes g_i > 0 > g_j: then |J_ij| "
-        "itself falls, the other incoming synapses of i and outgoing synapses of j weaken, the outgoing "
-        "synapses of i and incoming synapses of j strengthen, where the partner neuron is balanced.",
-        ("the state before was balanced",),
-        ("S.gradient-flow",),
-    ),
-)
+PAPER_S: tuple[ClaimFunction, ...] = ()
 
 RELATED: tuple[ClaimFunction, ...] = (
     _pending(
