@@ -154,8 +154,6 @@ PAPER_B: tuple[ClaimFunction, ...] = (
     ),
 )
 
-PAPER_S: tuple[ClaimFunction, ...] = ()
-
 RELATED: tuple[ClaimFunction, ...] = (
     _pending(
         "R.du-hu-lee",
@@ -248,4 +246,4 @@ RELATED: tuple[ClaimFunction, ...] = (
     ),
 )
 
-CLAIMS: tuple[ClaimFunction, ...] = (*PAPER_B, *PAPER_S, *RELATED)
+CLAIMS: tuple[ClaimFunction, ...] = (*PAPER_B, *RELATED)

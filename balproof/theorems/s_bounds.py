@@ -210,6 +210,7 @@ def _step_breaks_product() -> Fraction:
         r"is attained where the balanced costs are symmetric; the factor 2 in $M$ cannot be lowered.",
         (
             "rescalings alone: the product of two opposite costs is kept",
+            "C(∞) is the infimum; that the flow of a convex function tends to it is cited",
             "the cost counts recurrent weights alone; one p for all",
             "sums over all ordered pairs, self-loops included; degrees without self-loops",
             "where no cost is there M = 0, and the bound below is 0",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
+from math import isqrt
 
 import numpy as np
 import sympy
@@ -16,7 +17,7 @@ from sympy.concrete.delta import deltasummation
 from balproof.balance.descent import stochastic
 from balproof.balance.problem import BalanceProblem
 from balproof.theorems.b_lemmas import near, printed_false, twin, undetermined, vanishes
-from balproof.theorems.instances import counterexample, recurrent
+from balproof.theorems.instances import counterexample, exact_weights, recurrent
 from balproof.theorems.pending import STOCK
 from balproof.theorems.registry import Claim, ClaimFunction, Findings, claim
 from balproof.theorems.s_flow import Exact, exact_costs, exact_imbalances, ones, scaled, total
@@ -220,8 +221,10 @@ def trace(S: Exact) -> Fraction:
 
 
 def _exact_weights(name: str) -> Exact:
-    J = counterexample(name).numbers("J")
-    return [[Fraction(float(v)).limit_denominator(1000) for v in row] for row in J.tolist()]
+    """J of a counterexample, as it is written in the file."""
+    flat = [Fraction(int(v.p), int(v.q)) for v in exact_weights(counterexample(name)).values()]
+    n = isqrt(len(flat))
+    return [flat[i * n : (i + 1) * n] for i in range(n)]
 
 
 @dataclass(frozen=True)
@@ -326,10 +329,10 @@ def noise() -> Findings:
         printed_false(
             louder and more,
             "what falls is the disturbance of the speed ẋ. Two linear units "
-            "(counterexamples/noise_output.json): balancing takes the stationary variance of the output "
-            f"{shown(read.output)}. Three linear units (counterexamples/noise_hidden.json): it takes the "
-            f"variance of the state itself from {state.state[0]} to {state.state[1]}, while ‖J‖² falls "
-            f"{shown(state.cost)}",
+            "(counterexamples/noise_output.json) read out from the first, W_out = (1, 0): balancing takes "
+            f"the stationary variance of the output {shown(read.output)}. Three linear units "
+            "(counterexamples/noise_hidden.json): it takes the variance of the state itself from "
+            f"{state.state[0]} to {state.state[1]}, while ‖J‖² falls {shown(state.cost)}",
         ),
         (
             timed(

@@ -126,3 +126,14 @@ def test_lambda_of_a_renamed_network_is_the_same():
     assert s.slowest(c[np.ix_(order, order)]) == pytest.approx(s.slowest(c), rel=1e-12)
     # Two mutually connected units: w = c + cᵀ has the eigenvalues 0 and 2·(c12 + c21).
     assert s.slowest(np.array([[0.0, 3], [1, 0]])) == pytest.approx(8)
+
+
+def test_a_growth_that_is_not_exponential_is_seen(monkeypatch):
+    monkeypatch.setattr(s.sympy, "exp", lambda v: 1 + v)
+    assert not s._decay_is_exponential()
+
+
+def test_a_bound_on_costs_without_the_circulation_is_seen(monkeypatch):
+    right = s.bound_query
+    monkeypatch.setattr(s, "bound_query", lambda: right()[1:])
+    assert ("z3", Verdict.refuted) in verdicts(s.convergence)

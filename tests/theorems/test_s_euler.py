@@ -82,3 +82,8 @@ def test_factors_without_their_signs_are_seen(monkeypatch):
     right = s._queries
     monkeypatch.setattr(s, "_queries", lambda: [q[-1:] for q in right()[2:3]])
     assert ("z3", Verdict.refuted) in verdicts(s.euler_steps)
+
+
+def test_factors_that_are_not_exponential_are_seen(monkeypatch):
+    monkeypatch.setattr(s.sympy, "exp", lambda v: 1 + v)
+    assert not s._factors_cancel()

@@ -87,3 +87,8 @@ def test_a_ring_that_stays_is_no_twin(monkeypatch):
     ]
     assert "balanced before" in open_twins
     assert "at first, for the synapses elsewhere (in the end instead)" in open_twins
+
+
+def test_a_cost_that_does_not_depend_on_h_is_seen(monkeypatch):
+    monkeypatch.setattr(s.sympy, "exp", lambda v: 1 + 0 * v)
+    assert not s._differences_show()

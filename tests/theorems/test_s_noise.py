@@ -31,7 +31,9 @@ def test_proved_and_refuted_as_printed():
 
 
 def test_the_counterexamples_open():
-    assert infer(counterexample("noise_output")).free_scales == 2
+    assert infer(counterexample("noise_output")).invariants() == 1
+    J = solve(counterexample("noise_output"), "l2").network.numbers("J")
+    assert np.allclose(J, [[0, 0.1], [0.1, 0]], atol=1e-9)
     found = solve(counterexample("noise_hidden"), "l2")
     assert found.status == "balanced"
     assert np.allclose(found.network.numbers("J"), [[0, -1, 0.5], [1, 0, -1], [0.5, -1, 0]], atol=1e-9)
