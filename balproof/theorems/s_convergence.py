@@ -323,7 +323,7 @@ def convergence() -> Findings:
     return Findings(
         printed_false(
             alone,
-            "one synapse 1 ← 2 on no cycle (counterexamples/single_synapse.json): J → 0 like 1/(1 + 2pt) "
+            "one synapse 1 ← 2 on no cycle (counterexamples/single_synapse.json): its cost is 1/(1 + 2pt) "
             "while h grows without bound; no rescaling of J is balanced, and the limit J = 0 is another "
             "network",
         ),
