@@ -37,7 +37,11 @@ def code(text: object) -> str:
 _INLINE = re.compile(r"`([^`]*)`|\$([^$]*)\$")
 
 
-_SCRIPT = re.compile(r"(?<![A-Za-z`$])([A-Za-zλΣφ])([_^])([A-Za-z0-9]+)")
+_SCRIPT = re.compile(
+    # A letter that ends no Latin word, a Greek one or what closes, with its scripts: Σ_IN, s_j^{q/p}, |w|^q.
+    r"((?<![A-Za-z`$])[A-Za-z]|[λΣφ)|])((?:[_^](?:\{[^{}]*\}|[A-Za-z0-9]+))+)"
+)
+_MARK = re.compile(r"([_^])(?:\{([^{}]*)\}|([A-Za-z0-9]+))")
 _GREEK = {"λ": r"\lambda", "Σ": r"\Sigma", "φ": r"\varphi"}
 
 
@@ -45,9 +49,12 @@ def _with_scripts(text: str) -> str:
     """Σ_IN and λ^c in our own sentences as formulas; program text and formulas stay."""
 
     def formula(match: re.Match[str]) -> str:
-        base, mark, script = match.groups()
-        upright = rf"\mathrm{{{script}}}" if script[1:].isalpha() else script
-        return f"${_GREEK.get(base, base)}{mark}{{{upright}}}$"
+        marks = ""
+        for mark, braced, plain in _MARK.findall(match[2]):
+            script = braced or plain
+            upright = rf"\mathrm{{{script}}}" if plain[1:].isalpha() else script
+            marks += f"{mark}{{{upright}}}"
+        return f"${_GREEK.get(match[1], match[1])}{marks}$"
 
     return _inline(text, lambda plain: _SCRIPT.sub(formula, plain), code, lambda tex: f"${tex}$")
 
@@ -161,9 +168,13 @@ def _tex_step(step: Step) -> str:
 
 def tex(blocks: Sequence[Block]) -> str:
     """A whole file for pdflatex: plain ASCII, with no package but amsmath and amssymb."""
-    body = "\n\n".join(_tex_block(block) for block in blocks)
-    head = "\\documentclass{article}\n\\usepackage{amsmath}\n\\usepackage{amssymb}\n\\emergencystretch=3em\n"
-    return f"{head}\\begin{{document}}\n{body}\n\\end{{document}}\n"
+    # A formula follows its sentence without an empty line, which would begin a paragraph.
+    body = "".join(("" if b.kind == "formula" else "\n") + _tex_block(b) + "\n" for b in blocks)
+    head = (
+        "\\documentclass{article}\n\\usepackage{amsmath}\n\\usepackage{amssymb}\n"
+        "\\emergencystretch=3em\n\\parindent=0pt\n\\parskip=4pt\n"
+    )
+    return f"{head}\\begin{{document}}\n{body}\\end{{document}}\n"
 
 
 # --- HTML with MathML -------------------------------------------------------------------------------------
@@ -203,8 +214,8 @@ def _condition(word: re.Match[str]) -> str:
 
 
 def _math(expression: sympy.Basic | None, tex: str) -> str:
-    """MathML from the LaTeX or, where that is beyond it or has tall brackets with a power, from SymPy."""
-    made = None if expression is not None and r"\right)^" in tex else _content(tex)
+    """MathML from the LaTeX or, where that is beyond it, from SymPy."""
+    made = _content(tex)
     if made is None and expression is not None:
         made = str(sympy_mathml(expression, printer="presentation"))
     if made is None:
@@ -238,14 +249,14 @@ def _html_step(step: Step) -> str:
     return f"{claim} <em>Checked by</em> {_html_text(step.checked_by)}.{where}</li>"
 
 
+_STYLE = "<style>body{max-width:50em;margin:2em auto;padding:0 1em}math[display=block]{margin:.6em 0}</style>"
+
+
 def page(blocks: Sequence[Block], title: str) -> str:
     """A whole page of HTML with MathML, which browsers show without a script."""
     body = "\n".join(_html_block(block) for block in blocks)
-    title = html.escape(title)
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title></head>\n'
-        f"<body>\n{body}\n</body>\n</html>\n"
-    )
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title>\n{_STYLE}'
+    return f'<!doctype html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
 
 
 # --- notebooks --------------------------------------------------------------------------------------------
