@@ -21,7 +21,7 @@ _HOME = {
     "derive": "balproof.symbolic.derivation",
     "Network": "balproof.network.graph",
     "infer": "balproof.network.manifold",
-    "conserved": "balproof.network.laws",
+    "conserved": "balproof.conservation",
     "load": "balproof.importers",
     "save": "balproof.importers",
     "BalanceProblem": "balproof.balance.problem",
@@ -38,11 +38,11 @@ __all__ = ["__version__", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 if TYPE_CHECKING:
     from balproof.balance.problem import BalanceProblem
     from balproof.balance.solve import Solution, solve
+    from balproof.conservation import conserved
     from balproof.crosscheck.audit import check
     from balproof.errors import BalproofError
     from balproof.importers import load, save
     from balproof.network.graph import Network
-    from balproof.network.laws import conserved
     from balproof.network.manifold import infer
     from balproof.symbolic.activation import Activation
     from balproof.symbolic.derivation import derive

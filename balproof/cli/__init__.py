@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from balproof.cli.check import check
+from balproof.cli.conserved import conserved
 from balproof.cli.derive import derive
 from balproof.cli.inspect import inspect
 from balproof.cli.output import ReaderGone, out, standard_output
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (verify, derive, inspect, solve, check):
+for command in (verify, derive, inspect, conserved, solve, check):
     app.command()(command)
 
 

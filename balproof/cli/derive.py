@@ -56,7 +56,7 @@ def derive(
     """
     from balproof.importers import load
     from balproof.importers.json_file import as_json, to_document
-    from balproof.network.laws import conserved
+    from balproof.network.laws import scaling_laws
     from balproof.report.derivation import render
     from balproof.symbolic.derivation import derive as make
     from balproof.symbolic.derivation import derive_gate
@@ -75,7 +75,7 @@ def derive(
         laws, document = [], None
         if network is not None:
             loaded = load(network)
-            laws = [law.as_json() for law in conserved(loaded).laws]
+            laws = [law.as_json() for law in scaling_laws(loaded)]
             document = to_document(as_json(loaded)) if format_ == "json" else None
         given = tuple(assume or ())
         if (weights_in is None) != (weights_out is None):

@@ -19,7 +19,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -149,6 +149,14 @@ def _activation(given: Any) -> Activation:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    return read_arrays(path, {*MATRICES, "activation"})
+
+
+def read_arrays(path: Path, known: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file, by name; pickles are never loaded.
+
+    Raises ModelError for damaged files, and for a name that is not among ``known``.
+    """
     content = io.BytesIO(read_bytes(path, MAX_BYTES))
     arrays: dict[str, np.ndarray] = {}
     try:
@@ -160,7 +168,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
                 name = member.filename.removesuffix(".npy")
                 if name in arrays:
                     raise ModelError(f"{path} holds {name!r} twice", _REPAIR)
-                if name not in {*MATRICES, "activation"}:
+                if known is not None and name not in known:
                     raise ModelError(
                         f"{path} holds an unknown array {name!r}",
                         f"name the arrays {', '.join(MATRICES)}, activation",

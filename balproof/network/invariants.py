@@ -117,14 +117,14 @@ def _power(text: str, n: int) -> str:
 
 def _basis(forms: Sequence[dict[int, Fraction]], count: int) -> list[tuple[Kind, Vector]]:
     """``count`` vectors that generate the integer n with nᵀA = 0; candidates that are not kept drop out."""
-    found = [(kind, v) for kind, v in _candidates(forms) if _kept(v, forms)]
+    found: list[tuple[Kind, Vector]] = [c for c in _candidates(forms) if _kept(c[1], forms)]
     found.sort(key=lambda c: (sum(abs(n) for _, n in c[1]), sorted(e for e, _ in c[1])))
     independent = _Independent(len(forms))
-    chosen = [(kind, v) for kind, v in found if independent.add(v)]
+    chosen = [c for c in found if independent.add(c[1])]
     if len(chosen) == count and _generates(chosen, len(forms)):
         return chosen
-    reduced = [("product", v) for v in _reduced(forms)]
-    chosen += [(kind, v) for kind, v in reduced if independent.add(v)]
+    reduced: list[tuple[Kind, Vector]] = [("product", v) for v in _reduced(forms)]
+    chosen += [c for c in reduced if independent.add(c[1])]
     best = chosen if len(chosen) == count and _generates(chosen, len(forms)) else reduced
     assert len(best) == count, "the rank of A is wrong"
     return best

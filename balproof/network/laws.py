@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -23,73 +24,64 @@ class Law:
         return {"formula": self.formula, "kind": self.kind, "verified_by": self.verified_by}
 
 
-@dataclass(frozen=True)
-class Conserved:
-    """The scaling laws of a network; ``independent`` of them are independent (the rank of A).
+def scaling_columns(manifold: Manifold) -> tuple[int, ...]:
+    """The scales that move learned parameters only: a buffer other than 0 would have to move with a unit, and
+    gradient flow does not move it, so nothing is conserved then.
 
-    There may be more laws than these: completeness is not shown here.
+    >>> from balproof.importers import load
+    >>> scaling_columns(infer(load("tests/data/chain.json")))
+    (0, 1)
     """
-
-    laws: tuple[Law, ...]
-    independent: int
-    parameters: int
-
-    def as_json(self) -> dict[str, object]:
-        return {
-            "laws": [law.as_json() for law in self.laws],
-            "count": {
-                "verdict": "at-least" if self.independent else "none",
-                "k": self.independent,
-                "lie_dimension": None,
-                "parameters": self.parameters,
-                "certificate": None,
-            },
-            "flow": "euclidean",
-            "data": "all",
-            "loss": "any differentiable loss of the outputs",
-        }
+    buffers = {t.name: np.asarray(t.value != 0, dtype=bool) for t in manifold.network.parameters if t.buffer}
+    moving: set[int] = set()
+    for block in manifold.blocks:
+        if block.name in buffers:
+            for flat in np.flatnonzero(buffers[block.name]).tolist():
+                moving.update(k for k, _ in block.row(flat))
+    return tuple(k for k in range(manifold.count) if k not in moving)
 
 
-def conserved(network: Network | Manifold) -> Conserved:
+def scaling_laws(network: Network | Manifold) -> tuple[Law, ...]:
     """The quantities Σ_e A_ek w_e² that ẇ = −∇E keeps, whatever the data and the loss.
 
     From E(w∘exp(A h)) = E(w) for all h, differentiated at h = 0: Aᵀ(w∘∇E) = 0, so d/dt Σ A_ek w_e²/2 =
-    −Σ A_ek w_e ∂_eE = 0. Source: Du, Hu, Lee 2018; [B] Section 4.
+    −Σ A_ek w_e ∂_eE = 0. Source: Du, Hu, Lee 2018; [B] Section 4. Some may depend on others, and there may be
+    more laws than these: `balproof.conservation` says how many.
 
     >>> from balproof.importers import load
-    >>> conserved(load("tests/data/chain.json")).laws[0].formula
+    >>> scaling_laws(load("tests/data/chain.json"))[0].formula
     'fc1.weight[0,0]² − fc2.weight[0,0]²'
     """
     manifold = network if isinstance(network, Manifold) else infer(network)
-    laws = tuple(
-        Law(
-            scale_formula(manifold, k),
-            "scaling",
-            "exact: row k of Aᵀ, from the scaling rules and Aᵀ(w∘∇E) = 0",
-        )
-        for k in range(manifold.count)
-    )
-    return Conserved(laws, manifold.free_scales, sum(t.size for t in manifold.network.learned))
+    why = "exact: row k of Aᵀ, from the scaling rules and Aᵀ(w∘∇E) = 0"
+    formulas = scale_formulas(manifold)
+    return tuple(Law(formulas[k], "scaling", why) for k in scaling_columns(manifold))
 
 
-def scale_formula(manifold: Manifold, k: int) -> str:
-    """Σ_e A_ek w_e² in slices: ``Σ fc1.weight[3,:]² + fc1.bias[3]² − Σ fc2.weight[:,3]²``.
+def scale_formulas(manifold: Manifold) -> list[str]:
+    """Σ_e A_ek w_e² of each scale, in slices: ``Σ fc1.weight[3,:]² + fc1.bias[3]² − Σ fc2.weight[:,3]²``.
 
     A weight that enters with both signs (a self-loop of degree 1) cancels.
     """
-    parts: list[tuple[Fraction, str]] = []
+    parts: list[list[tuple[Fraction, str]]] = [[] for _ in range(manifold.count)]
     for block in manifold.blocks:
         tensor = manifold.network.tensors[block.name]
+        if tensor.buffer:
+            continue
         for term in block.terms:
             for i, form in enumerate(term.forms):
-                coefficient = dict(form).get(k)
-                if coefficient is None:
+                if not form:
                     continue
                 for place in np.argwhere(term.index == i).tolist():
                     at = [str(p) if n > 1 or m == 1 else ":" for p, n, m in
                           zip(place, term.index.shape, block.shape, strict=True)]  # fmt: skip
                     text = f"{block.name}[{','.join(_in_tensor(at, block.shape, tensor.shape))}]²"
-                    parts.append((coefficient, f"Σ {text}" if ":" in text else text))
+                    for k, coefficient in form:
+                        parts[k].append((coefficient, f"Σ {text}" if ":" in text else text))
+    return [_sum(found) for found in parts]
+
+
+def _sum(parts: Sequence[tuple[Fraction, str]]) -> str:
     text = ""
     for coefficient, part in parts:
         size = abs(coefficient)

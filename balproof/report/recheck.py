@@ -13,7 +13,7 @@ import jsonschema.exceptions
 from balproof.errors import RequestError
 from balproof.importers import json_file
 from balproof.importers.files import first_line, read_bytes
-from balproof.network.laws import conserved
+from balproof.network.laws import scaling_laws
 from balproof.symbolic.activation import Activation
 from balproof.symbolic.derivation import HEAD, Derivation, GateDerivation, derive, derive_gate
 from balproof.symbolic.gate import Gate, is_gate
@@ -127,7 +127,7 @@ def recheck(document: Mapping[str, Any]) -> Recheck:
         now: Derivation | GateDerivation = derive_gate(gate, inside, regularizer_out=outside)
     else:
         weights, network = request["weights"], request["network"]
-        laws = [] if network is None else conserved(json_file.from_document(network)).laws
+        laws = () if network is None else scaling_laws(json_file.from_document(network))
         now = derive(
             Activation.parse(f["text"], f["assumptions"]),
             inside,

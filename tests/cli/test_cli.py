@@ -534,7 +534,7 @@ def program(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
 def test_help_shows_an_example_of_every_command() -> None:
     top = program("--help")
     assert top.returncode == 0
-    for command in ("verify", "derive", "inspect", "solve", "check"):
+    for command in ("verify", "derive", "inspect", "conserved", "solve", "check"):
         assert command in top.stdout
         told = program(command, "--help")
         assert told.returncode == 0

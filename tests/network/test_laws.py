@@ -8,8 +8,9 @@ from scipy.integrate import solve_ivp
 from balproof.importers import load
 from balproof.network.evaluate import evaluate
 from balproof.network.graph import Network
-from balproof.network.laws import conserved
+from balproof.network.laws import scaling_laws
 from balproof.network.manifold import infer
+from tests.conservation.nets import normalised
 from tests.networks import mlp
 
 
@@ -49,13 +50,21 @@ def test_laws_hold_along_the_flow_and_another_quadratic_drifts() -> None:
 
 
 def test_formulas_name_slices_and_degrees() -> None:
-    laws = conserved(mlp([2, 3, 2], activation="Max(x,0)**2"))
-    assert laws.laws[1].formula == "Σ fc1.weight[1,:]² + fc1.bias[1]² − 2·Σ fc2.weight[:,1]²"
-    assert laws.independent == 3
+    laws = scaling_laws(mlp([2, 3, 2], activation="Max(x,0)**2"))
+    assert laws[1].formula == "Σ fc1.weight[1,:]² + fc1.bias[1]² − 2·Σ fc2.weight[:,1]²"
+    assert len(laws) == 3
 
 
-def test_recurrent_formula_and_dependence() -> None:
-    found = conserved(load({"J": np.array([[0.0, 2.0], [0.5, 0.0]])}))
-    assert found.laws[0].formula == "Σ J[0,:]² − Σ J[:,0]²"
-    assert found.independent == 1  # the two laws add up to 0
-    assert found.as_json()["count"]["verdict"] == "at-least"
+def test_recurrent_formula() -> None:
+    found = scaling_laws(load({"J": np.array([[0.0, 2.0], [0.5, 0.0]])}))
+    assert found[0].formula == "Σ J[0,:]² − Σ J[:,0]²"
+
+
+def test_a_unit_that_a_buffer_has_to_follow_has_no_law() -> None:
+    """The running mean would have to scale with fc1, and gradient flow does not move it."""
+    moving, resting = normalised(3, 2), normalised(3, 2, mean=False)
+    assert [law.formula for law in scaling_laws(moving)] == [
+        f"gamma[{i}]² + beta[{i}]² − Σ fc2.weight[:,{i}]²" for i in range(2)
+    ]
+    assert len(scaling_laws(resting)) == 4
+    assert not any("mean" in law.formula for law in scaling_laws(resting))

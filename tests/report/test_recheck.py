@@ -13,7 +13,7 @@ import pytest
 import balproof.cli
 from balproof.errors import RequestError
 from balproof.importers.json_file import as_json, load, to_document
-from balproof.network.laws import conserved
+from balproof.network.laws import scaling_laws
 from balproof.report.derivation import render
 from balproof.report.recheck import read, recheck
 from balproof.symbolic import derivation as module
@@ -103,7 +103,7 @@ def test_a_weaker_check_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_laws_of_a_network_are_found_again(root: Path) -> None:
     network = load(root / "tests" / "data" / "chain.json")
-    laws = [law.as_json() for law in conserved(network).laws]
+    laws = [law.as_json() for law in scaling_laws(network)]
     derivation = derive("relu", "l2", laws, network=to_document(as_json(network)))
     document = json.loads(render(derivation, "json"))
     assert recheck(document).ok
