@@ -49,7 +49,7 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
         "One head of width two. Queries and keys scale against each other, values and outputs too.",
     ),
 }
-LINE = "Written by `generate.py`; `make derivations` writes them again and compares.\n"
+LINE = "Written by `generate.py`; `make derivations` derives them again and compares.\n"
 
 
 def made(activation: str, regularizer: str) -> Derivation | GateDerivation:
