@@ -117,7 +117,7 @@ def solve(
     require_seed(seed)
     start = time.perf_counter()
     manifold = infer(load(network))
-    if method == "auto" and _is_large(manifold.network):
+    if method == "auto" and is_large(manifold.network):
         costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
         large = _solve_large(manifold, costs, start, certify, progress)
         if large is not None:
@@ -158,7 +158,8 @@ def solve(
     )
 
 
-def _is_large(network: Network) -> bool:
+def is_large(network: Network) -> bool:
+    """Whether a network has more weights than a matrix of weights and scales is made for."""
     return sum(t.size for t in network.parameters) > LARGE
 
 
@@ -171,7 +172,7 @@ def measure(network: Network, costs: Costs) -> tuple[float, np.ndarray]:
     """
     manifold = infer(network)
     zero = np.zeros(manifold.count)
-    found = measured(manifold, costs) if _is_large(network) else None
+    found = measured(manifold, costs) if is_large(network) else None
     if found is not None:
         moving = np.ones(manifold.count, bool)
         moving[[*manifold.dead(manifold.support), *manifold.endless]] = False

@@ -84,10 +84,15 @@ def analytic(run: Run, op: Operation, operands: Sequence[Node], key: Key) -> Nod
         return _norm(run, op, operands)
     if op.kind == "div":
         return run.tape.multiply(operands[0], run.tape.unary(operands[1], _powers(Fraction(-1))))
-    if (axis := softmax_axis(op, len(operands[0].shape) - 1)) is not None:
+    if op.kind == "softmax" and not op.attributes.get("log", False):
         grown = run.tape.unary(operands[0], lambda _, x: _mapped(x, lambda v: v.exp()))
-        share = run.tape.unary(run.tape.sum(grown, (axis + 1,)), _powers(Fraction(-1)))
-        return run.tape.multiply(grown, share)
+        if len(operands) > 1:
+            if operands[1].moved:
+                return refuse(run, op, operands, key)
+            hidden = np.array([bool(v != 0) for v in operands[1].jet[0].flat]).reshape(operands[1].shape)
+            grown = run.tape.times(grown, run.ring.constant(hidden.astype(np.int64)))
+        total = run.tape.sum(grown, (softmax_axis(op, operands[0]),))
+        return run.tape.multiply(grown, run.tape.unary(total, _powers(Fraction(-1))))
     return refuse(run, op, operands, key)
 
 

@@ -7,7 +7,6 @@ pooling), `Regions` says which piece each sample is on.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -18,7 +17,7 @@ import numpy as np
 import sympy
 from numpy.lib.stride_tricks import sliding_window_view
 
-from balproof.conservation.ring import Ring
+from balproof.conservation.ring import Modular, Ring
 from balproof.conservation.tape import Node, Tape
 from balproof.network.graph import Network, Operation, Tensor
 from balproof.network.rules import run
@@ -266,8 +265,11 @@ def _aligned(r: Run, op: Operation, operand: Node) -> Node:
 
 def _linear(r: Run, op: Operation, operands: Sequence[Node]) -> Node:
     x, weight = operands
+    ndim = len(weight.shape) - 1
     if op.attributes.get("transpose", False):
-        weight = r.tape.transpose(weight, (1, 0))
+        weight = r.tape.transpose(weight, (*range(ndim - 2), ndim - 1, ndim - 2))
+    if ndim > 2:  # a stack of matrices
+        return r.tape.matmul(x, weight)
     flat = r.tape.reshape(x, (prod(x.shape[1:-1]), x.shape[-1]))
     return r.tape.reshape(r.tape.matmul(flat, weight), r.network.tensors[op.output].shape)
 
@@ -299,6 +301,8 @@ def _matmul(r: Run, op: Operation, operands: Sequence[Node]) -> Node:
 
 def _batchnorm(r: Run, op: Operation, operands: Sequence[Node]) -> Node:
     """In inference. 1/√(v + ε) is read as the double that is nearest, as any program does."""
+    if op.attributes.get("training", False):  # the statistics of a batch, which is no single case
+        return r.opaque(r, op, operands, (r.step, op.output))
     x, gamma, beta, mean, variance = operands
     tensor = r.network.tensors[op.inputs[4]]
     if variance.moved:
@@ -320,7 +324,10 @@ def _embedding(r: Run, op: Operation, operands: Sequence[Node]) -> Node:
         mixture = r.symbols(op, r.tape.put({0: blank}), "")
         found = r.tape.matmul(r.tape.put({0: mixture}), weight)
         return r.tape.reshape(found, r.network.tensors[op.output].shape)
-    place = np.clip(x.jet[0].astype(np.int64), 0, rows - 1)
+    place = x.jet[0].astype(np.int64)
+    if isinstance(r.ring, Modular):
+        place = np.where(place > r.ring.p // 2, place - r.ring.p, place)
+    place = np.clip(place, -rows, rows - 1) % rows  # a negative position counts from the end
     hot = r.ring.constant((place.reshape(place.shape[0], -1, 1) == np.arange(rows)).astype(np.int64))
     return r.tape.reshape(r.tape.matmul(r.tape.put({0: hot}), weight), r.network.tensors[op.output].shape)
 
@@ -343,30 +350,17 @@ def centred(r: Run, x: Node, axes: tuple[int, ...]) -> Node:
     return r.tape.add(x, mean)
 
 
-def softmax_axis(op: Operation, ndim: int) -> int | None:
-    """The axis of a softmax as the importers note it, of an operand with ``ndim`` axes; None for any other
-    operation. In older ONNX a softmax over another axis than the last was over all from there on."""
-    if op.kind != "unknown" or len(op.inputs) != 1:
-        return None
-    if op.attributes.get("op_type") == "Softmax" and not {"operands", "domain"} & set(op.attributes):
-        axis = op.attributes.get("attributes", {}).get("axis")
-        return ndim - 1 if axis is not None and int(axis) in (-1, ndim - 1) else None
-    if op.attributes.get("op_type") == "aten::_softmax":
-        found = _SOFTMAX.fullmatch("; ".join(str(a) for a in op.attributes.get("arguments", ())))
-        return None if found is None else int(found[1] or -1) % ndim
-    return None
-
-
-_SOFTMAX = re.compile(r"dim=-1, is_causal=False, attn_mask=None|self=at 0; dim=(-?\d+); half_to_float=False")
+def softmax_axis(op: Operation, x: Node) -> int:
+    """The axis of a softmax, behind the sample axis."""
+    return int(op.attributes.get("axis", -1)) % (len(x.shape) - 1) + 1
 
 
 def seen(r: Run, op: Operation, operands: Sequence[Node]) -> Sequence[Node]:
     """What an operation without polynomials sees of its operands: a softmax, or a normalisation that centres,
     does not see what all entries have in common."""
     x, *rest = operands
-    axis = softmax_axis(op, len(x.shape) - 1)
-    if axis is not None:
-        return [centred(r, x, (axis + 1,)), *rest]
+    if op.kind == "softmax":
+        return [centred(r, x, (softmax_axis(op, x),)), *rest]
     if op.kind == "norm" and (op.attributes.get("groups") or op.attributes.get("center", True)):
         return [centred(r, *normalised_together(r, op, x)), *rest]
     return operands
@@ -516,6 +510,17 @@ def _extreme(r: Run, op: Operation, operands: Sequence[Node]) -> Node:
     return r.tape.reshape(r.tape.sum(r.tape.times(whole, chosen), (1,)), shape)
 
 
+def _resample(r: Run, op: Operation, operands: Sequence[Node]) -> Node:
+    """A constant matrix along each of some axes."""
+    x, *matrices = operands
+    for axis, matrix in zip(op.attributes["axes"], matrices):
+        order = list(range(len(x.shape) - 1))
+        order[axis], order[-1] = order[-1], order[axis]
+        turned = r.tape.transpose(x, order)
+        x = r.tape.transpose(r.tape.matmul(turned, r.tape.transpose(matrix, (1, 0))), order)
+    return x
+
+
 def _reduce(r: Run, op: Operation, operands: Sequence[Node]) -> Node:
     (x,) = operands
     n = len(x.shape) - 1
@@ -545,6 +550,7 @@ _RULES: Mapping[str, Rule] = MappingProxyType(
         "batchnorm": _batchnorm,
         "pool": _pool,
         "reduce": _reduce,
+        "resample": _resample,
         **dict.fromkeys(("identity", "reshape", "transpose", "expand", "concat", "take", "pad"), _moved),
     }
 )

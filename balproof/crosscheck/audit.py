@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from balproof.balance.problem import BalanceProblem, Costs
+from balproof.balance.problem import Costs
 from balproof.balance.solve import solve
 from balproof.crosscheck.certified import FunctionProof, prove_function
 from balproof.crosscheck.faults import LISTED, Fault, FaultKind, shown
 from balproof.crosscheck.function import function_error
-from balproof.crosscheck.optimality import EXACT, OPTIMALITY_TOLERANCE, optimality
+from balproof.crosscheck.judged import Judged, judge
+from balproof.crosscheck.optimality import EXACT, OPTIMALITY_TOLERANCE
 from balproof.crosscheck.scales import COARSEST, Recovered, recover_scales, roundings
 from balproof.crosscheck.structure import structure_faults
 from balproof.errors import RequestError, require_seed
@@ -110,7 +111,7 @@ def check(
         costs = Costs.parse(costs)
     solved = solve_scales(before)
     manifold, column = assemble(before, solved)
-    aim = BalanceProblem.build(manifold, costs)  # refuses what no audit can be made of
+    judge(manifold, costs)  # refuses what no audit can be made of
     faults = structure_faults(before, after)
     if faults:
         return _refuted(faults, *_measured(before, after, seed))
@@ -123,7 +124,7 @@ def check(
     rounding = roundings(before, after)
     unit = max((r.unit for r in rounding.values()), default=2.0**-53)
     found = recover_scales(manifold, old, new, rounding)
-    if found.missed and len(aim.weights) <= EXACT:
+    if found.missed and sum(t.size for t in before.learned) <= EXACT:
         # Of explanations that are as good, the one by the scales that balance BEFORE was meant.
         other = recover_scales(manifold, old, new, rounding, solve(before, costs).h)
         found = other if other.missed <= found.missed else found
@@ -140,7 +141,7 @@ def check(
         faults.append(Fault("function-differs", "the outputs, by more than rounding explains", error))
 
     try:
-        problem = BalanceProblem.build(dataclasses.replace(manifold, network=after), costs)
+        state = judge(dataclasses.replace(manifold, network=after), costs)
     except RequestError as refused:  # BEFORE was not: AFTER's weights have run away
         if same_orbit:
             faults.append(Fault("not-optimal", f"the whole network: {refused.cause}", None))
@@ -149,19 +150,19 @@ def check(
             same_orbit=same_orbit,
             **function,
         )
-    imbalance = problem.imbalance(np.zeros(problem.count))
+    imbalance = state.imbalance
     limit = max(BALANCE_TOLERANCE, BALANCE_ROUNDINGS * unit)
-    best = optimality(problem, max(OPTIMALITY_TOLERANCE, limit**2), balanced=imbalance <= limit)
+    best = state.optimality(max(OPTIMALITY_TOLERANCE, limit**2), balanced=imbalance <= limit)
     if same_orbit:
-        faults += _balance_faults(problem, found.h, limit, noise)
+        faults += _balance_faults(state, found.h, limit, noise)
     elif found.missed < 0.5 * sum(v.size for v in old.values()):
-        meant = BalanceProblem.build(manifold.rescale(found.h), costs)
-        faults += _balance_faults(meant, found.h, limit, noise)
+        meant = dataclasses.replace(manifold, network=manifold.rescale(found.h))
+        faults += _balance_faults(judge(meant, costs), found.h, limit, noise)
     else:
         notes.append("most weights differ, so that no rescaling can be told, nor what it should have been")
     if not faults and best.fault:
         faults.append(best.fault)
-    notes += [*_notes(problem), *best.notes]
+    notes += [*_notes(state), *best.notes]
     certified = best.gap is not None and best.certified and function["function"] is Verdict.certified
     return Audit(
         same_orbit=same_orbit,
@@ -255,12 +256,11 @@ def _number(x: float) -> float | None:
 # --- balance -------------------------------------------------------------------------------------------
 
 
-def _balance_faults(problem: BalanceProblem, h: Array, limit: float, noise: float) -> list[Fault]:
+def _balance_faults(state: Judged, h: Array, limit: float, noise: float) -> list[Fault]:
     """Units that are out of balance, the worst first; a layer that was left out as a whole is one fault."""
-    imbalances = problem.imbalances(np.zeros(problem.count))
-    names = problem.manifold.names
+    imbalances, names = state.imbalances, state.manifold.names
     layers: dict[str, list[int]] = {}
-    for k in np.flatnonzero(problem.active):
+    for k in np.flatnonzero(state.active):
         layers.setdefault(names[k].rsplit("[", 1)[0], []).append(int(k))
     moved = {layer for layer, units in layers.items() if np.abs(h[units]).max() > noise}
     wrong = {layer: [k for k in units if imbalances[k] > limit] for layer, units in layers.items()}
@@ -275,19 +275,18 @@ def _balance_faults(problem: BalanceProblem, h: Array, limit: float, noise: floa
     ]
 
 
-def _notes(problem: BalanceProblem) -> list[str]:
+def _notes(state: Judged) -> list[str]:
     notes: list[str] = []
-    if problem.dead:
-        notes.append("dead units, left out of the balance: " + ", ".join(problem.names(problem.dead)))
-    falling = problem.A.T @ np.ones(len(problem.weights))
-    if endless := [k for k in problem.dead if falling[k]]:
+    if state.dead:
+        notes.append("dead units, left out of the balance: " + ", ".join(state.names(state.dead)))
+    if state.falling:
         notes.append(
-            f"the cost of dead units could still fall ({shown(problem.names(endless))}): "
+            f"the cost of dead units could still fall ({shown(state.names(state.falling))}): "
             "the optimum over all scales is not attained, and the gap is over the others"
         )
-    if problem.left_out:
-        notes.append("scales of degree ≤ 0, left out: " + ", ".join(problem.names(problem.left_out)))
-    unknown = [op.name for op in problem.manifold.network.operations if op.kind not in RULES]
+    if state.left_out:
+        notes.append("scales of degree ≤ 0, left out: " + ", ".join(state.names(state.left_out)))
+    unknown = [op.name for op in state.manifold.network.operations if op.kind not in RULES]
     if unknown:
         notes.append(f"unknown operations, compared by kind alone and not run: {shown(unknown)}")
     return notes

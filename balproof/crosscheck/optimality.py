@@ -20,7 +20,7 @@ OPTIMALITY_TOLERANCE = 1e-6
 EXACT = 20_000
 """Up to this many weights the optimum is solved for and certified exactly, in a few seconds."""
 
-_WHOLE = "the whole network"
+WHOLE = "the whole network"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def optimality(problem: BalanceProblem, tolerance: float, *, balanced: bool) -> 
         floor = best.cost_after / (1 + best.certificate.gap) * (1 - slack)
         gap = max(0.0, best.cost_before * (1 + slack) / floor - 1)
     excess = best.cost_before / best.cost_after - 1
-    fault = Fault("not-optimal", _WHOLE, gap or excess) if excess > tolerance else None
+    fault = Fault("not-optimal", WHOLE, gap or excess) if excess > tolerance else None
     return Optimality(gap, gap is not None and (gap <= tolerance or fault is not None), fault, tuple(notes))
 
 
@@ -76,7 +76,7 @@ def _unattained(problem: BalanceProblem, answer: Existence) -> Optimality:
     names = problem.manifold.names
     moves = [f"{n} by {v}" for n, v in zip(names, answer.direction or (), strict=True) if v]
     why = f"no rescaling is optimal: the cost falls for ever along {shown(moves)}"
-    return Optimality(None, False, Fault("not-optimal", f"{_WHOLE}: {why}", None), (why,))
+    return Optimality(None, False, Fault("not-optimal", f"{WHOLE}: {why}", None), (why,))
 
 
 def _by_newton_step(problem: BalanceProblem, tolerance: float, balanced: bool) -> Optimality:
@@ -103,5 +103,5 @@ def _by_newton_step(problem: BalanceProblem, tolerance: float, balanced: bool) -
     else:
         gap = max(0.0, falls / (cost - falls)) + 2 * UNIT * len(problem.weights)
         notes = (f"more than {EXACT} weights: the optimality gap is computed in floating point",)
-    fault = Fault("not-optimal", _WHOLE, gap or excess) if excess > tolerance else None
+    fault = Fault("not-optimal", WHOLE, gap or excess) if excess > tolerance else None
     return Optimality(gap, False, fault, notes)

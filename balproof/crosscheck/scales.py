@@ -13,13 +13,19 @@ from scipy import sparse
 from scipy.sparse.linalg import cg, splu
 
 from balproof.network.graph import Network, Tensor
-from balproof.network.manifold import Manifold
+from balproof.network.manifold import Block, Manifold
 
 Array = np.ndarray
 
 ROUNDINGS = 512
 """A rescaled weight may be off by so many roundings: 256 sweeps that multiply it for both its ends, and a
 scale close to 1 whose inverse rounds to 1 drifts the same way at each of them."""
+
+WHOLE_BLOCK = 50_000
+"""Entries of a parameter up to which the fit looks at all of them."""
+
+SAMPLE = 12
+"""Entries for each row and each column of a larger one."""
 
 COARSEST = 1 / 64
 """Or by this much, relatively, if that is less: in 16 bits so many roundings would ruin the function."""
@@ -115,15 +121,39 @@ def recover_scales(
     names = [b.name for b in manifold.blocks]
     h = np.zeros(manifold.count)
     ratio = {n: _log_ratio(before[n], after[n]) for n in names}
-    usable = np.concatenate([np.isfinite(ratio[n]).ravel() for n in names] or [np.zeros(0, bool)])
-    if manifold.count and usable.any():
-        rows = manifold.matrix(names)[np.flatnonzero(usable)]
-        right = np.concatenate([ratio[n].ravel() for n in names])[usable]
-        noise = np.concatenate([_fine_noise(ratio[n], after[n], rounding[n]).ravel() for n in names])[usable]
+    if manifold.count and any(np.isfinite(r).any() for r in ratio.values()):
+        chosen = {b.name: _chosen(b, np.isfinite(ratio[b.name])) for b in manifold.blocks}
+        rows = sparse.vstack([manifold.entries(b, chosen[b.name]) for b in manifold.blocks], format="csr")
+        right = np.concatenate([ratio[n].ravel()[chosen[n]] for n in names])
+        noise = np.concatenate(
+            [_fine_noise(ratio[n], after[n], rounding[n]).ravel()[chosen[n]] for n in names]
+        )
         biases = manifold.network.biases
-        trust = np.concatenate([np.full(before[n].size, 0.9 if n in biases else 1.0) for n in names])[usable]
+        trust = np.concatenate([np.full(chosen[n].size, 0.9 if n in biases else 1.0) for n in names])
         h = _fit(sparse.csr_array(rows), right, noise, trust, start)
     return _judge(manifold, before, after, rounding, h)
+
+
+def _chosen(block: Block, usable: Array) -> Array:
+    """The positions of the entries that the fit looks at: all, or of a large block some for each scale.
+
+    Each place of each term, a row or a column say, is given `SAMPLE` entries, spread at random; the verdict
+    on the entries is over all of them in any case.
+    """
+    kept = np.flatnonzero(usable.ravel())
+    if kept.size <= WHOLE_BLOCK:
+        return kept
+    rng = np.random.default_rng(0)
+    there, taken = usable.reshape(block.shape), [kept[:1]]
+    strides = np.array([int(np.prod(block.shape[a + 1 :], dtype=np.int64)) for a in range(len(block.shape))])
+    for term in block.terms:
+        places = np.indices(term.sizes).reshape(len(block.shape), -1)
+        places = np.repeat(places, SAMPLE, axis=1)
+        for a, (n, own) in enumerate(zip(block.shape, term.sizes, strict=True)):
+            if own == 1:
+                places[a] = rng.integers(0, n, places.shape[1])
+        taken.append(strides @ places[:, there[tuple(places)]])
+    return np.unique(np.concatenate(taken))
 
 
 def _log_ratio(before: Array, after: Array) -> Array:

@@ -37,6 +37,8 @@ from balproof.network.unseen import unseen_biases
 Array = np.ndarray
 
 
+_ENDLESS = "degree {} ≤ 0, so no finite scale is optimal and solve leaves it out"
+
 UNSEEN = "no output sees this bias, so no finite scale is optimal and solve leaves it out"
 
 
@@ -185,9 +187,14 @@ class Manifold:
         return sparse.csr_array(sparse.vstack(parts, format="csr"))
 
     def _block_matrix(self, block: Block) -> sparse.csr_array:
-        total = sparse.csr_array((int(np.prod(block.shape)), self.count))
+        return self.entries(block, np.arange(int(np.prod(block.shape))))
+
+    def entries(self, block: Block, flat: Array) -> sparse.csr_array:
+        """The rows of A of some entries of a block (row-major positions), in floating point."""
+        total = sparse.csr_array((len(flat), self.count))
+        at = np.unravel_index(flat, block.shape)
         for index, matrix in self._maps[block.name]:
-            total = total + matrix[np.broadcast_to(index, block.shape).ravel()]
+            total = total + matrix[_pick(index, at)]
         total = sparse.csr_array(total)
         total.sum_duplicates()
         total.eliminate_zeros()
@@ -457,7 +464,31 @@ def assemble(network: Network, solved: SolvedScales) -> tuple[Manifold, dict[int
         dataclasses.replace(b, terms=tuple(_renumbered(t, column) for t in b.terms)) for b in drafts
     )
     units, names = _units(network, scales, solution, column, solved.alone)
-    return Manifold(network, blocks, units, names), column
+    manifold = Manifold(network, blocks, units, names)
+    normalised = {
+        column[k]
+        for op in network.operations
+        if op.kind == "norm" or (op.kind == "batchnorm" and op.attributes.get("training"))
+        for v in np.unique(scales[op.inputs[0]])
+        for k, _ in solution.forms[int(v)]
+        if k in column
+    }
+    return _of_degree_zero(manifold, normalised), column
+
+
+def _of_degree_zero(manifold: Manifold, normalised: set[int]) -> Manifold:
+    """Scales that only a normalisation reads have its degree, 0."""
+    if not normalised:
+        return manifold
+    ones = {t.name: np.ones(t.shape, bool) for t in manifold.network.learned}
+    only = normalised & set(np.flatnonzero(~manifold.alive(ones)).tolist())
+    units = [
+        dataclasses.replace(u, degree=Fraction(0), why=f"{u.why}; {_ENDLESS.format(0)}")
+        if u.column in only
+        else u
+        for u in manifold.units
+    ]
+    return dataclasses.replace(manifold, units=tuple(units))
 
 
 def _free_of_outputs(use: ParameterScale, entries: Array, own: Array) -> ParameterScale:
@@ -522,7 +553,7 @@ def _units(
         degree = next((degrees[v] for v, _, _ in activated if degrees.get(v) is not None), ONE)
         why = "its own scale" if size == 1 else f"{size} neurons share one scale"
         if degree <= 0:
-            why += f"; degree {degree} ≤ 0, so no finite scale is optimal and solve leaves it out"
+            why += "; " + _ENDLESS.format(degree)
         units.append(Unit(name, size, degree, True, why, k))
     for variable, name in alone.items():
         for k, _ in solution.forms[variable]:

@@ -64,7 +64,7 @@ def attention(n: int, r: int, tokens: int = 3, softmax: bool = False, key_bias: 
     k = b.op("transpose", [k], "kt", (1, r, tokens), perm=(0, 2, 1))
     s = b.op("matmul", [q, k], "scores", (1, tokens, tokens))
     if softmax:
-        s = b.op("unknown", [s], "weights", (1, tokens, tokens), op_type="Softmax", attributes={"axis": -1})
+        s = b.op("softmax", [s], "weights", (1, tokens, tokens), axis=-1)
     h = b.op("matmul", [s, v], "heads", (1, tokens, r))
     y = b.op("linear", [h, b.tensor("O", (r, n))], "y", (1, tokens, n))
     return b.network(["x"], [y])

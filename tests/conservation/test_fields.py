@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import zlib
 
 import numpy as np
@@ -11,7 +10,6 @@ import sympy
 
 from balproof.conservation import modular
 from balproof.conservation.fields import Fields, Layout, point, regions
-from balproof.conservation.program import softmax_axis
 from balproof.conservation.ring import Doubles, Modular
 from balproof.conservation.sampling import Data, bits
 from tests.conservation.nets import attention, conv1d
@@ -107,19 +105,3 @@ def test_the_generator_is_splitmix64() -> None:
     assert [mixed(i) for i in (1, 2, 3)] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
     key = zlib.crc32(b"7:x") << 32
     assert bits(7, "x", 5, 3).tolist() == [mixed(key + i) for i in (5, 6, 7)]
-
-
-def test_softmax_is_recognised_only_where_its_axis_is_known() -> None:
-    op = attention(3, 2, softmax=True).operations[5]
-    assert (softmax_axis(op, 3), softmax_axis(op, 2)) == (2, 1)
-    assert softmax_axis(attention(3, 2).operations[4], 3) is None
-
-    def noted(**attributes: object) -> int | None:
-        return softmax_axis(dataclasses.replace(op, attributes=attributes), 3)
-
-    assert noted(op_type="Softmax", attributes={"axis": 1}) is None  # over the last two axes in old files
-    assert noted(op_type="Softmax", attributes={}) is None
-    assert noted(op_type="Softmax", attributes={"axis": -1}, domain="elsewhere") is None
-    assert noted(op_type="Hardmax", attributes={"axis": -1}) is None
-    assert noted(op_type="aten::_softmax", arguments=("self=at 0", "dim=1", "half_to_float=False")) == 1
-    assert noted(op_type="aten::_softmax", arguments=("dim=-1, is_causal=True, attn_mask=None",)) is None

@@ -464,6 +464,7 @@ def test_a_sum_without_its_equations_is_caught(monkeypatch: pytest.MonkeyPatch) 
 RUN = ["mlp", "convnet", "resnet", "unet", "twice", "rnn", "dense", "vision", "tied embedding"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The tensor attributes self.rnn")  # PyTorch's, when it exports its RNN
 @pytest.mark.parametrize("name", RUN)
 @pytest.mark.parametrize("batch", [2, None], ids=["two", "any"])
@@ -551,4 +552,7 @@ def test_statistics_of_the_batch(tmp_path: Path) -> None:
         expected = plain(x.double()).detach().numpy()
         assert np.allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
     without = infer(without_epsilon(networks[0])[0])
-    assert without.free_scales == 14 + 7  # and one for each channel before
+    assert without.free_scales == 14 + 7  # and one for each channel before, of degree 0
+    before = {f"0[{i}]" for i in range(4)} | {f"3[{i}]" for i in range(3)}
+    assert {without.names[k] for k in without.endless} == before | set(without.unseen)
+    assert without.dead_units == ()

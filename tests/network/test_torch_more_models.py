@@ -206,6 +206,7 @@ def test_infinity_in_the_place_of_some_entries_pins() -> None:
 EXPORTED = [name for name in RECURRENT if "projected" not in name]  # which ONNX has not
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamo", [False, True], ids=["traced", "dynamo"])
 @pytest.mark.parametrize("name", [*EXPORTED, "bilinear", "bilinear, smaller", "nearest"])
 def test_exported_to_onnx(name: str, dynamo: bool, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ COUNTS = {
     "residual": (18, 5, 13, "Complete: 6 "),  # and one of degree 2: the stream is linear
     "conv": (10, 2, 8, "Complete: 2 "),
     "recurrent": (15, 3, 8, "Complete: 3 "),
-    "attention": (16, 4, 12, "At least 6 "),  # r(r + 1)/2 each for Q, K and for V, O
+    "attention": (16, 4, 12, "Complete: 6 "),  # r(r + 1)/2 each for Q, K and for V, O
 }
 
 

@@ -186,7 +186,10 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+SHOWN = [pytest.param(name, marks=[pytest.mark.slow] if name == "resnet" else []) for name in NETWORKS]
+
+
+@pytest.mark.parametrize("name", SHOWN)
 def test_texts_never_overlap(name: str) -> None:
     assert text_faults(picture(NETWORKS[name]())) == []
 
@@ -196,7 +199,7 @@ def test_texts_that_overlap_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert text_faults(picture(mlp([8, 16, 4]))) != []
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", SHOWN)
 def test_texts_lie_in_their_boxes(name: str) -> None:
     network = NETWORKS[name]()
     figure = picture(network)

@@ -74,6 +74,7 @@ def test_statements_are_complete(claim):
     assert not claim.title.endswith(".")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPLETE)
 def test_complete_records(records, name):
     record = records[name]
@@ -88,6 +89,7 @@ def test_complete_records(records, name):
     assert all(t.verdict is Verdict.refuted and t.witness for t in record.findings.twins)
 
 
+@pytest.mark.slow
 def test_texts_can_be_shown(records):
     for record in records.values():
         c, f = record.claim, record.findings
@@ -98,6 +100,7 @@ def test_texts_can_be_shown(records):
             assert not re.search(r"[_^]\{|\w\^|\\", shown), shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STATED)
 def test_stated_records_claim_nothing(records, name):
     record = records[name]
@@ -107,11 +110,13 @@ def test_stated_records_claim_nothing(records, name):
     assert not record.findings.evidence
 
 
+@pytest.mark.slow
 def test_which_printed_claims_are_refuted(records):
     refuted = {n for n, r in records.items() if r.findings.printed.verdict is Verdict.refuted}
     assert refuted == REFUTED_AS_PRINTED
 
 
+@pytest.mark.slow
 def test_in_two_processes_the_same_verdicts(records):
     names = ["S.conserved", "B.cost-reduction", "S.gradient-flow", "R.noether"]
     found = verify(*names, jobs=2)

@@ -1,0 +1,87 @@
+"""The balance of weights as they are, of a network of any size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from balproof.balance.blocks import BlockProblem, measured, strongly_connected, sweeps
+from balproof.balance.problem import BalanceProblem, Costs
+from balproof.balance.solve import is_large
+from balproof.crosscheck.faults import Fault
+from balproof.crosscheck.optimality import WHOLE, Optimality, optimality
+from balproof.network.manifold import Manifold
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Imbalances of the scales that move (0 for the others), and which do not.
+
+    ``falling`` are the dead units whose cost could still fall. ``problem`` is None for a large network.
+    """
+
+    manifold: Manifold
+    costs: Costs
+    cost: float
+    imbalances: Array
+    active: Array
+    dead: tuple[int, ...]
+    left_out: tuple[int, ...]
+    falling: tuple[int, ...]
+    problem: BalanceProblem | None
+
+    @property
+    def imbalance(self) -> float:
+        return float(np.max(self.imbalances, initial=0.0))
+
+    def names(self, scales: tuple[int, ...]) -> list[str]:
+        return [self.manifold.names[k] for k in scales]
+
+    def optimality(self, tolerance: float, *, balanced: bool) -> Optimality:
+        """How far the cost is above the optimum."""
+        if self.problem is not None:
+            return optimality(self.problem, tolerance, balanced=balanced)
+        return _by_sweeps(self, tolerance)
+
+
+def judge(manifold: Manifold, costs: Costs) -> Judged:
+    """Raises RequestError, RegularizerError and ModelError as `BalanceProblem.build`.
+
+    >>> from balproof.importers import load
+    >>> from balproof.network.manifold import infer
+    >>> judge(infer(load("tests/data/chain.json")), Costs.parse("l2")).imbalances.round(2).tolist()
+    [0.95, 0.0]
+    """
+    found = measured(manifold, costs) if is_large(manifold.network) else None
+    if found is None:
+        problem = BalanceProblem.build(manifold, costs)
+        h = np.zeros(problem.count)
+        rates = problem.A.T @ np.ones(len(problem.weights))
+        falling = tuple(k for k in problem.dead if rates[k])
+        return Judged(
+            *(manifold, costs, problem.cost(h), problem.imbalances(h)),
+            *(problem.active, tuple(problem.dead), tuple(problem.left_out), falling, problem),
+        )
+    costs.require_known(manifold.network)
+    cost, balance = found
+    active, left_out = np.ones(manifold.count, bool), tuple(sorted(manifold.endless))
+    dead = manifold.dead(manifold.support)
+    active[[*dead, *left_out]] = False
+    falling = tuple(k for k in dead if balance.incoming[k] or balance.outgoing[k])
+    imbalances = np.where(active, balance.imbalances, 0.0)
+    return Judged(manifold, costs, cost, imbalances, active, dead, left_out, falling, None)
+
+
+def _by_sweeps(judged: Judged, tolerance: float) -> Optimality:
+    """Against the cost of the balanced state, found by sweeps over blocks of weights."""
+    problem = BlockProblem.build(judged.manifold, judged.costs)
+    state = sweeps(problem) if problem is not None and strongly_connected(problem) else None
+    if problem is None or state is None or state.imbalance > 1e-9:
+        return Optimality(None, False, None, ("no optimality gap: the network is too large for a bound",))
+    gap = max(0.0, judged.cost / problem.cost(state.h) - 1)
+    fault = Fault("not-optimal", WHOLE, gap) if gap > tolerance else None
+    note = "a large network: the optimality gap is that to a balanced state found in floating point"
+    return Optimality(gap, False, fault, (note,))
