@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import sympy
 from sympy.matrices.normalforms import smith_normal_form
 
+import balproof.cli
 from balproof.errors import RequestError
 from balproof.importers import load
 from balproof.network import invariants as module
@@ -156,3 +161,20 @@ def test_a_sublattice_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_large_network_is_refused() -> None:
     with pytest.raises(RequestError, match="too many to list"):
         invariants(mlp([20, 20, 2]))
+
+
+def test_the_command_lists_them(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["balproof", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            balproof.cli.main()
+        return (int(stop.value.code or 0), *capsys.readouterr())
+
+    chain = root / "tests" / "data" / "chain.json"
+    code, out, _ = run("inspect", chain, "--invariants")
+    assert code == 0
+    assert out.splitlines()[-1] == "  path    fc1.weight[0,0]·fc2.weight[0,0]·fc3.weight[0,0]"
+    assert "products" not in json.loads(run("inspect", chain, "--json", "-")[1])
+    assert len(json.loads(run("inspect", chain, "--invariants", "--json", "-")[1])["products"]) == 1
+    code, out, err = run("inspect", root / "tests" / "data" / "digits.onnx", "--invariants")
+    assert (code, out, err.count("\n")) == (2, "", 1)
