@@ -23,7 +23,7 @@ def blocks(network: Network, title: str, about: str = "") -> tuple[Block, ...]:
 
     >>> from balproof.importers import load
     >>> from balproof.report.documents import markdown
-    >>> print(markdown(blocks(load("tests/data/chain.json"), "A chain")).splitlines()[4])
+    >>> print(markdown(blocks(load("tests/data/chain.json"), "A chain")).splitlines()[2])
     - `z1` = linear(`x`, `fc1.weight`)
 
     Raises RequestError for larger ones.

@@ -119,9 +119,12 @@ _TEX_MARKS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
     "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": "$<$", ">": "$>$", "|": "$|$",
     "λ": r"$\lambda$", "Σ": r"$\Sigma$", "φ": r"$\varphi$", "α": r"$\alpha$", "β": r"$\beta$", "η": r"$\eta$",
-    "∂": r"$\partial$", "²": "$^2$", "≤": r"$\le$", "≥": r"$\ge$", "≠": r"$\ne$", "→": r"$\to$",
+    "∂": r"$\partial$", "≤": r"$\le$", "≥": r"$\ge$", "≠": r"$\ne$", "→": r"$\to$",
     "⇒": r"$\Rightarrow$", "∞": r"$\infty$", "−": "$-$", "·": r"$\cdot$", "∇": r"$\nabla$", "ẇ": r"$\dot w$",
-    "…": r"\dots{}", "μ": r"$\mu$",
+    "…": r"\dots{}", "μ": r"$\mu$", "θ": r"$\theta$", "γ": r"$\gamma$", "ψ": r"$\psi$",
+    "′": "$'$", "½": r"$\frac12$",
+    "ᵀ": r"$^\top$", "∘": r"$\circ$", "∈": r"$\in$", "⟨": r"$\langle$", "⟩": r"$\rangle$", "√": r"$\surd$",
+    **{mark: f"$^{n}$" for n, mark in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
 }  # fmt: skip
 
 
@@ -131,7 +134,7 @@ def _tex_plain(text: str) -> str:
 
 
 def _texcode(text: str) -> str:
-    breakable = re.sub(r"([,+*/])", r"\1\\allowbreak{}", _tex_plain(text))
+    breakable = re.sub(r"([,+*/]|\$\\cdot\$)", r"\1\\allowbreak{}", _tex_plain(text))
     return rf"\texttt{{{breakable}}}"
 
 

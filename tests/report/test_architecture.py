@@ -86,3 +86,11 @@ def test_long_lists_are_cut_and_large_networks_refused() -> None:
     assert "\n- and 22 more" in markdown(blocks(mlp([4, 6, 2]), "wide"))
     with pytest.raises(RequestError, match="too many"):
         blocks(mlp([20, 20, 2]), "large")
+
+
+def test_powers_of_a_path_are_set_in_latex() -> None:
+    """Degree 2: the weights of the first layer stand to the fourth power."""
+    text = tex(blocks(mlp([1, 1, 1, 1], activation="Max(x,0)**2", bias=False), "squares"))
+    assert text.isascii()
+    assert r"fc1.weight[0,\allowbreak{}0]$^4$$\cdot$\allowbreak{}fc2" in text
+    assert "?" not in text
