@@ -45,40 +45,6 @@ PAPER_B: tuple[ClaimFunction, ...] = (
         ("B.scaling-preserves",),
     ),
     _pending(
-        "B.gd-does-not-balance",
-        "Gradient descent on the error alone does not balance",
-        f"{PAPER}, Section 4",
-        "Gradient descent on E alone does not in general reach balance, not even from a balanced start.",
-        "Along ẇ = −∇E each D_i = Σ_IN w² − Σ_OUT w² is constant, so what is unbalanced at first stays so. "
-        "A step of size η gives exactly D_i′ = D_i + η²(‖∇_IN E‖² − ‖∇_OUT E‖²), so a balanced start "
-        "leaves balance wherever the two gradient norms differ.",
-        ("E is differentiable along the path", "activations of degree 1", "the regularizer is Σw²"),
-        ("B.gradient-identity",),
-    ),
-    _pending(
-        "B.gd-regularized-balances",
-        "Gradient descent on error plus regularizer ends in balance",
-        f"{PAPER}, Section 4",
-        "Gradient descent on E + R must converge to a balanced state.",
-        "Every critical point of E + R is balanced. With R = (μ/2)Σw², the flow has D_i(t) = "
-        "D_i(0)e^{−2μt} and a step of size η gives D_i′ = (1−ημ)²D_i + η²(‖∇_IN E‖² − ‖∇_OUT E‖²).",
-        (
-            "E and R differentiable at the point",
-            "full gradients: minibatch noise leaves a floor of order η/μ",
-        ),
-        ("B.gradient-identity", "B.balance-equation"),
-    ),
-    _pending(
-        "B.progress",
-        "Balance measures the progress of learning",
-        f"{PAPER}, Section 4 and simulations",
-        "How balanced a network is can be used to assess how far learning has come.",
-        "Along the gradient flow of E + (μ/2)Σw² the deficit Σ_i D_i² falls at the rate 4μ exactly, "
-        "whatever E is. That the deficit tells anything about E itself is an empirical question.",
-        ("activations of degree 1",),
-        ("B.gd-regularized-balances",),
-    ),
-    _pending(
         "B.self-consistency",
         "Which log-scales of weights come from scales of units",
         f"{PAPER}, Def 5.2 and Prop 5.4",

@@ -13,6 +13,7 @@ from balproof.theorems import (
     b_order,
     b_paths,
     b_scaling,
+    b_training,
 )
 from balproof.theorems.registry import Record, run_claim
 from balproof.verdict import Verdict
@@ -26,6 +27,7 @@ MODULES = (
     b_order,
     b_paths,
     b_scaling,
+    b_training,
 )
 RECORDS = {c.claim.id: c for module in MODULES for c in module.CLAIMS}
 
@@ -44,6 +46,9 @@ EXPECTED = {
     "B.stochastic-balancing": ("certified", "certified"),
     "B.path-cover": ("certified", "refuted"),
     "B.favorable": ("certified", "refuted"),
+    "B.gd-does-not-balance": ("proved", "proved"),
+    "B.gd-regularized-balances": ("proved", "refuted"),
+    "B.progress": ("proved", "refuted"),
 }
 """id: what the exact statement reaches and requires, what became of the printed claim."""
 
