@@ -404,8 +404,9 @@ def gd_does_not_balance() -> Findings:
 def _decayed_speed() -> sympy.Expr:
     """Ḋ of w² − v² at (1, 2) along the flow of ½(w² + v²), from the symbols."""
     w, v = sympy.symbols("w v")
-    E, D = (w**2 + v**2) / 2, w**2 - v**2
-    return -sum((sympy.diff(D, x) * sympy.diff(E, x) for x in (w, v)), sympy.S.Zero).subs({w: 1, v: 2})
+    E, excess = (w**2 + v**2) / 2, w**2 - v**2
+    rates = [-sympy.diff(excess, x) * sympy.diff(E, x) for x in (w, v)]
+    return (rates[0] + rates[1]).subs({w: 1, v: 2})
 
 
 # --- with a regularizer -------------------------------------------------------------------------------

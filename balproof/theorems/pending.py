@@ -58,38 +58,6 @@ PAPER_B: tuple[ClaimFunction, ...] = (
         ("B.scaling-preserves",),
     ),
     _pending(
-        "B.schedules",
-        "Any schedule of balancing gives the same state",
-        f"{PAPER}, Remark 5.7",
-        "Deterministic, tied and partial schedules end in the same balanced state as the random one.",
-        "Every schedule of exact single-unit balancings that returns to each unit infinitely often has the "
-        "same limit. Scales tied over a group of units minimise over a smaller space: R_tied ≥ R*, and "
-        "they are equal exactly if the balanced state itself can be reached with tied scales.",
-        ("the minimum is attained",),
-        ("B.stochastic-balancing", "B.existence"),
-    ),
-    _pending(
-        "B.simultaneous",
-        "Balancing several units at once",
-        f"{PAPER}, Section 5 (implied)",
-        "Several units may be balanced at the same time.",
-        "Units without a common weight may be balanced at once, with the same result as one after the "
-        "other. If all units of one common degree c > 0 are balanced at once, R does not rise, because s_i "
-        "s_j^{−c} ≤ (s_i^{1+c} + c·s_j^{−1−c})/(1+c); but the iteration need not converge.",
-        ("one exponent p", "dead units stay as they are"),
-        ("B.optimal-scale-lp",),
-    ),
-    _pending(
-        "B.tied-layers",
-        "Layer-wise balancing has a closed form",
-        f"{PAPER}, appendix",
-        "If all units of a layer share one scale, the optimal scales have a closed form.",
-        "In a chain of l layers with costs R_1, …, R_l > 0 the optimum gives every layer the cost "
-        "(R_1·…·R_l)^{1/l}; the single step is λ_k = (R_{k+1}/R_k)^{1/2p}.",
-        ("degree 1", "one exponent p", "no bias in the cost"),
-        ("B.optimal-scale-lp",),
-    ),
-    _pending(
         "B.universality",
         "Networks of BiLU units approximate every continuous function",
         f"{PAPER}, Section 2",

@@ -13,6 +13,7 @@ from balproof.theorems import (
     b_order,
     b_paths,
     b_scaling,
+    b_schedules,
     b_training,
 )
 from balproof.theorems.registry import Record, run_claim
@@ -27,6 +28,7 @@ MODULES = (
     b_order,
     b_paths,
     b_scaling,
+    b_schedules,
     b_training,
 )
 RECORDS = {c.claim.id: c for module in MODULES for c in module.CLAIMS}
@@ -49,6 +51,9 @@ EXPECTED = {
     "B.gd-does-not-balance": ("proved", "proved"),
     "B.gd-regularized-balances": ("proved", "refuted"),
     "B.progress": ("proved", "refuted"),
+    "B.schedules": ("certified", "refuted"),
+    "B.simultaneous": ("proved", "refuted"),
+    "B.tied-layers": ("proved", "proved"),
 }
 """id: what the exact statement reaches and requires, what became of the printed claim."""
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from balproof.cli import main
+from balproof.cli import app
 from balproof.importers import load
 from balproof.network.manifold import infer
 from balproof.theorems import b_training
@@ -17,9 +18,10 @@ def test_there_are_some():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
-def test_a_counterexample_opens(path, capsys):
-    assert main(["inspect", str(path)]) == 0
-    assert "free scales" in capsys.readouterr().out
+def test_a_counterexample_opens(path):
+    found = CliRunner().invoke(app, ["inspect", str(path)], standalone_mode=False)
+    assert found.return_value == 0
+    assert "free scales" in found.output
     assert infer(load(path)).free_scales > 0
 
 
