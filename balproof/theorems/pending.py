@@ -45,19 +45,6 @@ PAPER_B: tuple[ClaimFunction, ...] = (
         ("B.scaling-preserves",),
     ),
     _pending(
-        "B.self-consistency",
-        "Which log-scales of weights come from scales of units",
-        f"{PAPER}, Def 5.2 and Prop 5.4",
-        "Log-scales L of the weights are self-consistent exactly if they sum to 0 along every directed "
-        "path from input to output and around every directed cycle.",
-        "L = A h for some h exactly if the signed sum of L vanishes around every cycle of the undirected "
-        "graph in which the visible units are merged into one; for a connected graph with m edges and n "
-        "hidden units these are m − n independent equations. Directed paths and cycles are enough where "
-        "every unit lies on a walk from an input to an output.",
-        ("activations of degree 1",),
-        ("B.scaling-preserves",),
-    ),
-    _pending(
         "B.universality",
         "Networks of BiLU units approximate every continuous function",
         f"{PAPER}, Section 2",
@@ -68,15 +55,6 @@ PAPER_B: tuple[ClaimFunction, ...] = (
         "network too: not universal.",
         ("a ≠ b, where f(x) = a·x for x < 0 and b·x for x ≥ 0", "universality of ReLU networks is cited"),
         ("B.homogeneous-iff-bilu",),
-    ),
-    _pending(
-        "B.locality",
-        "Balancing a unit is local",
-        f"{PAPER}, Section 3",
-        "To balance, a unit needs only its own incoming and outgoing weights.",
-        "The exact coordinate step of scale k reads and changes only the weights e with A_ek ≠ 0.",
-        (),
-        ("B.optimal-scale-general",),
     ),
     _pending(
         "B.learning",

@@ -20,6 +20,7 @@ COMPLETE = re.findall(
 B.homogeneous-iff-bilu B.power-iff-bipu B.scaling-preserves B.balancings-do-not-commute B.optimal-scale-lp
 B.optimal-scale-general B.cost-reduction B.balance-equation B.gradient-identity B.existence B.strictly-convex
 B.stochastic-balancing B.path-cover B.favorable
+B.self-consistency B.locality
 B.schedules B.simultaneous B.tied-layers B.gd-does-not-balance B.gd-regularized-balances B.progress
 S.gradient-flow S.conserved S.osborne
 """,
@@ -29,7 +30,7 @@ S.gradient-flow S.conserved S.osborne
 STATED = re.findall(
     r"\S+",
     """
-B.architectures B.self-consistency B.universality B.locality B.learning
+B.architectures B.universality B.learning
 S.trajectories S.laplacian S.convergence S.bounds S.noise S.rank-one S.euler S.heterosynaptic
 R.du-hu-lee R.noether R.broken R.completeness R.graph-form R.path-norm R.osborne-rate R.saul R.enorm
 """,
@@ -46,6 +47,7 @@ REFUTED_AS_PRINTED = {
     "B.gd-regularized-balances",
     "B.progress",
     "B.schedules",
+    "B.self-consistency",
     "B.simultaneous",
 }
 
