@@ -19,8 +19,8 @@ COMPLETE = re.findall(
     """
 B.homogeneous-iff-bilu B.power-iff-bipu B.scaling-preserves B.balancings-do-not-commute B.optimal-scale-lp
 B.optimal-scale-general B.cost-reduction B.balance-equation B.gradient-identity B.existence B.strictly-convex
-B.stochastic-balancing B.path-cover B.favorable
-B.self-consistency B.locality
+B.stochastic-balancing B.path-cover B.favorable B.architectures
+B.universality B.self-consistency B.locality
 B.schedules B.simultaneous B.tied-layers B.gd-does-not-balance B.gd-regularized-balances B.progress
 S.gradient-flow S.conserved S.osborne
 """,
@@ -30,7 +30,7 @@ S.gradient-flow S.conserved S.osborne
 STATED = re.findall(
     r"\S+",
     """
-B.architectures B.universality B.learning
+B.learning
 S.trajectories S.laplacian S.convergence S.bounds S.noise S.rank-one S.euler S.heterosynaptic
 R.du-hu-lee R.noether R.broken R.completeness R.graph-form R.path-norm R.osborne-rate R.saul R.enorm
 """,
@@ -46,6 +46,8 @@ REFUTED_AS_PRINTED = {
     "B.favorable",
     "B.gd-regularized-balances",
     "B.progress",
+    "B.architectures",
+    "B.universality",
     "B.schedules",
     "B.self-consistency",
     "B.simultaneous",
