@@ -20,7 +20,7 @@ import numpy as np
 
 from balproof.conservation import balls, modular
 from balproof.conservation.fields import Fields, point
-from balproof.conservation.program import Unsupported
+from balproof.conservation.passes import Unsupported
 from balproof.conservation.ring import Modular
 from balproof.conservation.sampling import Data, fraction_rows
 from balproof.errors import RequestError

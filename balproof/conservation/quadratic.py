@@ -17,9 +17,10 @@ import numpy as np
 
 from balproof.conservation import modular
 from balproof.conservation.fields import Layout, chunk_length, gradient, regions
-from balproof.conservation.program import Key, Regions, Run, seen
+from balproof.conservation.passes import Key, Pass, Regions
 from balproof.conservation.ring import Modular
 from balproof.conservation.sampling import Data, bits
+from balproof.conservation.steps_elementwise import seen
 from balproof.conservation.tape import Node
 from balproof.network.graph import Network, Operation, Tensor
 
@@ -130,7 +131,7 @@ def families(network: Network, twist: int = 1) -> tuple[list[Family], str]:
     return found, words if len(found) == len(sums + alone + mixed) else f"{words}, the smaller ones"
 
 
-def free(run: Run, op: Operation, operands: Sequence[Node], key: Key) -> Node:
+def free(run: Pass, op: Operation, operands: Sequence[Node], key: Key) -> Node:
     """Any function at all: its values and its derivatives are random numbers."""
     operands = seen(run, op, operands)
     shape = run.network.tensors[op.output].shape

@@ -18,10 +18,12 @@ from itertools import count
 
 import numpy as np
 
+from balproof.conservation.passes import Key, Pass, Regions, Unsupported
 from balproof.conservation.polynomial import Monomial, Polynomial
-from balproof.conservation.program import Key, Regions, Run, Unsupported, seen
+from balproof.conservation.program import Run
 from balproof.conservation.ring import Objects
 from balproof.conservation.sampling import Data
+from balproof.conservation.steps_elementwise import seen
 from balproof.conservation.tape import Jet, Node, Tape
 from balproof.network.graph import Operation
 
@@ -144,7 +146,7 @@ class Proof:
                     unknown.append(v)
         return (*sorted(unknown), sign)
 
-    def _opaque(self, run: Run, op: Operation, operands: Sequence[Node], key: Key) -> Node:
+    def _opaque(self, run: Pass, op: Operation, operands: Sequence[Node], key: Key) -> Node:
         """Whatever an operation does: what it sees of its operands must not move."""
         for x in seen(run, op, operands):
             self.alive -= {m.bit_length() - 1 for m in self._tangents(x.jet)}
