@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from balproof.conservation import directions
+from balproof.conservation.directions import Forms
 from balproof.conservation.fields import Layout
-from balproof.conservation.quadratic import Forms
 from balproof.network.laws import Law
 
 Array = np.ndarray
@@ -65,7 +66,7 @@ class Conserved:
     layout: Layout
 
     def at(self, weights: Mapping[str, Array]) -> Array:
-        """½θᵀMθ + vᵀθ of each law, which gradient flow keeps, at one array for each learned parameter.
+        """The polynomial of each law, which gradient flow keeps, at one array for each learned parameter.
 
         >>> from balproof.conservation import conserved
         >>> from balproof.importers import load
@@ -74,11 +75,7 @@ class Conserved:
         [0.0, 0.0]
         """
         theta = self.layout.join({n: np.asarray(weights[n], np.float64)[None] for n in self.layout.spans})[0]
-        total = np.zeros(len(self.forms))
-        for k, form in enumerate(self.forms):
-            for (e, f), c in form.items():
-                total[k] += float(c) * (theta[e] if f < 0 else theta[e] * theta[f] / 2)
-        return total
+        return np.array([directions.potential(form, theta) for form in self.forms])
 
     @property
     def sentence(self) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from balproof.conservation import completeness, modular, quadratic
+from balproof.conservation import completeness, directions, modular
 from balproof.conservation.answer import Count, Verdict
-from balproof.conservation.completeness import Certificate, certify
+from balproof.conservation.completeness import Certificate, certify, finished
+from balproof.conservation.directions import Forms
 from balproof.conservation.fields import Fields, Layout
 from balproof.conservation.flows import Flow
 from balproof.conservation.passes import Unsupported
-from balproof.conservation.quadratic import Forms
 from balproof.conservation.ring import Modular
 from balproof.conservation.sampling import Data
 from balproof.network.graph import Network
@@ -34,7 +34,8 @@ def count_laws(
     lost: bool = False,
     quick: bool = False,
 ) -> Count:
-    """The count at the best of some points; ``quick`` looks at one point and at no brackets."""
+    """The count at the best of some points; ``quick`` looks at one point and at no brackets, and writes no
+    certificate of less than everything."""
     size = layout.size
     atleast = ""
     if flow.kind == "momentum":
@@ -48,12 +49,12 @@ def count_laws(
     if atleast or not size:
         return Count("at-least", len(forms), None, size, None, atleast)
     best: Certificate | None = None
-    k = 0
+    at, k = data, 0
     longest = 1 if flow.kind == "mirror" or quick else completeness.LONGEST
     for attempt in range(1 if quick or size > completeness.SMALL else POINTS):
         tried = Data(data.network, data.seed + attempt, data.loss, data.given)
         try:
-            found = certify(tried, size - len(forms), signs, longest, quick)
+            found = certify(tried, size - len(forms), signs, longest)
         except Unsupported as why:
             return Count("at-least", len(forms), None, size, None, f"no rank: {why}")
         if not flow.fits(Fraction(w) for v in found.point.values() for w in v.ravel().tolist()):
@@ -61,7 +62,7 @@ def count_laws(
         independent = _independent(tried, found, layout, forms)
         assert found.rank + independent <= size, "a law that is not one"
         if best is None or found.rank > best.rank:
-            best, k = found, independent
+            best, at, k = found, tried, independent
         if found.rank + independent == size:
             break
     assert best is not None
@@ -70,13 +71,14 @@ def count_laws(
         verdict = "none"
     elif best.rank + k == size:
         verdict = "complete"
-    return Count(verdict, len(forms), best.rank, size, best.as_json(), "")
+    written = None if quick and verdict == "at-most" else finished(at, best).as_json()
+    return Count(verdict, len(forms), best.rank, size, written, "")
 
 
 def _independent(data: Data, found: Certificate, layout: Layout, forms: Sequence[Forms]) -> int:
     """How many gradients of the laws are independent at θ₀. Each must be orthogonal to the fields there."""
     theta = Modular().constant(layout.join({n: v[None] for n, v in found.point.items()}))[0]
-    gradients = quadratic.directions(forms, theta, modular.PRIME)
+    gradients = directions.at(forms, theta, modular.PRIME)
     if found.rows is None:
         sample = Fields(data, found.point, Modular()).rows(1, 0, 8)
         assert not modular.product(sample, gradients.T, modular.PRIME).any(), "a law that is not one"

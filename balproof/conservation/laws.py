@@ -7,15 +7,15 @@ from fractions import Fraction
 
 import numpy as np
 
-from balproof.conservation import completeness, quadratic
+from balproof.conservation import completeness, directions, higher, quadratic
 from balproof.conservation.answer import Conserved, Count
 from balproof.conservation.counting import count_laws, unseen
 from balproof.conservation.fields import Layout
 from balproof.conservation.flows import Flow
 from balproof.conservation.passes import Unsupported
-from balproof.conservation.quadratic import Forms
 from balproof.conservation.sampling import LOSSES, STEPS, Data
-from balproof.conservation.shown import Shown, described, prove, short, survives, text, under
+from balproof.conservation.search import LINEAR, Search, stages
+from balproof.conservation.shown import Shown, short, survives, under
 from balproof.errors import RequestError, require_seed
 from balproof.network.graph import Network
 from balproof.network.laws import Law, scale_formulas, scaling_columns, scaling_laws
@@ -23,6 +23,8 @@ from balproof.network.manifold import Manifold, infer
 
 Array = np.ndarray
 
+SETTLED = ("complete", "none")
+"""Verdicts of a count that leave nothing to search."""
 MANY = 100_000
 """Parameters up to which the laws of decay and mirror flows are written out."""
 
@@ -34,6 +36,7 @@ def conserved(
     loss: str = "any",
     data: Mapping[str, Array] | None = None,
     signs: bool = False,
+    degree: int = 2,
     seed: int = 0,
 ) -> Conserved:
     """What a flow of the parameters keeps, whatever the loss and the data, and whether there is more.
@@ -42,7 +45,8 @@ def conserved(
     and each is shown exactly. ``loss`` is ``any`` (its gradients span the outputs) or
     ``cross-entropy`` (their sum is 0). ``data`` gives inputs (cases, *shape): then the count is for
     these inputs only. With ``signs``, laws and count are for weights with the signs that they have in
-    the file; without, laws are for all weights.
+    the file; without, laws are for all weights. With ``degree`` above 2, polynomials up to that degree are
+    searched too, unless the count shows that there are no more laws; those are independent of the others.
 
     Sources: Du, Hu, Lee 2018; Kunin et al. 2021; Marcotte, Gribonval, Peyré 2023 and 2024.
 
@@ -50,17 +54,24 @@ def conserved(
     >>> conserved(load("tests/data/chain.json")).count.verdict
     'complete'
 
-    Raises RequestError for an unknown flow or loss, for data that do not fit, and for decay and mirror flows
-    of very many parameters.
+    Raises RequestError for an unknown flow or loss, for data that do not fit, for decay and mirror flows of
+    very many parameters, and for a degree with more monomials than are searched.
     """
     require_seed(seed)
     chosen = Flow.parse(flow)
     if loss not in LOSSES:
         raise RequestError(f"the loss {loss!r} is not known", f"give {' or '.join(LOSSES)}")
+    higher.require_degree(degree)
+    if degree > 2 and chosen.kind not in ("euclidean", "natural"):
+        raise RequestError(
+            f"laws of degree {degree} are searched for gradient flow, not for {chosen.text}", "give degree 2"
+        )
     given = _checked(network, data)
     manifold = infer(network)
     layout = Layout(network)
     if layout.size > completeness.LARGEST and chosen.kind in ("euclidean", "natural"):
+        if degree > 2:
+            higher.require_few(layout.size, degree)
         return _of_a_large_network(manifold, layout, chosen, loss, given)
     if layout.size > MANY and chosen.kind in ("decay", "mirror"):
         raise RequestError(
@@ -70,14 +81,24 @@ def conserved(
     source = Data(network, seed, loss)  # laws are sought and shown for all inputs
     twist = -1 if chosen.kind == "momentum" else 1
     counted = Data(network, seed, loss, given)
-    shown = _scaling(manifold, layout) if twist == 1 else []
-    candidates, searched = list[str](), "scaling laws, which are all"
-    kept, count = shown, count_laws(counted, layout, [s.forms for s in shown], chosen, signs, quick=True)
-    if count.verdict not in ("complete", "none"):
-        shown, candidates, searched = _searched(source, layout, shown, twist, signs)
-        kept = [s for s in shown if survives(s.forms, chosen)]
-        lost = len(kept) < len(shown)
-        count = count_laws(counted, layout, [s.forms for s in kept], chosen, signs, lost)
+    found = Search(tuple(_scaling(manifold, layout)) if twist == 1 else ())
+    kept, why = found.shown, ""
+    count = count_laws(counted, layout, [s.forms for s in kept], chosen, signs, quick=True)
+    if count.verdict not in SETTLED:
+        full = False
+        try:
+            why = _unsearched(source, degree)
+            for pool, words in () if why else stages(source, degree, twist, signs):
+                before, found = found, found.after(pool, words, source, twist, signs)
+                if len(found.shown) > len(before.shown) or not (full or words == LINEAR):
+                    kept, count = _counted(counted, found, chosen, signs)
+                    full = True
+                if count.verdict in SETTLED:
+                    break
+        except Unsupported as reason:
+            why = str(reason)
+        if not full:
+            kept, count = _counted(counted, found, chosen, signs)
     return Conserved(
         tuple(Law(under(s, chosen, layout), s.kind, s.verified_by) for s in kept),
         tuple(s.unit for s in kept),
@@ -87,8 +108,8 @@ def conserved(
         _of_data(network, given),
         _of_loss(loss),
         "all weights, for the laws" if not signs else "weights with the signs that they have in the file",
-        searched,
-        tuple(candidates),
+        _of_search(found, why, count, degree),
+        found.failed,
         tuple(s.forms for s in kept),
         layout,
     )  # fmt: skip
@@ -138,6 +159,17 @@ def _of_a_large_network(
     )
 
 
+def _of_search(found: Search, why: str, count: Count, degree: int) -> str:
+    """What was searched, and why no more was."""
+    if why:
+        return f"scaling laws only ({why})"
+    words = "; ".join(found.words)
+    if degree > 2 and count.verdict in SETTLED:
+        more = "others of any degree" if count.k else "laws of any degree"
+        return f"{words or 'scaling laws'}; the count shows that there are no {more}"
+    return words or "scaling laws, which are all"
+
+
 def _of_loss(loss: str) -> str:
     if loss == "any":
         return "its gradients in the outputs span them all"
@@ -156,7 +188,7 @@ def _of_data(network: Network, given: Mapping[str, Array] | None) -> str:
 def _scaling(manifold: Manifold, layout: Layout) -> list[Shown]:
     """The independent ones of the scaling laws: the direction of scale k is A_k∘θ."""
     columns = scaling_columns(manifold)
-    forms: dict[int, dict[tuple[int, int], Fraction]] = {k: {} for k in columns}
+    forms: dict[int, dict[tuple[int, ...], Fraction]] = {k: {} for k in columns}
     for name, flat, row in manifold.rows({t.name: np.full(t.shape, not t.buffer) for t in
                                           manifold.network.parameters}):  # fmt: skip
         e = layout.spans[name].start + flat
@@ -168,33 +200,24 @@ def _scaling(manifold: Manifold, layout: Layout) -> list[Shown]:
         Shown(forms[k], formulas[k], "scaling", manifold.names[k], "exact: the scaling rules")
         for k in columns
     ]
-    return [found[i] for i in quadratic.independent([s.forms for s in found], layout.size)]
+    return [found[i] for i in directions.independent([s.forms for s in found], layout.size)]
 
 
-def _searched(
-    data: Data, layout: Layout, shown: list[Shown], twist: int, signs: bool
-) -> tuple[list[Shown], list[str], str]:
-    """Further laws of degree 2, each shown; and those that were not."""
-    if layout.size > quadratic.LARGEST or not layout.size or unseen(data.network):
-        large = f"more than {quadratic.LARGEST} parameters"
-        why = large if layout.size > quadratic.LARGEST else unseen(data.network)
-        return shown, [], f"scaling laws only ({why})"
-    families, words = quadratic.families(data.network, twist)
-    try:
-        pool = [c.forms for c in quadratic.candidates(data, families, signs)]
-        if twist == -1:  # a constant direction v goes with either
-            straight = [f for f in quadratic.families(data.network)[0] if f.right is None]
-            pool = [c.forms for c in quadratic.candidates(data, straight, signs)] + pool
-    except Unsupported as why:
-        return shown, [], f"scaling laws only ({why})"
-    failed: list[Forms] = []
-    while True:
-        known = [s.forms for s in shown]
-        new = [i - len(known) for i in quadratic.independent([*known, *pool], layout.size) if i >= len(known)]
-        outcome = prove(data, layout, [pool[i] for i in new], signs)
-        shown = shown + [described(layout, pool[i], data, twist) for i, ok in zip(new, outcome) if ok]
-        failed += [pool[i] for i, ok in zip(new, outcome) if not ok]
-        pool = [f for i, f in enumerate(pool) if i not in set(new)]
-        if all(outcome):
-            break
-    return shown, [text(layout, f, twist) for f in failed], words
+# --- the search --------------------------------------------------------------------------------------------
+
+
+def _unsearched(data: Data, degree: int) -> str:
+    """Why nothing is searched, if nothing is. Raises RequestError where a degree above 2 is asked in vain."""
+    size = Layout(data.network).size
+    if size > quadratic.LARGEST:
+        if degree > 2:
+            higher.require_few(size, degree)
+        return f"more than {quadratic.LARGEST} parameters"
+    return unseen(data.network) if size else "there are no parameters"
+
+
+def _counted(data: Data, found: Search, flow: Flow, signs: bool) -> tuple[tuple[Shown, ...], Count]:
+    """The laws under the flow, and how many more there can be."""
+    kept = tuple(s for s in found.shown if survives(s.forms, flow))
+    lost = len(kept) < len(found.shown)
+    return kept, count_laws(data, Layout(data.network), [s.forms for s in kept], flow, signs, lost)

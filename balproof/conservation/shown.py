@@ -9,9 +9,9 @@ from fractions import Fraction
 import numpy as np
 
 from balproof.conservation import formula
+from balproof.conservation.directions import Forms, factors
 from balproof.conservation.fields import Layout
 from balproof.conservation.flows import Flow, exponential
-from balproof.conservation.quadratic import Forms
 from balproof.conservation.sampling import STEPS, Data
 from balproof.conservation.symmetry import Direction, Proof
 
@@ -21,7 +21,7 @@ ALONE = 40
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A direction Mθ + v along which no output moves, how it reads, and how it was shown."""
+    """A direction along which no output moves, how it reads, and how it was shown."""
 
     forms: Forms
     formula: str
@@ -35,7 +35,7 @@ def prove(data: Data, layout: Layout, forms: Sequence[Forms], signs: bool) -> li
     owner = np.concatenate([np.full(s.stop - s.start, i) for i, s in enumerate(layout.spans.values())])
     groups: dict[frozenset[int], list[int]] = {}
     for i, form in enumerate(forms):
-        touched = frozenset(int(owner[e]) for e, _ in form)
+        touched = frozenset(int(owner[key[0]]) for key in form)
         groups.setdefault(touched, []).append(i)
     result = [False] * len(forms)
     for members in groups.values():
@@ -55,27 +55,31 @@ def _direction(layout: Layout, forms: Forms) -> Direction:
         i = int(np.searchsorted(starts, e, side="right")) - 1
         return names[i], e - starts[i]
 
-    found: dict[str, dict[int, dict[tuple[str, int] | None, Fraction]]] = {}
-    for (e, f), c in forms.items():
-        name, flat = place(e)
-        found.setdefault(name, {}).setdefault(flat, {})[None if f < 0 else place(f)] = c
+    found: dict[str, dict[int, dict[tuple[tuple[str, int], ...], Fraction]]] = {}
+    for key, c in forms.items():
+        name, flat = place(key[0])
+        found.setdefault(name, {}).setdefault(flat, {})[tuple(place(f) for f in factors(key))] = c
     return found
 
 
 def described(layout: Layout, forms: Forms, data: Data, twist: int) -> Shown:
     """A direction that was shown, with its formula and the parameters that it moves."""
-    kind = "linear" if all(f < 0 for _, f in forms) else "quadratic" if twist == 1 else "antisymmetric"
-    names = [n for n, s in layout.spans.items() if any(s.start <= e < s.stop for e, _ in forms)]
+    degree = 1 + max(len(factors(key)) for key in forms)
+    if degree > 2:
+        kind = f"degree {degree}"
+    else:
+        kind = "linear" if degree == 1 else "quadratic" if twist == 1 else "antisymmetric"
+    names = [n for n, s in layout.spans.items() if any(s.start <= key[0] < s.stop for key in forms)]
     steps = f", for sequences of up to {STEPS} steps" if data.network.states else ""
     how = f"exact: polynomials, a symbol for each gate{steps}"
     return Shown(forms, text(layout, forms, twist), kind, ", ".join(names), how)
 
 
 def text(layout: Layout, forms: Forms, twist: int) -> str:
-    """½θᵀMθ + vᵀθ for a symmetric M, or Σ J_ef e∧f for an antisymmetric one."""
+    """The polynomial whose gradient the direction is, or Σ J_ef e∧f for an antisymmetric one."""
     if twist == 1:
         return formula.text(layout, formula.scaled(formula.monomials(forms)))
-    wedge = {(e, f): c for (e, f), c in forms.items() if f < 0 or e < f}
+    wedge = {key: c for key, c in forms.items() if key[1] < 0 or key[0] < key[1]}
     return formula.text(layout, formula.scaled(wedge), "∧")
 
 
@@ -84,9 +88,8 @@ def text(layout: Layout, forms: Forms, twist: int) -> str:
 
 def survives(forms: Forms, flow: Flow) -> bool:
     """Whether the flow has a law for the direction."""
-    straight = {f < 0 for _, f in forms}
     if flow.kind == "decay":
-        return len(straight) == 1
+        return len({f < 0 for _, f in forms}) == 1
     if flow.kind == "mirror":
         return all(f < 0 or e == f for e, f in forms)
     return True
@@ -102,7 +105,7 @@ def under(s: Shown, flow: Flow, layout: Layout) -> str:
         where = "ẇ in place of w" if s.kind == "linear" else "with a∧b = ẇ_a·b − ẇ_b·a"
         return f"{exponential(flow.rate, 1)}·({s.formula}), {where}"
     if flow.kind == "mirror":
-        pairs = formula.scaled({(e, f): c for (e, f), c in s.forms.items()})
+        pairs = formula.scaled(dict(s.forms))
         straight = {k: c for k, c in pairs.items() if k[1] < 0}
         square = {k: c for k, c in pairs.items() if k[1] >= 0}
         parts: list[str] = []
