@@ -145,6 +145,37 @@ def test_a_function_that_works_in_place(returns: bool) -> None:
     assert failing(audit(lambda _: None, takes="matrix"), "balanced")
 
 
+def test_in_place_it_is_compared_with_what_was_there_before() -> None:
+    def matrix(J: np.ndarray) -> None:
+        J[:] = solve(J).network.numbers("J")
+        J[0, 1] *= -1.0
+
+    def network(n: Network) -> None:
+        n.tensors["fc1.weight"].value[0, 0] *= -1.0
+
+    def arrays(w: Arrays) -> None:
+        w["fc1.weight"][0, 0] *= -1.0
+
+    assert failing(audit(matrix, np.ones((3, 3)), takes="matrix", battery=False), "same_orbit")
+    assert failing(audit(network, mlp([2, 3, 1]), battery=False), "same_orbit")
+    assert failing(audit(arrays, mlp([2, 3, 1]), takes="arrays", battery=False), "same_orbit")
+
+
+def test_units_may_be_balanced_closely_and_the_whole_be_not_optimal() -> None:
+    # A flow of 1 through 20 units from a to b, which each have 1.2e6 more to and from a partner, and hardly
+    # a way back: a is out of balance by 1 in 2.4e6. At the optimum the 22 costs of that cycle are all equal to
+    # their geometric mean.
+    J = np.diag(np.ones(21), -1)  # 0 is a, 21 is b
+    J = np.block([[J, np.zeros((22, 2))], [np.zeros((2, 24))]])
+    for unit, partner in ((0, 22), (21, 23)):
+        J[unit, partner] = J[partner, unit] = 1.2e6**0.5
+    J[0, 21] = 1e-12
+    (case,) = audit(lambda J: J, J, takes="matrix", battery=False).cases
+    assert (case.same_orbit, case.balanced, case.optimal, case.ok) == (True, True, False, False)
+    assert case.audit is not None
+    assert case.audit.optimality_gap == pytest.approx((21 - 22 * 1e-24 ** (1 / 22)) / 4.8e6, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("takes", "function", "problem"),
     [
