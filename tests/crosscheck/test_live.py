@@ -163,7 +163,7 @@ def test_in_place_it_is_compared_with_what_was_there_before() -> None:
 
 def test_units_may_be_balanced_closely_and_the_whole_be_not_optimal() -> None:
     # A flow of 1 through 20 units from a to b, which each have 1.2e6 more to and from a partner, and hardly
-    # a way back: a is out of balance by 1 in 2.4e6. At the optimum the 22 costs of that cycle are all equal to
+    # a way back: a is out of balance by 1 in 2.4e6. At the optimum the 22 costs of that cycle are equal, to
     # their geometric mean.
     J = np.diag(np.ones(21), -1)  # 0 is a, 21 is b
     J = np.block([[J, np.zeros((22, 2))], [np.zeros((2, 24))]])
