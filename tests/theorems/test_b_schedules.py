@@ -199,3 +199,10 @@ def test_no_lemma_of_z3_holds_for_want_of_instances(queries):
     for query in queries():
         for k in range(len(query)):
             assert smt.satisfiable([*query[:k], *query[k + 1 :]]).status == "sat", (query, k)
+
+
+@pytest.mark.parametrize("guards", [FAULTS, HARMLESS], ids=["evidence", "twins"])
+def test_every_record_has_a_guard(guards):
+    assert {claim.claim.id for claim, *_ in guards.values()} == {
+        c.claim.id for c in (*b_schedules.CLAIMS, *b_tied.CLAIMS)
+    }

@@ -193,3 +193,10 @@ def test_a_unit_split_in_two_shares_the_deficit():
     total = [b_training._layer_deficits(g).sum() for g in (g1, g2)]
     assert total[0] == pytest.approx(total[1])
     assert total[0] != 0
+
+
+@pytest.mark.parametrize("guards", [FAULTS, HARMLESS], ids=["evidence", "twins"])
+def test_every_record_has_a_guard(guards):
+    assert {claim.claim.id for claim, *_ in guards.values()} == {
+        c.claim.id for c in (*b_training.CLAIMS, *b_progress.CLAIMS)
+    }
