@@ -183,6 +183,7 @@ def test_files_of_onnx(digits: Path, tmp_path: Path) -> None:
         assert_optimal(digits)
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_modules_of_torch(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")

@@ -277,6 +277,7 @@ def test_requests_that_cannot_be_met() -> None:
         audit(lambda x: x, document)
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_modules() -> None:
     torch = pytest.importorskip("torch")

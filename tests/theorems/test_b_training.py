@@ -46,6 +46,7 @@ def test_the_cycle_of_two():
     assert b_training.deficits(after, b_training.weights(after)) == [3]
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_pytorch_agrees_on_the_cycle_and_on_adamw():
     torch = pytest.importorskip("torch")
