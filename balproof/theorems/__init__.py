@@ -16,6 +16,8 @@ from balproof.theorems import (
     b_paths,
     b_scaling,
     pending,
+    r_conservation,
+    r_noether,
     s_flow,
     s_osborne,
 )
@@ -81,6 +83,8 @@ _MODULES = (
     b_paths,
     b_scaling,
     pending,
+    r_conservation,
+    r_noether,
     s_flow,
     s_osborne,
 )

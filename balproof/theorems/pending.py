@@ -248,26 +248,6 @@ PAPER_S: tuple[ClaimFunction, ...] = (
 
 RELATED: tuple[ClaimFunction, ...] = (
     _pending(
-        "R.du-hu-lee",
-        "Gradient flow keeps layers balanced",
-        "Du, Hu, Lee, NeurIPS 2018, Thm 2.1 and Cor 2.1",
-        "Gradient flow keeps the differences between incoming and outgoing squared norms.",
-        "Along ẇ = −∇E, ‖in‖² − ‖out‖² is constant for each unit of degree 1, ‖W_{l+1}‖² − ‖W_l‖² for each "
-        "pair of layers; in linear networks the whole matrix W_l W_lᵀ − W_{l+1}ᵀW_{l+1} is.",
-        ("E differentiable along the path; biases counted as incoming weights",),
-        ("B.gradient-identity",),
-    ),
-    _pending(
-        "R.noether",
-        "Every linear symmetry has a conserved quantity",
-        "Noether's theorem for gradient flows; Kunin et al., ICLR 2021",
-        "Symmetries of the error give conservation laws of training.",
-        "If E(e^{tM}w) = E(w) for all t and M is symmetric, ⟨w, M w⟩ is constant along ẇ = −∇E. Along the "
-        "mirror flow of a potential ψ = Σψ(w_e), ΣA_ek(w ψ′(w) − ψ(w)) is constant for each scale k.",
-        ("E differentiable", "M symmetric"),
-        ("B.gradient-identity",),
-    ),
-    _pending(
         "R.broken",
         "How the laws break under decay, steps and momentum",
         "Kunin et al., ICLR 2021; Marcotte, Gribonval, Peyré 2024 for momentum",
@@ -286,15 +266,6 @@ RELATED: tuple[ClaimFunction, ...] = (
         "‖v_k‖², for two linear layers UᵀU − VᵀV.",
         ("laws that hold for every data set and loss", "inputs of dimension above one, or with bias"),
         ("R.noether",),
-    ),
-    _pending(
-        "R.graph-form",
-        "The laws of any acyclic graph",
-        "Nurisso et al. 2026",
-        "On any acyclic network the incidence matrix B of the units gives the laws.",
-        "B(θ∘∇E) = 0 at every point, and Bθ² is constant along ẇ = −∇E.",
-        ("activations of degree 1", "E differentiable"),
-        ("B.gradient-identity",),
     ),
     _pending(
         "R.path-norm",
