@@ -16,6 +16,8 @@ from balproof.theorems import (
     b_paths,
     b_scaling,
     pending,
+    r_broken,
+    r_completeness,
     r_conservation,
     r_noether,
     s_flow,
@@ -85,6 +87,8 @@ _MODULES = (
     pending,
     r_conservation,
     r_noether,
+    r_broken,
+    r_completeness,
     s_flow,
     s_osborne,
 )

@@ -248,26 +248,6 @@ PAPER_S: tuple[ClaimFunction, ...] = (
 
 RELATED: tuple[ClaimFunction, ...] = (
     _pending(
-        "R.broken",
-        "How the laws break under decay, steps and momentum",
-        "Kunin et al., ICLR 2021; Marcotte, Gribonval, Peyré 2024 for momentum",
-        "Weight decay, finite steps and momentum change the conserved quantities in a predictable way.",
-        "For each of them a closed equation says how the quantity decays or drifts.",
-        (),
-        ("R.noether",),
-    ),
-    _pending(
-        "R.completeness",
-        "There are no further laws",
-        "Marcotte, Gribonval, Peyré, NeurIPS 2023; 2025 for attention",
-        "The known conservation laws are all there are.",
-        "At a generic point the number of independent laws is the number of parameters minus the dimension "
-        "of the Lie algebra that the gradient fields generate: for two ReLU layers exactly ‖u_k‖² − "
-        "‖v_k‖², for two linear layers UᵀU − VᵀV.",
-        ("laws that hold for every data set and loss", "inputs of dimension above one, or with bias"),
-        ("R.noether",),
-    ),
-    _pending(
         "R.path-norm",
         "Path norms and rescaling",
         "Neyshabur, Salakhutdinov, Srebro 2015",
