@@ -20,6 +20,7 @@ from balproof.theorems import (
     r_completeness,
     r_conservation,
     r_noether,
+    r_path_norm,
     s_flow,
     s_osborne,
 )
@@ -89,6 +90,7 @@ _MODULES = (
     r_noether,
     r_broken,
     r_completeness,
+    r_path_norm,
     s_flow,
     s_osborne,
 )

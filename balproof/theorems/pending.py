@@ -248,16 +248,6 @@ PAPER_S: tuple[ClaimFunction, ...] = (
 
 RELATED: tuple[ClaimFunction, ...] = (
     _pending(
-        "R.path-norm",
-        "Path norms and rescaling",
-        "Neyshabur, Salakhutdinov, Srebro 2015",
-        "Among all rescalings the least per-unit max norm is the path norm.",
-        "Path norms are kept by every rescaling. In a layered network with one output and without biases, "
-        "the path norm is the least per-unit max norm, to the power of the depth, over all rescalings.",
-        ("activations of degree 1", "one output, no biases, for the second part"),
-        ("B.scaling-preserves",),
-    ),
-    _pending(
         "R.osborne-rate",
         "How fast random balancing is",
         "Altschuler, Parrilo 2023",
