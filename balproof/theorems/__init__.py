@@ -20,6 +20,7 @@ from balproof.theorems import (
     r_completeness,
     r_conservation,
     r_noether,
+    r_osborne,
     r_path_norm,
     s_flow,
     s_osborne,
@@ -91,6 +92,7 @@ _MODULES = (
     r_broken,
     r_completeness,
     r_path_norm,
+    r_osborne,
     s_flow,
     s_osborne,
 )

@@ -248,16 +248,6 @@ PAPER_S: tuple[ClaimFunction, ...] = (
 
 RELATED: tuple[ClaimFunction, ...] = (
     _pending(
-        "R.osborne-rate",
-        "How fast random balancing is",
-        "Altschuler, Parrilo 2023",
-        "Random Osborne iteration balances a matrix to relative ℓ₁ imbalance ε with O(m ε⁻² log κ) "
-        "operations.",
-        "As printed; to be measured on families of matrices, not proved here.",
-        (),
-        ("S.osborne",),
-    ),
-    _pending(
         "R.saul",
         "A parallel multiplicative update without step size",
         "Saul, ICLR 2023",
