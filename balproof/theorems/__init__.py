@@ -20,6 +20,7 @@ from balproof.theorems import (
     r_completeness,
     r_conservation,
     r_noether,
+    r_norms,
     r_osborne,
     r_path_norm,
     s_flow,
@@ -93,6 +94,7 @@ _MODULES = (
     r_completeness,
     r_path_norm,
     r_osborne,
+    r_norms,
     s_flow,
     s_osborne,
 )

@@ -246,27 +246,4 @@ PAPER_S: tuple[ClaimFunction, ...] = (
     ),
 )
 
-RELATED: tuple[ClaimFunction, ...] = (
-    _pending(
-        "R.saul",
-        "A parallel multiplicative update without step size",
-        "Saul, ICLR 2023",
-        "A multiplicative update of all units at once lowers the ℓ_{p,q} norm.",
-        "With the exponent 1/(4·max(p, q)) the parallel update never raises the ℓ_{p,q} norm.",
-        ("activations of degree 1",),
-        ("B.simultaneous",),
-    ),
-    _pending(
-        "R.enorm",
-        "Cyclic balancing converges to the least ℓ_p norm",
-        "Stock, Graham, Gribonval, Jégou, ICLR 2019",
-        "Cyclic balancing of a feed-forward ReLU network converges to the equivalent network of least ℓ_p "
-        "norm.",
-        "It is block coordinate descent on a strictly convex problem; the limit is the unique minimum over "
-        "the rescalings.",
-        ("every unit has nonzero incoming and outgoing weights, and the network is feed-forward",),
-        ("B.stochastic-balancing",),
-    ),
-)
-
-CLAIMS: tuple[ClaimFunction, ...] = (*PAPER_B, *PAPER_S, *RELATED)
+CLAIMS: tuple[ClaimFunction, ...] = (*PAPER_B, *PAPER_S)

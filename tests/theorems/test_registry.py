@@ -20,7 +20,7 @@ COMPLETE = re.findall(
 B.homogeneous-iff-bilu B.power-iff-bipu B.scaling-preserves B.balancings-do-not-commute B.optimal-scale-lp
 B.optimal-scale-general B.cost-reduction B.balance-equation B.gradient-identity B.existence B.strictly-convex
 B.stochastic-balancing B.path-cover B.favorable S.gradient-flow S.conserved S.osborne
-R.du-hu-lee R.noether R.graph-form R.osborne-rate R.path-norm R.broken R.completeness
+R.du-hu-lee R.noether R.broken R.completeness R.graph-form R.path-norm R.osborne-rate R.saul R.enorm
 """,
 )
 """Claims with a function of their own."""
@@ -31,7 +31,6 @@ STATED = re.findall(
 B.architectures B.gd-does-not-balance B.gd-regularized-balances B.progress B.self-consistency B.schedules
 B.simultaneous B.tied-layers B.universality B.locality B.learning
 S.trajectories S.laplacian S.convergence S.bounds S.noise S.rank-one S.euler S.heterosynaptic
-R.saul R.enorm
 """,
 )
 """Claims that are stated and not checked yet."""
