@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from balproof.balance.solve import solve
+from balproof.crosscheck.audit import check
 from balproof.network.manifold import infer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,8 +42,16 @@ def main() -> None:
     timed("invariants", manifold.invariants)
     timed("dead units", lambda: manifold.dead_units)
     print(f"{manifold.free_scales:,} free scales, {manifold.invariants():,} invariants")
-    found = timed("solve, l2", lambda: solve(network, "l2"))
+    found = timed("solve, l2", lambda: solve(network, "l2", certify=True))
     print(f"{found.status} by {found.method}: imbalance {found.imbalance:.1e} in {found.passes:.0f} passes")
+    bound = found.certificate
+    print(
+        found.no_certificate
+        if bound is None
+        else f"gap {bound.gap:.1e}, log-scales within {bound.radius:.1e}"
+    )
+    audit = timed("check", lambda: check(network, found.network))
+    print(f"{'ok' if audit.ok else 'not ok'}, function {audit.function}")
 
 
 if __name__ == "__main__":

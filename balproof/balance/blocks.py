@@ -199,6 +199,11 @@ class BlockProblem:
         count = int(self.layers.max(initial=-1)) + 1
         if not 0 < count <= _LAYERS:
             return np.zeros(len(h))
+        shift = shift_of_groups(*self.layer_costs(h), self.power)
+        return np.where(self.active, shift[self.layers], 0.0)
+
+    def layer_costs(self, h: Array) -> tuple[Array, Array]:
+        """F with t on the layers added to h is Σ_b costs_b·exp(p·⟨rows_b, t⟩): the costs, and the rows."""
         costs: list[float] = []
         rows: list[Array] = []
         for pair, (first, second) in zip(self.pairs, self._labels, strict=True):
@@ -210,8 +215,7 @@ class BlockProblem:
                 for i, row_i in enumerate(first.rows):
                     costs.append(float(sums[first.index == i].sum()))
                     rows.append(row_i + row_j)
-        shift = shift_of_groups(np.array(costs), np.array(rows), self.power)
-        return np.where(self.active, shift[self.layers], 0.0)
+        return np.array(costs), np.array(rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from balproof.balance.convex import solve_convex
 from balproof.balance.descent import Schedule, require_schedule, stochastic
 from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
+from balproof.balance.isotone import certify_blocks
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem, Costs
@@ -201,6 +202,11 @@ def _solve_large(
     assert final is not None, "a rescaling keeps the structure"
     cost_after, balance = final
     imbalance = float(np.max(balance.imbalances[active], initial=0.0))
+    certificate = NoCertificate("not requested")
+    if certify:
+        held = BlockProblem.build(dataclasses.replace(manifold, network=after), costs)
+        assert held is not None, "a rescaling keeps the structure"
+        certificate = certify_blocks(held)
     falling = {manifold.names[k]: "-1" if balance.incoming[k] else "1" for k in dead
                if balance.incoming[k] or balance.outgoing[k]}  # fmt: skip
     return Solution(
@@ -220,8 +226,8 @@ def _solve_large(
         dead_units=tuple(manifold.names[k] for k in dead),
         left_out=tuple(manifold.names[k] for k in left_out),
         existence=Existence(True, Verdict.certified, "strongly connected components of the nonzero weights"),
-        certificate=None,
-        no_certificate=f"more than {LARGE} weights" if certify else "not requested",
+        certificate=certificate if isinstance(certificate, GapCertificate) else None,
+        no_certificate=certificate.reason if isinstance(certificate, NoCertificate) else None,
         witness=dict(list(falling.items())[:1]) or None,
     )
 
@@ -279,7 +285,11 @@ def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
     if isinstance(found, NoCertificate):
         return found
     radius = state_radius(problem)
-    return found if isinstance(radius, NoCertificate) else dataclasses.replace(found, radius=radius)
+    if isinstance(radius, NoCertificate):
+        blocks = BlockProblem.build(problem.manifold, problem.costs)
+        other = certify_blocks(blocks) if blocks is not None else radius
+        return dataclasses.replace(found, radius=other.radius) if isinstance(other, GapCertificate) else found
+    return dataclasses.replace(found, radius=radius)
 
 
 def _witness(problem: BalanceProblem, answer: Existence) -> dict[str, str] | None:

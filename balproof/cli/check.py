@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from balproof.cli.output import (
@@ -18,9 +20,12 @@ from balproof.cli.output import (
     progress,
     require_outputs,
 )
+from balproof.errors import RequestError
 
 if TYPE_CHECKING:
+    from balproof.balance.problem import Costs
     from balproof.crosscheck.audit import Audit
+    from balproof.network.graph import Network
 
 
 def check(
@@ -28,6 +33,10 @@ def check(
     after: Annotated[Path, typer.Argument(metavar="AFTER", help="what another program made of it")],
     regularizer: Specs = None,
     no_bias_cost: NoBiasCost = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="draw the imbalance of every unit before and after (.svg or .png)"),
+    ] = None,
     json_: JsonOption = None,
 ) -> int:
     """Audit AFTER: a rescaling of BEFORE, the same function, balanced, optimal, and if not, why?
@@ -40,13 +49,40 @@ def check(
     from balproof.crosscheck.audit import check as run
     from balproof.importers import load
 
-    require_outputs((json_,), (before, after))
+    require_outputs((json_, plot), (before, after))
+    if plot is not None:
+        from balproof.report.plots import check_plot_path
+
+        check_plot_path(plot)
     costs = Costs.parse(regularizer or "l2", bias_cost=not no_bias_cost)
     with progress("checking"):
-        audit = run(load(before), load(after, finite=False), costs)
+        networks = load(before), load(after, finite=False)
+        audit = run(*networks, costs)
+    if plot is not None:
+        _plot(*networks, costs, audit, plot)
     if not emit(audit.as_json(), json_):
         _print(audit)
     return 0 if audit.ok else 1
+
+
+def _plot(before: Network, after: Network, costs: Costs, audit: Audit, path: Path) -> None:
+    """Where both can be balanced: the same network, and numbers."""
+    from balproof.crosscheck.audit import BALANCE_TOLERANCE
+    from balproof.crosscheck.judged import judge
+    from balproof.network.manifold import infer
+    from balproof.report.plots import save_layers
+
+    if audit.imbalance is None:
+        raise RequestError(
+            f"there is no balance of AFTER to draw ({audit.faults[0].kind}: {audit.faults[0].where})",
+            "leave --plot out, and see the faults",
+        )
+    manifold = infer(before)
+    states = [judge(dataclasses.replace(manifold, network=n), costs) for n in (before, after)]
+    moving = np.flatnonzero(states[0].active & states[1].active)
+    layers = [manifold.names[k].rsplit("[", 1)[0] for k in moving]
+    values = [state.imbalances[moving].tolist() for state in states]
+    save_layers(path, layers, values[0], values[1], BALANCE_TOLERANCE)
 
 
 def _print(audit: Audit) -> None:

@@ -40,7 +40,9 @@ def conserved(
     signs: Annotated[
         bool, typer.Option("--signs", help="only weights with the signs that they have in the file")
     ] = False,
-    degree: Annotated[int, typer.Option(help="degree of the laws that are searched; 2 is all there is")] = 2,
+    degree: Annotated[
+        int, typer.Option(metavar="D", help="search polynomials up to this degree, if the count leaves room")
+    ] = 2,
     seed: Annotated[int, typer.Option(metavar="N", help="seed of the point and the inputs")] = 0,
     json_: JsonOption = None,
 ) -> int:
@@ -49,16 +51,13 @@ def conserved(
     Example: balproof conserved tests/data/chain.json
     """
     from balproof.conservation import conserved as run
-    from balproof.errors import RequestError
     from balproof.importers import load
     from balproof.importers.matrix_file import read_arrays
 
-    if degree != 2:
-        raise RequestError(f"laws of degree {degree} are not searched", "leave --degree out")
     require_outputs((json_,), (model,) if data is None else (model, data))
     with progress("looking for laws"):
         given = None if data is None else read_arrays(data)
-        found = run(load(model), flow=flow, loss=loss, data=given, signs=signs, seed=seed)
+        found = run(load(model), flow=flow, loss=loss, data=given, signs=signs, degree=degree, seed=seed)
     if emit(found.as_json(), json_):
         return 0
     rows = _rows(found)

@@ -35,6 +35,12 @@ def inspect(
         Path | None,
         typer.Option(metavar="F", help="draw the network with its scale groups (.svg, .png or .pdf)"),
     ] = None,
+    invariants: Annotated[
+        bool,
+        typer.Option(
+            "--invariants", help="list the products of weights that balancing keeps (small networks)"
+        ),
+    ] = False,
     json_: JsonOption = None,
 ) -> int:
     """List the units that can scale, and what blocks the others.
@@ -42,6 +48,7 @@ def inspect(
     Example: balproof inspect tests/data/digits.onnx
     """
     from balproof.importers import load
+    from balproof.network.invariants import invariants as basis_of
     from balproof.network.manifold import infer
     from balproof.network.rules_norm import without_epsilon
     from balproof.report.graph import check_graph_path, save_graph
@@ -67,6 +74,9 @@ def inspect(
             "unseen": list(manifold.unseen),
             "assumptions": list(assumptions),
         }
+        products = basis_of(manifold) if invariants else ()
+        if invariants:
+            data["products"] = [product.as_json() for product in products]
         if graph is not None:
             save_graph(graph, network)
     if emit(data, json_):
@@ -83,6 +93,12 @@ def inspect(
         out.print(f"no output sees: {some(manifold.unseen)}", markup=False)
     if assumptions:
         out.print(f"assumed: {some(assumptions)}", markup=False)
+    if invariants:
+        out.print("kept by balancing, with the signs of all weights:")
+        for product in products[:ROWS]:
+            out.print(f"  {product.kind:<7} {product.formula}", markup=False)
+        if len(products) > ROWS:
+            out.print(f"  … and {len(products) - ROWS} more (--json has all)")
     return 0
 
 

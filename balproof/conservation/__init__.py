@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from balproof.conservation.answer import Conserved, Count
 from balproof.conservation.completeness import replay
-from balproof.conservation.laws import Conserved, Count, conserved
+from balproof.conservation.laws import conserved
 
 __all__ = ["Conserved", "Count", "conserved", "replay"]

@@ -20,18 +20,10 @@ from scipy.linalg import qr
 from sympy.core.relational import Relational
 
 from balproof.conservation.fields import Fields
-from balproof.conservation.program import (
-    Key,
-    Regions,
-    Run,
-    Unsupported,
-    centred,
-    normalised_together,
-    refuse,
-    softmax_axis,
-)
+from balproof.conservation.passes import Key, Pass, Regions, Unsupported, refuse
 from balproof.conservation.ring import Objects
 from balproof.conservation.sampling import Data
+from balproof.conservation.steps_elementwise import centred, normalised_together, softmax_axis
 from balproof.conservation.tape import Node
 from balproof.network.graph import Operation
 from balproof.network.scales import aligned
@@ -73,7 +65,7 @@ class BallFields(Fields):
 # --- functions that are no polynomials ---------------------------------------------------------------------
 
 
-def analytic(run: Run, op: Operation, operands: Sequence[Node], key: Key) -> Node:
+def analytic(run: Pass, op: Operation, operands: Sequence[Node], key: Key) -> Node:
     """Activations by their derivatives, normalisation, quotients and softmax.
 
     Raises Unsupported for anything else.
@@ -147,7 +139,7 @@ def _enclosed(function: Activation, expression: sympy.Expr, kinks: set[sympy.Exp
     return value
 
 
-def _norm(run: Run, op: Operation, operands: Sequence[Node]) -> Node:
+def _norm(run: Pass, op: Operation, operands: Sequence[Node]) -> Node:
     """(x − mean)/√(var + ε)·γ + β, as in `balproof.network.rules_elementwise`."""
     x, *affine = operands
     tape = run.tape

@@ -20,7 +20,7 @@ import numpy as np
 
 from balproof.conservation import balls, modular
 from balproof.conservation.fields import Fields, point
-from balproof.conservation.program import Unsupported
+from balproof.conservation.passes import Unsupported
 from balproof.conservation.ring import Modular
 from balproof.conservation.sampling import Data, fraction_rows
 from balproof.errors import RequestError
@@ -31,7 +31,10 @@ Array = np.ndarray
 LONGEST = 4
 """Longest bracket that is tried."""
 MORE = 50
-"""Further brackets of a length that did not raise the rank, until no more are tried."""
+"""Further brackets of a length that are tried when the first do not give the rank that is wanted."""
+FEW, PATIENCE = 16, 10
+"""If so few dimensions are missing, so many lots of `MORE` may give nothing before brackets of two are given
+up: what is missing often shows only in regions that few samples meet."""
 LARGEST = 6000
 """Parameters up to which ranks are computed."""
 SMALL = 1000
@@ -112,22 +115,29 @@ class Certificate:
             ) from None
 
 
-def certify(
-    data: Data, wanted: int, signs: bool, longest: int = LONGEST, only_if_reached: bool = False
-) -> Certificate:
+def certify(data: Data, wanted: int, signs: bool, longest: int = LONGEST) -> Certificate:
     """The rank at one point, with longer and longer brackets, until it is ``wanted`` or no longer grows.
 
-    With ``only_if_reached`` the certificate of a smaller rank is not completed. Raises Unsupported.
+    The certificate lacks what `finished` adds. Raises Unsupported.
     """
     try:
-        return _modular(data, wanted, signs, longest, only_if_reached)
+        return _modular(data, wanted, signs, longest)
     except Unsupported as why:
         if sum(t.size for t in data.network.learned) > balls.LARGEST:
             raise Unsupported(f"{why}; balls are for up to {balls.LARGEST} parameters") from None
         return _over_balls(data, wanted, signs, longest)
 
 
-def _modular(data: Data, wanted: int, signs: bool, longest: int, only_if_reached: bool) -> Certificate:
+def finished(data: Data, c: Certificate) -> Certificate:
+    """With the rank modulo a second prime, and the digest of the rows."""
+    if c.rows is not None:
+        return c
+    rows = _rows(Fields(data, c.point, Modular()), c.words)
+    again = _rows(Fields(data, c.point, Modular(modular.SECOND)), c.words)
+    return replace(c, second_rank=modular.rank(again, modular.SECOND), digest=_digest(rows))
+
+
+def _modular(data: Data, wanted: int, signs: bool, longest: int) -> Certificate:
     theta = point(data, signs)
     fields = Fields(data, theta, Modular())
     size = fields.layout.size
@@ -136,7 +146,7 @@ def _modular(data: Data, wanted: int, signs: bool, longest: int, only_if_reached
     parts, reached = [none], 0
     words: list[tuple[int, int, int]] = []
     for length in range(1, longest + 1):
-        before, start = reached, 0
+        before, start, idle = reached, 0, 0
         while (left := wanted - reached) > 0:
             count = left + left // 4 + 12 if not start else max(MORE, left // 2)
             words.append((length, start, count))
@@ -148,16 +158,14 @@ def _modular(data: Data, wanted: int, signs: bool, longest: int, only_if_reached
             else:
                 grown = modular.rank(np.concatenate(parts))
             gained, reached = grown - reached, grown
-            if not gained or start > 6 * size + 200:
+            idle = 0 if gained else idle + 1
+            near = length == 2 and size <= SMALL and wanted - reached <= FEW
+            if idle >= (PATIENCE if near else 1) or start > 6 * size + 200:
                 break
         if reached >= wanted or (length > 1 and reached == before):
             break
-    second, digest = None, ""
-    if reached >= wanted or not only_if_reached:
-        again = _rows(Fields(data, theta, Modular(modular.SECOND)), words)
-        second, digest = modular.rank(again, modular.SECOND), _digest(np.concatenate(parts))
     columns = tuple(sorted(kept[1].tolist()))
-    return Certificate(data.seed, data.loss, theta, tuple(words), reached, columns, second, digest)
+    return Certificate(data.seed, data.loss, theta, tuple(words), reached, columns)
 
 
 def _over_balls(data: Data, wanted: int, signs: bool, longest: int) -> Certificate:

@@ -13,7 +13,8 @@ from math import prod
 
 import numpy as np
 
-from balproof.conservation.program import Opaque, Regions, Run, Unsupported, refuse, rounding
+from balproof.conservation.passes import Opaque, Regions, Unsupported, refuse
+from balproof.conservation.program import Run, rounding
 from balproof.conservation.ring import Doubles, Ring
 from balproof.conservation.sampling import Data, integers
 from balproof.conservation.tape import Jet, Node, Tape

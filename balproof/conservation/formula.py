@@ -1,22 +1,28 @@
-"""A quadratic law as people write it, in slices: Σ W1[0,:]·W1[1,:] − Σ W2[:,0]·W2[:,1]."""
+"""A law as people write it, in slices: Σ W1[0,:]·W1[1,:] − Σ W2[:,0]·W2[:,1]. Beyond degree 2, by entry."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from math import gcd, lcm
 
 import numpy as np
 
+from balproof.conservation.directions import Forms
 from balproof.conservation.fields import Layout
 from balproof.network.graph import Tensor
 
-Pairs = dict[tuple[int, int], Fraction]
+Pairs = dict[tuple[int, ...], Fraction]
 
 
-def monomials(forms: Mapping[tuple[int, int], Fraction]) -> Pairs:
-    """½θᵀMθ + vᵀθ by products θ_e·θ_f with e ≤ f, and θ_e for f = −1, from the direction Mθ + v."""
-    return {(e, f): c / 2 if e == f else c for (e, f), c in forms.items() if f < 0 or e <= f}
+def monomials(forms: Forms) -> Pairs:
+    """The polynomial of a direction, by products θ_e·θ_f·… with e ≤ f ≤ …, and θ_e for f = −1.
+
+    >>> monomials({(0, 0, 1): Fraction(6), (1, 0, 0): Fraction(3)})  # ∇(3·θ₀²·θ₁)
+    {(0, 0, 1): Fraction(3, 1)}
+    """
+    return {key: c / key.count(key[0]) for key, c in forms.items() if key[1] < 0 or list(key) == sorted(key)}
 
 
 def scaled(pairs: Pairs) -> Pairs:
@@ -33,6 +39,7 @@ def scaled(pairs: Pairs) -> Pairs:
 
 
 LARGE = 10**6
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def _number(c: Fraction) -> str:
@@ -43,11 +50,24 @@ def _number(c: Fraction) -> str:
 def text(layout: Layout, pairs: Pairs, between: str = "·") -> str:
     """The formula, in slices where a whole slice has one coefficient."""
     result = ""
-    for c, part in _parts(layout, dict(sorted(pairs.items())), between):
+    short = {k: c for k, c in sorted(pairs.items()) if len(k) == 2}
+    long = sorted((k for k in pairs if len(k) > 2), key=lambda k: (len(k), k))
+    for c, part in chain(_parts(layout, short, between), ((pairs[k], _power(layout, k)) for k in long)):
         size = abs(c)
         sign = ("" if c > 0 else "−") if not result else (" + " if c > 0 else " − ")
         result += f"{sign}{'' if size == 1 else f'{_number(size)}·'}{part}"
     return result or "0"
+
+
+def _power(layout: Layout, key: tuple[int, ...]) -> str:
+    """A product of entries, each with its power."""
+    parts: list[str] = []
+    for e in sorted(set(key)):
+        name, span = next((n, s) for n, s in layout.spans.items() if s.start <= e < s.stop)
+        times = key.count(e)
+        power = str(times).translate(RAISED) if times > 1 else ""
+        parts.append(layout.network.tensors[name].element(e - span.start) + power)
+    return "·".join(parts)
 
 
 def _parts(layout: Layout, pairs: Pairs, between: str) -> Iterator[tuple[Fraction, str]]:

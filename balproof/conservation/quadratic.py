@@ -12,20 +12,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
+from typing import Protocol
 
 import numpy as np
 
 from balproof.conservation import modular
+from balproof.conservation.directions import Forms
 from balproof.conservation.fields import Layout, chunk_length, gradient, regions
-from balproof.conservation.program import Key, Regions, Run, seen
+from balproof.conservation.passes import Key, Pass, Regions
 from balproof.conservation.ring import Modular
 from balproof.conservation.sampling import Data, bits
+from balproof.conservation.steps_elementwise import seen
 from balproof.conservation.tape import Node
 from balproof.network.graph import Network, Operation, Tensor
 
 Array = np.ndarray
-Forms = Mapping[tuple[int, int], Fraction]
-"""The direction Mθ + v: {(e, f): coefficient of θ_f in entry e}; f = −1 stands for 1."""
 
 FULL = 64
 """Up to so many parameters, all symmetric M are searched."""
@@ -71,22 +72,31 @@ class Family:
             return np.where(i == j, left[:, i, j], both[:, i, j])
         return both[:, i, j]
 
-    def forms(self, i: int, j: int) -> list[tuple[int, int, int]]:
-        """(e, f, coefficient) of the direction of one product."""
+    def forms(self, i: int, j: int) -> list[tuple[tuple[int, ...], int]]:
+        """The direction of one product."""
         if self.right is None:
-            return [(int(e), -1, 1) for e in self.left[i]]
+            return [((int(e), -1), 1) for e in self.left[i]]
         if self.right is self.left and i == j:
-            return [(int(e), int(e), 1) for e in self.left[i]]
-        first = [(int(e), int(f), 1) for e, f in zip(self.left[i], self.right[j], strict=True)]
-        return first + [(f, e, self.twist) for e, f, _ in first]
+            return [((int(e), int(e)), 1) for e in self.left[i]]
+        both = [(int(e), int(f)) for e, f in zip(self.left[i], self.right[j], strict=True)]
+        return [(k, 1) for k in both] + [((f, e), self.twist) for e, f in both]
 
 
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A solution: its direction, and how it was put together from the products of families."""
+class Unknowns(Protocol):
+    """Polynomials of which a law is sought as a sum: a `Family`, or `Monomials` of `higher`."""
 
-    forms: Forms
-    parts: tuple[tuple[Family, int, int, Fraction], ...]
+    @property
+    def pairs(self) -> Sequence[tuple[int, int]]:
+        """A name for each."""
+        ...
+
+    def values(self, X: Array, theta: Array, p: int) -> Array:
+        """⟨X, direction⟩ for all samples: (samples, unknowns)."""
+        ...
+
+    def forms(self, i: int, j: int) -> list[tuple[tuple[int, ...], int]]:
+        """The direction of one of them."""
+        ...
 
 
 def slices(tensor: Tensor, axis: int, start: int) -> Array:
@@ -130,7 +140,7 @@ def families(network: Network, twist: int = 1) -> tuple[list[Family], str]:
     return found, words if len(found) == len(sums + alone + mixed) else f"{words}, the smaller ones"
 
 
-def free(run: Run, op: Operation, operands: Sequence[Node], key: Key) -> Node:
+def free(run: Pass, op: Operation, operands: Sequence[Node], key: Key) -> Node:
     """Any function at all: its values and its derivatives are random numbers."""
     operands = seen(run, op, operands)
     shape = run.network.tensors[op.output].shape
@@ -148,8 +158,8 @@ def free(run: Run, op: Operation, operands: Sequence[Node], key: Key) -> Node:
     return run.tape.put({0: drawn("value", shape)}, False, parents)
 
 
-def candidates(data: Data, found: Sequence[Family], signs: bool) -> list[Candidate]:
-    """All solutions among the families, from the null space of the sampled identity.
+def candidates(data: Data, found: Sequence[Unknowns], signs: bool) -> list[Forms]:
+    """The directions of all solutions, from the null space of the sampled identity.
 
     With ``signs`` the points have the signs of the network's numbers and the regions that follow from them;
     else the regions are drawn at random too. One prime is enough for small coefficients; where there are
@@ -162,16 +172,15 @@ def candidates(data: Data, found: Sequence[Family], signs: bool) -> list[Candida
     if any(_large(modular.rational_vector(v)) for v in spaces[0]):
         spaces += [_null_space(data, found, signs, p) for p in modular.PRIMES[1:]]
     spaces = [s for s in spaces if [max(v) for v in s] == [max(v) for v in spaces[0]]]
-    result: list[Candidate] = []
+    result: list[Forms] = []
     for vectors in zip(*spaces, strict=True):
         exact = modular.rational_vector(vectors[0])
         if _large(exact) and len(spaces) > 1:
             exact = modular.rational_vector(*modular.joined(vectors, modular.PRIMES))
         if exact is not None:
-            parts = tuple((*labels[g], c) for g, c in sorted(exact.items()) if c)
-            forms = _forms(parts)
+            forms = _forms([(*labels[g], c) for g, c in sorted(exact.items()) if c])
             if forms:
-                result.append(Candidate(forms, parts))
+                result.append(forms)
     return result
 
 
@@ -180,7 +189,7 @@ def _large(vector: Mapping[int, Fraction] | None) -> bool:
     return vector is None or any(max(abs(c.numerator), c.denominator) > 1000 for c in vector.values())
 
 
-def _null_space(data: Data, found: Sequence[Family], signs: bool, p: int) -> list[dict[int, int]]:
+def _null_space(data: Data, found: Sequence[Unknowns], signs: bool, p: int) -> list[dict[int, int]]:
     layout, ring = Layout(data.network), Modular(p)
     unknowns = sum(len(f.pairs) for f in found)
     rows = np.zeros((0, unknowns), np.int64)
@@ -194,7 +203,7 @@ def _null_space(data: Data, found: Sequence[Family], signs: bool, p: int) -> lis
 
 
 def _identity(
-    data: Data, layout: Layout, ring: Modular, found: Sequence[Family], index: Array, signs: bool
+    data: Data, layout: Layout, ring: Modular, found: Sequence[Unknowns], index: Array, signs: bool
 ) -> Array:
     points = data.points(int(index[0]), len(index), signs)
     where = Regions()
@@ -207,32 +216,13 @@ def _identity(
     return np.concatenate([f.values(jet[0], theta, ring.p) for f in found], axis=1)
 
 
-def _forms(parts: Sequence[tuple[Family, int, int, Fraction]]) -> dict[tuple[int, int], Fraction]:
-    total: dict[tuple[int, int], Fraction] = {}
-    for family, i, j, c in parts:
-        for e, f, sign in family.forms(i, j):
-            value = total.get((e, f), Fraction(0)) + sign * c
+def _forms(parts: Sequence[tuple[Unknowns, int, int, Fraction]]) -> dict[tuple[int, ...], Fraction]:
+    total: dict[tuple[int, ...], Fraction] = {}
+    for unknowns, i, j, c in parts:
+        for key, factor in unknowns.forms(i, j):
+            value = total.get(key, Fraction(0)) + factor * c
             if value:
-                total[e, f] = value
+                total[key] = value
             else:
-                total.pop((e, f), None)
+                total.pop(key, None)
     return total
-
-
-def directions(forms: Sequence[Forms], theta: Array, p: int) -> Array:
-    """Mθ + v of each at one point of residues: (laws, D)."""
-    result = np.zeros((len(forms), theta.size), np.int64)
-    for row, form in zip(result, forms, strict=True):
-        for (e, f), c in form.items():
-            row[e] = (row[e] + modular.residue(c, p) * (1 if f < 0 else int(theta[f]))) % p
-    return result
-
-
-def independent(forms: Sequence[Forms], size: int, p: int = modular.PRIME) -> list[int]:
-    """Positions of the quantities whose gradient is independent of those of the earlier ones, at a point
-    drawn modulo p (so that what is kept is independent; a combination of earlier ones never is)."""
-    theta = (bits(0, "independent", 0, size) >> np.uint64(34)).astype(np.int64)
-    dependent = (
-        {max(v) for v in modular.null_space(directions(forms, theta, p).T, p)} if forms else set[int]()
-    )
-    return [i for i in range(len(forms)) if i not in dependent]

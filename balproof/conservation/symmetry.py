@@ -1,4 +1,4 @@
-"""Directions θ̇ = Mθ + v along which no output moves: shown for all weights, inputs and regions at once.
+"""Directions along which no output moves, Mθ + v or polynomials: for all weights, inputs and regions at once.
 
 Forward differentiation over polynomials with rational coefficients. Weights and inputs are variables, and
 each piece of an activation has a variable of its own that stands for its slope. Where all tangents of a
@@ -6,7 +6,8 @@ tensor are ẏ = N y with a constant matrix N, its entries become new variables 
 for variables holds for what they stand for, so this is sound, and it keeps the polynomials small.
 
 If no output moves, ⟨∇_θ⟨a, f(θ; x)⟩, Mθ + v⟩ = 0 for all a, x and θ. For symmetric M the quantity
-½θᵀMθ + vᵀθ is then conserved by every gradient flow; for antisymmetric M see `flows`.
+½θᵀMθ + vᵀθ is then conserved by every gradient flow, and so is P for a direction ∇P; for antisymmetric M
+see `flows`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from itertools import count
 
 import numpy as np
 
+from balproof.conservation.passes import Key, Pass, Regions, Unsupported
 from balproof.conservation.polynomial import Monomial, Polynomial
-from balproof.conservation.program import Key, Regions, Run, Unsupported, seen
+from balproof.conservation.program import Run
 from balproof.conservation.ring import Objects
 from balproof.conservation.sampling import Data
+from balproof.conservation.steps_elementwise import seen
 from balproof.conservation.tape import Jet, Node, Tape
 from balproof.network.graph import Operation
 
@@ -30,8 +33,8 @@ Array = np.ndarray
 TERMS = 400_000
 """Terms of all entries of a tensor, beyond which nothing is shown."""
 
-Direction = Mapping[str, Mapping[int, Mapping[tuple[str, int] | None, Fraction]]]
-"""By parameter and position: a linear form in θ; None stands for 1."""
+Direction = Mapping[str, Mapping[int, Mapping[tuple[tuple[str, int], ...], Fraction]]]
+"""By parameter and position: a polynomial in θ, {factors of a monomial: coefficient}."""
 
 
 class TooLarge(Exception):
@@ -101,9 +104,11 @@ class Proof:
                 tangent = np.zeros(learned[name].shape, dtype=object)
                 flat = tangent.reshape(-1)
                 for place, form in entries.items():
-                    for other, c in form.items():
-                        unit = 1 if other is None else values[other[0]].reshape(-1)[other[1]]
-                        flat[place] = flat[place] + unit * _plain(c)
+                    for others, c in form.items():
+                        term = _plain(c)
+                        for other, at in others:
+                            term = values[other].reshape(-1)[at] * term
+                        flat[place] = flat[place] + term
                 jets[name][1 << i] = tangent[None]
         return {name: self.tape.put(jet, True) for name, jet in jets.items()}
 
@@ -144,7 +149,7 @@ class Proof:
                     unknown.append(v)
         return (*sorted(unknown), sign)
 
-    def _opaque(self, run: Run, op: Operation, operands: Sequence[Node], key: Key) -> Node:
+    def _opaque(self, run: Pass, op: Operation, operands: Sequence[Node], key: Key) -> Node:
         """Whatever an operation does: what it sees of its operands must not move."""
         for x in seen(run, op, operands):
             self.alive -= {m.bit_length() - 1 for m in self._tangents(x.jet)}

@@ -63,6 +63,19 @@ def scale_formulas(manifold: Manifold) -> list[str]:
 
     A weight that enters with both signs (a self-loop of degree 1) cancels.
     """
+    return [
+        _sum([(a, f"Σ {text}²" if ":" in text else f"{text}²") for a, text in found])
+        for found in scale_slices(manifold)
+    ]
+
+
+def scale_slices(manifold: Manifold) -> list[list[tuple[Fraction, str]]]:
+    """For each scale the slices of learned parameters that it moves, each with its entry in A.
+
+    >>> from balproof.importers import load
+    >>> scale_slices(infer(load("tests/data/chain.json")))[0]
+    [(Fraction(1, 1), 'fc1.weight[0,0]'), (Fraction(-1, 1), 'fc2.weight[0,0]')]
+    """
     parts: list[list[tuple[Fraction, str]]] = [[] for _ in range(manifold.count)]
     for block in manifold.blocks:
         tensor = manifold.network.tensors[block.name]
@@ -75,10 +88,10 @@ def scale_formulas(manifold: Manifold) -> list[str]:
                 for place in np.argwhere(term.index == i).tolist():
                     at = [str(p) if n > 1 or m == 1 else ":" for p, n, m in
                           zip(place, term.index.shape, block.shape, strict=True)]  # fmt: skip
-                    text = f"{block.name}[{','.join(_in_tensor(at, block.shape, tensor.shape))}]²"
+                    text = f"{block.name}[{','.join(_in_tensor(at, block.shape, tensor.shape))}]"
                     for k, coefficient in form:
-                        parts[k].append((coefficient, f"Σ {text}" if ":" in text else text))
-    return [_sum(found) for found in parts]
+                        parts[k].append((coefficient, text))
+    return parts
 
 
 def _sum(parts: Sequence[tuple[Fraction, str]]) -> str:

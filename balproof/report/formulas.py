@@ -31,6 +31,7 @@ _OPERATORS = {
     "emptyset": "∅", "perp": "⊥", "_": "_", "&": "&", "#": "#",
 }  # fmt: skip
 
+_WIDTHS = {"\u2003": 1, "\u2009": 0.17, "\u2005": 0.28, "\u00a0": 0.25}
 _NAMES = frozenset(re.findall(r"\w+", "log ln exp sin cos tanh max min inf sup det dim ker rank lim sgn tr"))
 _ACCENTS = {"dot": "˙", "ddot": "¨", "hat": "^", "bar": "¯", "tilde": "~", "overline": "¯"}
 _DOUBLE = {"R": "ℝ", "N": "ℕ", "Z": "ℤ", "Q": "ℚ", "C": "ℂ", "E": "𝔼"}
@@ -62,9 +63,9 @@ def _group(content: list[str]) -> str:
 
 
 def _row(tokens: list[str]) -> list[str]:
-    """Atoms with their scripts, up to a closing brace or the end; tokens are taken from the front."""
+    """Atoms with their scripts, up to a closing brace or bracket, or the end; takes tokens from the front."""
     content: list[str] = []
-    while tokens and tokens[0] != "}":
+    while tokens and tokens[0] not in ("}", r"\right"):
         base = _atom(tokens)
         below = above = ""
         while tokens and tokens[0] in "_^'":
@@ -87,7 +88,7 @@ def _row(tokens: list[str]) -> list[str]:
     return content
 
 
-_OPEN = re.compile(r"<mo>[^)\]}]</mo>$")
+_OPEN = re.compile(r'<mo(?: form="prefix"[^>]*)?>[^)\]}]</mo>$')
 """After an operator that closes nothing, a minus is a sign."""
 _BAR = '<mo stretchy="false" lspace="0" rspace="0">{}</mo>'
 
@@ -122,6 +123,8 @@ def _atom(tokens: list[str]) -> str:
             return f"<mi>{piece}</mi>"
         if piece == "|":
             return _BAR.format(piece)
+        if piece in "()[]":
+            return f'<mo form="{"prefix" if piece in "([" else "postfix"}" stretchy="false">{piece}</mo>'
         return f"<mo>{html.escape({'-': '−', '*': '∗', chr(39): '′'}.get(piece, piece))}</mo>"
     return _command(piece[1:], tokens)
 
@@ -132,14 +135,15 @@ def _command(name: str, tokens: list[str]) -> str:
     if name in _OPERATORS:
         symbol = html.escape(_OPERATORS[name])
         return (
-            f'<mspace width="{0.17 * len(symbol):.2f}em"/>'
+            f'<mspace width="{sum(_WIDTHS[c] for c in symbol)}em"/>'
             if symbol.isspace()
             else f"<mo>{symbol}</mo>"
             if symbol
             else ""
         )
     if name in _NAMES:
-        return f"<mi>{name}</mi>"
+        thin = "" if not tokens or not tokens[0][0].isalnum() else '<mspace width="0.17em"/>'
+        return f"<mi>{name}</mi>{thin}"
     if name in ("frac", "tfrac", "dfrac"):
         return f"<mfrac>{_atom(tokens)}{_atom(tokens)}</mfrac>"
     if name == "sqrt":
@@ -153,9 +157,25 @@ def _command(name: str, tokens: list[str]) -> str:
         return f"<mi>{_DOUBLE[letter]}</mi>"
     if name in ("operatorname", "mathrm"):
         return f'<mi mathvariant="normal">{html.escape(_argument(tokens))}</mi>'
-    if name in ("left", "right", "big", "Big", "bigl", "bigr"):
+    if name == "left":
+        inside = [_delimiter(tokens, "prefix"), *_row(tokens)]
+        if tokens.pop(0) != r"\right":
+            raise _Unknown
+        return f"<mrow>{''.join(inside)}{_delimiter(tokens, 'postfix')}</mrow>"
+    if name in ("big", "Big", "bigl", "bigr"):
         return "" if tokens[0] == "." and tokens.pop(0) else _atom(tokens)
     raise _Unknown
+
+
+def _delimiter(tokens: list[str], form: str) -> str:
+    r"""What stands after \left or \right: it grows with what is between the two; a point is nothing."""
+    piece = tokens.pop(0)
+    if piece == ".":
+        return ""
+    symbol = _OPERATORS.get(piece[1:], "") if piece.startswith("\\") else piece
+    if not symbol or symbol.isalnum():
+        raise _Unknown
+    return f'<mo form="{form}" stretchy="true">{html.escape(symbol)}</mo>'
 
 
 _SCRIPT = re.compile(

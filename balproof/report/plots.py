@@ -86,6 +86,36 @@ def save_plot(
     write_atomically(Path(path), render(figure, kind, "plot", "white"))
 
 
+def save_layers(
+    path: str | Path, layers: Sequence[str], before: Sequence[float], after: Sequence[float], limit: float
+) -> None:
+    """Write the imbalance of every unit before and after, layer by layer, to an ``.svg`` or ``.png`` file.
+
+    ``layers`` names the layer of each unit; below the line at ``limit`` a unit counts as balanced. The file
+    is replaced whole or not at all.
+
+    Raises RequestError for another suffix.
+    """
+    kind = check_plot_path(path)
+    order = list(dict.fromkeys(layers))
+    figure = _figure(min(40.0, 4.0 + 0.35 * len(order)), 4.4)
+    axes = figure.subplots()
+    place = np.array([order.index(layer) for layer in layers], dtype=float)
+    for i, (values, label, marker, aside) in enumerate(
+        ((before, "before", "o", -0.15), (after, "after", "^", 0.15))
+    ):
+        shown = np.maximum(np.asarray(values, float), _FLOOR)
+        axes.plot(place + aside, shown, marker, ms=3.5, alpha=0.6, color=COLOURS[i], label=label)
+    axes.axhline(limit, color=_INK, linewidth=0.8, linestyle="--", label=f"balanced: at most {limit:.1g}")
+    _log_axis(axes)
+    axes.set_xticks(range(len(order)), order, rotation=90 if len(order) > 6 else 0)
+    axes.set_xlim(-0.6, len(order) - 0.4)
+    axes.set_ylabel("relative imbalance")
+    figure.legend(frameon=False, labelcolor=_INK, loc="outside upper center", ncols=3)
+    _paint(axes)
+    write_atomically(Path(path), render(figure, kind, "layers", "white"))
+
+
 def check_plot_path(path: str | Path) -> str:
     """``svg`` or ``png``, by the suffix of the path; to be asked before any work is done.
 

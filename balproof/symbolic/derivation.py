@@ -22,6 +22,10 @@ from balproof.verdict import Check, Verdict
 
 __all__ = ["Derivation", "GateDerivation", "Law", "Step", "derive", "derive_gate", "unit_laws"]
 
+HEAD = {"format": "balproof-derivation", "version": 1}
+"""How a stored derivation begins."""
+_ONCE = (*HEAD, "request")
+
 
 @dataclass(frozen=True)
 class Law:
@@ -54,8 +58,8 @@ class Instance:
 
     def as_json(self) -> dict[str, object]:
         return {
-            "in": [str(w) for w in self.inside],
-            "out": [str(w) for w in self.outside],
+            "in": _texts(self.inside),
+            "out": _texts(self.outside),
             "scale": self.scale.decimal(),
             "scale_bounds": [str(self.scale.lower), str(self.scale.upper)],
             "gain": self.gain.decimal(),
@@ -79,6 +83,7 @@ class Derivation:
     steps: tuple[Step, ...]
     network_laws: tuple[Mapping[str, object], ...] = ()
     instance: Instance | None = None
+    network: Mapping[str, object] | None = None
 
     @property
     def balance_equation(self) -> str | None:
@@ -94,10 +99,23 @@ class Derivation:
     def assumptions(self) -> tuple[str, ...]:
         return self.optimal_scale.assumptions
 
+    @property
+    def request(self) -> dict[str, object]:
+        """What was asked, for ``balproof.report.recheck`` to ask once more."""
+        i = self.instance
+        out = self.optimal_scale.regularizer_out
+        return {
+            **_request(self.activation, self.regularizer, out),
+            "weights": None if i is None else {"in": _texts(i.inside), "out": _texts(i.outside)},
+            "network": None if self.network is None else dict(self.network),
+        }
+
     def as_json(self) -> dict[str, object]:
         """The answer of ``derive``."""
         out = self.optimal_scale.regularizer_out
         return {
+            **HEAD,
+            "request": self.request,
             "title": self.title,
             "answer": self.answer,
             "activation": self.activation.as_json(),
@@ -128,6 +146,7 @@ class GateDerivation:
     title: str
     gate: Gate
     regularizer: Regularizer | Norm
+    regularizer_out: Regularizer | Norm
     parts: tuple[Derivation, ...]
     steps: tuple[Step, ...]
 
@@ -140,12 +159,23 @@ class GateDerivation:
         known = all(s.verdict > Verdict.undecided for s in self.gate.scalings)
         return False if False in answers or (not answers and known) else None
 
+    @property
+    def request(self) -> dict[str, object]:
+        """What was asked, for ``balproof.report.recheck`` to ask once more."""
+        return {
+            **_request(self.gate, self.regularizer, self.regularizer_out),
+            "weights": None,
+            "network": None,
+        }
+
     def as_json(self) -> dict[str, object]:
         """The answer of ``derive``: the first part, with all of them under ``parts``."""
         parts = [part.as_json() for part in self.parts]
         first = parts[0] if parts else {}
         nothing = {"exists": False, "closed_form": None, "equation": None, "latex": None}
         return {
+            **HEAD,
+            "request": self.request,
             "title": self.title,
             "answer": self.answer,
             "activation": self.gate.as_json(),
@@ -155,10 +185,25 @@ class GateDerivation:
             "laws": first.get("laws", []),
             "steps": [step.as_json() for step in self.steps],
             "parts": [
-                {"arguments": part.activation.text, **json}
+                {"arguments": part.activation.text, **{k: v for k, v in json.items() if k not in _ONCE}}
                 for part, json in zip(self.parts, parts, strict=True)
             ],
         }
+
+
+def _request(f: Activation | Gate, g: Regularizer | Norm, out: Regularizer | Norm) -> dict[str, object]:
+    def told(name: str, assumptions: Sequence[str]) -> dict[str, object]:
+        return {"text": name, "assumptions": list(assumptions)}
+
+    return {
+        "activation": told(f.text, f.assumptions),
+        "regularizer": told(g.name, g.assumptions),
+        "regularizer_out": None if out == g else told(out.name, out.assumptions),
+    }
+
+
+def _texts(weights: Sequence[Number]) -> list[str]:
+    return [str(w).strip() for w in weights]
 
 
 def derive_gate(
@@ -178,7 +223,7 @@ def derive_gate(
     scalings = f.scalings[:-1] if all(_positive(s) for s in f.scalings[:-1]) else f.scalings
     parts = tuple(_part(f, s, g, out) for s in scalings if _positive(s))
     steps = (*f.steps(), *(parts[0].steps if parts else _conditions(g)))
-    return GateDerivation(f"Balance of {f.text} with cost {_cost(g, out)}", f, g, parts, steps)
+    return GateDerivation(f"Balance of {f.text} with cost {_cost(g, out)}", f, g, out, parts, steps)
 
 
 def _positive(scaling: Scaling) -> bool:
@@ -212,13 +257,15 @@ def derive(
     regularizer_out: Regularizer | Norm | str | None = None,
     assumptions: Sequence[str] = (),
     weights: tuple[Sequence[Number], Sequence[Number]] | None = None,
+    network: Mapping[str, object] | None = None,
 ) -> Derivation:
     """Derive the optimal scale, the balance equation and the laws of one unit.
 
     Text is read as by ``Activation.parse`` and ``scale.cost``, under the ``assumptions`` on its
     parameters; ``regularizer_out`` is the cost of the weights out, where it is another.
     ``network_laws`` are laws of a whole network (fields ``formula``, ``kind``, ``verified_by``), shown after
-    those of the unit.  With ``weights``, those in and those out, λ* and the gain are also computed for them.
+    those of the unit; ``network`` is its JSON document, which is stored with the answer.  With ``weights``,
+    those in and those out, λ* and the gain are also computed for them.
     ([B] Prop. 2.2, 2.3, Thm 3.1, equations (3.3), (3.4))
 
     >>> derive("relu", "a*abs(w)", assumptions=["a>0"]).optimal_scale.closed_form
@@ -244,7 +291,8 @@ def derive(
     )
     title = f"Balance of {activation.text} with cost {_cost(g, out)}"
     instance = None if weights is None else _instance(scale, *weights)
-    return Derivation(title, activation, regularizer, scale, laws, steps, tuple(network_laws or ()), instance)
+    given = tuple(network_laws or ())
+    return Derivation(title, activation, regularizer, scale, laws, steps, given, instance, network)
 
 
 def _instance(scale: OptimalScale, inside: Sequence[Number], outside: Sequence[Number]) -> Instance:

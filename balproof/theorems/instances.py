@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import sympy
 from flint import arb, arb_mat, ctx, fmpq, fmpq_mat
 
 from balproof.balance.problem import BalanceProblem
+from balproof.importers import load
 from balproof.importers.json_file import from_document
 from balproof.importers.matrix_file import from_arrays
 from balproof.network.equations import Form
@@ -70,6 +72,15 @@ def recurrent(J: Sequence[Sequence[float]], **others: Any) -> Network:
 def bridge() -> Network:
     """1⇄2→3⇄4: every unit has incoming and outgoing weights, and one weight lies on no cycle."""
     return recurrent([[0, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 1, 0]])
+
+
+def counterexample(name: str) -> Network:
+    """A network on which a printed claim fails, from the file that a reader can open with ``inspect``.
+
+    >>> counterexample("single_synapse").numbers("J").tolist()
+    [[0.0, 1.0], [0.0, 0.0]]
+    """
+    return load(Path(__file__).parent / "counterexamples" / f"{name}.json")
 
 
 def random_layered(sizes: Sequence[int], seed: int, *, biased: bool = True) -> Network:

@@ -11,13 +11,11 @@ import numpy as np
 import sympy
 
 from balproof.conservation import Conserved, conserved, replay
-from balproof.importers import load
 from balproof.importers.json_file import from_document
 from balproof.network.graph import Network
 from balproof.theorems.b_lemmas import printed_false, twin, vanishes
 from balproof.theorems.graphs import Graph, dense, gradient, random_weights
-from balproof.theorems.instances import layered, rank
-from balproof.theorems.r_noether import COUNTEREXAMPLES
+from balproof.theorems.instances import counterexample, layered, rank
 from balproof.theorems.registry import Claim, ClaimFunction, Findings, claim
 from balproof.verdict import Verdict, timed
 
@@ -138,7 +136,7 @@ def relu_rank(sizes: Sequence[int], *, positive: bool = False, biased: bool = Fa
 def scalar_input() -> bool:
     """1-2-1 with ReLU, both incoming weights positive: three laws instead of two. By hand: the fields have
     rank 1 of 4, and u₁v₂ − u₂v₁ is kept, as both units see the same."""
-    network = load(COUNTEREXAMPLES / "scalar-input.json")
+    network = counterexample("scalar_input")
     found = conserved(network, signs=True)
     e, u1, u2, v1, v2 = sympy.symbols("e u1 u2 v1 v2")  # u̇ = −e·v, v̇ = −e·u with the same e
     wedge = u1 * v2 - u2 * v1
@@ -187,7 +185,7 @@ def completeness() -> Findings:
         printed_false(
             false,
             "with one input and no biases there are more: $x\\to 2\\to y$ with ReLU and $u_1,u_2>0$ also "
-            "keeps $u_1v_2-u_2v_1$, as both units see the same (counterexamples/scalar-input.json, with its "
+            "keeps $u_1v_2-u_2v_1$, as both units see the same (counterexamples/scalar_input.json, with its "
             "signs; the smallest: one unit alone has no partner)",
         ),
         (

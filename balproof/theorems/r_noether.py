@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import sympy
@@ -12,17 +11,15 @@ from scipy.integrate import solve_ivp
 
 from balproof.conservation import conserved
 from balproof.conservation.flows import Flow
-from balproof.importers import load
 from balproof.theorems.b_lemmas import printed_false, twin, vanishes
 from balproof.theorems.b_scaling import _chain_rule
 from balproof.theorems.graphs import Graph, dense, gradient, random_samples, random_weights
-from balproof.theorems.instances import layered, rank
+from balproof.theorems.instances import counterexample, layered, rank
 from balproof.theorems.r_conservation import layer_matrices, step_of_descent
 from balproof.theorems.registry import Claim, ClaimFunction, Findings, claim
 from balproof.verdict import Verdict, timed
 
 Array = np.ndarray
-COUNTEREXAMPLES = Path(__file__).parent / "counterexamples"
 
 
 def _symmetric_of_any_size() -> bool:
@@ -122,7 +119,7 @@ def rotation_without_law() -> bool:
     fields = [W * S for S in basis] + [W * (basis[0] * basis[2] - basis[2] * basis[0])]
     spanned = rank([[Fraction(int(v)) for v in m] for m in fields])
     alone = rank([[Fraction(int(v)) for v in m] for m in fields[:3]])
-    count = conserved(load(COUNTEREXAMPLES / "tied-autoencoder.json")).count
+    count = conserved(counterexample("tied_autoencoder")).count
     return same and (alone, spanned) == (3, 4) and (count.verdict, count.lie_dimension) == ("none", 4)
 
 
@@ -163,7 +160,7 @@ def noether() -> Findings:
             false,
             "the generator must be symmetric: in $y=W^\\top Wx$ with $W=(1\\;2;3\\;{-1})$ a rotation of the "
             "hidden layer keeps the function, and no quantity at all is conserved for every loss and data, "
-            "since fields and brackets span all 4 dimensions (counterexamples/tied-autoencoder.json, the "
+            "since fields and brackets span all 4 dimensions (counterexamples/tied_autoencoder.json, the "
             "smallest: with one column the angle of $W$ is kept, with one row nothing can turn)",
         ),
         (

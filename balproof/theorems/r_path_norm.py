@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sympy
 from scipy.optimize import minimize
 
-from balproof.importers import load
 from balproof.theorems.b_lemmas import by_z3, printed_false, twin, vanishes
 from balproof.theorems.graphs import Edge, Graph, dense, random_dag, random_weights, ratio
+from balproof.theorems.instances import counterexample
 from balproof.theorems.registry import Claim, ClaimFunction, Findings, claim
 from balproof.verdict import Verdict, timed
 
 Array = np.ndarray
-TWO_OUTPUTS = Path(__file__).parent / "counterexamples" / "two-outputs.json"
 
 
 def path_sums(graph: Graph, costs: Mapping[Edge, Any]) -> dict[str, Any]:
@@ -166,7 +164,7 @@ def _search_agrees() -> bool:
 
 def two_outputs() -> bool:
     """x→u→(y₁, y₂), all weights 1: the largest norm is 1 as it is, the path norm 2, whatever the power."""
-    network = load(TWO_OUTPUTS)
+    network = counterexample("two_outputs")
     U, V = network.numbers("U"), network.numbers("V")
     graph = dense((1, 1, 2))
     costs = {e: Fraction(float((V if e[0] == "u1_0" else U)[int(e[1][3:]), 0])) for e in graph.edges}
@@ -235,7 +233,7 @@ def path_norms() -> Findings:
         printed_false(
             false,
             "needs one output, and the power: $x\\to u\\to(y_1,y_2)$ with all weights 1 has largest norm 1 "
-            "and path norm 2 for p = 1 (counterexamples/two-outputs.json); "
+            "and path norm 2 for p = 1 (counterexamples/two_outputs.json); "
             "and $x\\to u\\to y$ with weights 4 and 1 has path norm 4 and least largest norm 2",
         ),
         (

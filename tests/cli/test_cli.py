@@ -601,3 +601,15 @@ def test_output_in_a_narrow_pipe_is_whole() -> None:
     done = program("inspect", "tests/data/digits.onnx", env={**os.environ, "COLUMNS": "40"})
     assert "fc1[0] … fc1[47]" in done.stdout
     assert done.stderr == ""
+
+
+def test_check_draws_the_layers(balproof_, digits, tmp_path) -> None:
+    balanced, picture = tmp_path / "b.onnx", tmp_path / "c.svg"
+    assert balproof_("solve", digits, "-o", balanced).code == 0
+    assert balproof_("check", digits, balanced, "--plot", picture).code == 0
+    text = picture.read_text(encoding="utf-8")
+    assert "fc1" in text and "fc2" in text
+    other = balproof_("check", digits, "tests/data/chain.json", "--plot", tmp_path / "d.svg")
+    assert other.code == 2 and "no balance of AFTER to draw" in other.err
+    assert not (tmp_path / "d.svg").exists()
+    assert balproof_("check", digits, balanced, "--plot", tmp_path / "d.gif").code == 2

@@ -111,3 +111,31 @@ def normalised(n: int, m: int, mean: bool = True) -> Network:
     x = b.op("activation", [x], "a", (1, m), function=Activation.parse("relu"))
     y = b.op("linear", [x, b.tensor("fc2.weight", (2, m))], "y", (1, 2), transpose=True)
     return b.network(["x"], [y])
+
+
+def complex_product(names: str, gate: str = "") -> Network:
+    """x times the real part of a product of complex weights, one for each letter, alike for like letters:
+    Re(w³)·x for "www". With ``gate``, that and a bias go through an activation."""
+    b = Builder()
+    re, im = b.tensor("x", (1, 1), "input"), ""
+    for n in dict.fromkeys(names):
+        b.tensor(f"{n}.re", (1,))
+        b.tensor(f"{n}.im", (1,))
+    for k, n in enumerate(names):
+        parts = {
+            (v, p): b.op("scale", [v, f"{n}.{p}"], f"{v}{p}{k}", (1, 1), axis=1)
+            for v in (re, im)
+            if v
+            for p in ("re", "im")
+        }
+        if not im:  # the input is real
+            re, im = parts[re, "re"], parts[re, "im"]
+            continue
+        minus = [parts[re, "re"], parts[im, "im"]]
+        plus = [parts[re, "im"], parts[im, "re"]]
+        re = b.op("add", minus, f"re{k}", (1, 1), signs=(1.0, -1.0))
+        im = b.op("add", plus, f"im{k}", (1, 1))
+    if gate:
+        re = b.op("bias", [re, b.tensor("b", (1,))], "z", (1, 1))
+        re = b.op("activation", [re], "a", (1, 1), function=Activation.parse(gate))
+    return b.network(["x"], [re])

@@ -64,6 +64,15 @@ def test_data_and_loss_are_said(balproof_, model, tmp_path) -> None:
     assert "these 2 inputs" in said and "sum 0, as of cross-entropy" in said and "at most" in said
 
 
+def test_a_degree_needs_no_search_where_the_count_is_complete(balproof_, model, tmp_path) -> None:
+    _, out, _ = balproof_(model, "--degree", "4")
+    assert "searched  scaling laws; the count shows that there are no others of any degree" in out
+    np.savez(tmp_path / "one.npz", x=np.array([[1.0, 2.0, 3.0]]))
+    code, out, err = balproof_(model, "--degree", "4", "--data", tmp_path / "one.npz")
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert "26 parameters have 27,404 monomials up to degree 4, more than 4,000: give degree 3" in err
+
+
 WRONG = {
     "unknown flow": (("--flow", "river"), "the flow 'river' is not known"),
     "no rate": (("--flow", "decay:fast"), "is no rational number"),
@@ -72,7 +81,8 @@ WRONG = {
     "code": (("--flow", "mirror:__import__('os')"), ""),
     "ψ without w": (("--flow", "mirror:3"), "has no w in it"),
     "unknown loss": (("--loss", "hinge"), "the loss 'hinge' is not known"),
-    "degree": (("--degree", "3"), "degree 3"),
+    "degree": (("--degree", "1"), "laws of degree 1 are not searched: give a degree from 2"),
+    "degree of another flow": (("--degree", "3", "--flow", "decay"), "searched for gradient flow"),
     "seed": (("--seed", "-1"), "seed -1 is negative"),
     "data": (("--data", "nowhere.npz"), "nowhere.npz"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from fractions import Fraction
 
@@ -20,6 +19,7 @@ from balproof.importers import load
 from balproof.network.graph import Network
 from balproof.symbolic.activation import Activation
 from tests.conservation.nets import Builder, attention, conv1d, layer_norm, normalised, rnn
+from tests.convnets import resnet
 from tests.networks import mlp
 
 
@@ -37,6 +37,16 @@ def pooled() -> Network:
     x = b.op("pool", [x], "p", (1, 3, 2, 2), mode="max", kernel=(2, 2), strides=(2, 2))
     x = b.op("reshape", [x], "f", (1, 12), shape=(1, 12))
     return b.network(["x"], [b.op("linear", [x, b.tensor("fc", (2, 12))], "y", (1, 2), transpose=True)])
+
+
+def padded() -> Network:
+    """A kernel of 3 × 3 with stride 2 on 2 × 2 places: 5 of its 9 columns read nothing but padding."""
+    b = Builder()
+    x = b.tensor("x", (1, 2, 2, 2), "input")
+    x = b.op("conv", [x, b.tensor("c", (6, 2, 3, 3))], "r", (1, 6, 1, 1), strides=(2, 2), pads=(1,) * 4)
+    x = b.op("activation", [x], "a", (1, 6, 1, 1), function=Activation.parse("relu"))
+    x = b.op("reshape", [x], "f", (1, 6), shape=(1, 6))
+    return b.network(["x"], [b.op("linear", [x, b.tensor("fc", (2, 6))], "y", (1, 2), transpose=True)])
 
 
 def skip(around: str) -> Network:
@@ -72,6 +82,8 @@ COMPLETE = {
     "conv 1-3-1, kernels of 5 and 3": (conv1d([1, 3, 1], [5, 3], 9), 6),
     "conv with relu": (conv1d([2, 3, 2], [3, 3], activation="relu"), 3),
     "max pooling": (pooled(), 3),
+    # Each weight that no output sees is at rest.
+    "weights that read padding": (padded(), 6 + 6 * 2 * 5),
     # r(r + 1)/2 for queries with keys, and for values with the output.
     "attention 4, 3": (attention(4, 3, softmax=True), 12),
     # Without softmax also one between the two pairs: scores and values are multiplied.
@@ -125,6 +137,15 @@ def test_thousands_of_parameters() -> None:
     assert (linear_one.count.verdict, linear_one.count.k) == ("complete", 2 * 30 * 31 // 2)
     digits = conserved(load("tests/data/digits.onnx"))
     assert (digits.count.verdict, digits.count.k) == ("complete", 80)
+
+
+@pytest.mark.slow
+def test_a_small_resnet() -> None:
+    """One for each of 38 channels that scale; of 24 pairs of biases that are added, the difference; and 80
+    weights that read padding."""
+    found = conserved(resnet(width=2, blocks=(1, 1), size=8, classes=3))
+    assert (found.count.verdict, found.count.k) == ("complete", 38 + 24 + 80)
+    assert [law.kind for law in found.laws] == ["scaling"] * 38 + ["linear"] * 104
 
 
 def test_cross_entropy_keeps_column_sums_of_the_last_layer() -> None:
@@ -195,14 +216,14 @@ def _swap(network: Network, i: int, j: int, sign: int) -> dict:
     n, m = network.tensors["fc1.weight"].shape[1], network.tensors["fc2.weight"].shape
     found: dict = {
         "fc1.weight": {},
-        "fc1.bias": {i: {("fc1.bias", j): 1}, j: {("fc1.bias", i): 1}},
+        "fc1.bias": {i: {(("fc1.bias", j),): 1}, j: {(("fc1.bias", i),): 1}},
         "fc2.weight": {},
     }
     for a, b in ((i, j), (j, i)):
         for k in range(n):
-            found["fc1.weight"][a * n + k] = {("fc1.weight", b * n + k): 1}
+            found["fc1.weight"][a * n + k] = {(("fc1.weight", b * n + k),): 1}
         for k in range(m[0]):
-            found["fc2.weight"][k * m[1] + a] = {("fc2.weight", k * m[1] + b): sign}
+            found["fc2.weight"][k * m[1] + a] = {(("fc2.weight", k * m[1] + b),): sign}
     return {
         t: {e: {f: Fraction(c) for f, c in row.items()} for e, row in d.items()} for t, d in found.items()
     }
@@ -237,8 +258,8 @@ def test_a_false_law_is_noticed_at_the_point(monkeypatch) -> None:
 
     def wrong(data: Data, found: list, signs: bool) -> list:
         first = real(data, found, signs)[-1]
-        e, f = next(k for k in first.forms if k[0] != k[1])
-        return [dataclasses.replace(first, forms={**first.forms, (e, f): -first.forms[e, f]})]
+        key = next(k for k in first if k[0] != k[1])
+        return [{**first, key: -first[key]}]
 
     monkeypatch.setattr(quadratic, "candidates", wrong)
     with pytest.raises(AssertionError, match="a law that is not one"):

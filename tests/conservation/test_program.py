@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from balproof.conservation import modular
-from balproof.conservation.program import _RULES, Regions, Run, Unsupported
+from balproof.conservation.passes import Regions, Unsupported
+from balproof.conservation.program import _RULES, Run
 from balproof.conservation.ring import Doubles, Modular
 from balproof.conservation.tape import Node, Tape
 from balproof.network.graph import Network, Operation, Tensor

@@ -144,6 +144,25 @@ def test_the_comparison_is_seen_failing(tmp_path, capsys):
     assert module.main([], tmp_path) == 0
     assert module.main(["--check"], tmp_path) == 0
     (tmp_path / "relu-l2.md").write_text("other", encoding="utf-8")
+    (tmp_path / "dense.md").unlink()
+    (tmp_path / "extra.md").write_text("a document that nobody makes", encoding="utf-8")
     assert module.main(["--check"], tmp_path) == 1
-    assert "relu-l2.md" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert all(f"derivations/{name} is not" in err for name in ("relu-l2.md", "dense.md", "extra.md"))
+    assert err.count("\n") == 3
     assert module.main(["--wrong"], tmp_path) == 2
+
+
+def test_the_index_has_a_line_for_each_document():
+    folder = ROOT / "derivations"
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8")))
+    assert linked == {path.name for path in folder.glob("*.md")} - {"README.md"}
+    assert len(linked) >= 17
+
+
+def test_the_committed_documents_are_short():
+    for path in (ROOT / "derivations").glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 220, path.name
+        shown = re.findall(r"\$\$\n(.*?)\n *\$\$", text) + re.findall(r"(?<!\$)\$([^$\n]+)\$", text)
+        assert max(map(len, shown)) <= 350, path.name

@@ -33,6 +33,20 @@ def words(html: str) -> str:
         (r"\frac{a}{b}", "<math><mfrac><mi>a</mi><mi>b</mi></mfrac></math>"),
         (r"-a", '<math><mrow><mo form="prefix">−</mo><mi>a</mi></mrow></math>'),
         (r"a-b", "<math><mrow><mi>a</mi><mo>−</mo><mi>b</mi></mrow></math>"),
+        (
+            r"\left(a\right)^2",
+            (
+                '<math><msup><mrow><mo form="prefix" stretchy="true">(</mo><mi>a</mi>'
+                '<mo form="postfix" stretchy="true">)</mo></mrow><mn>2</mn></msup></math>'
+            ),
+        ),
+        (
+            "(-a)",
+            (
+                '<math><mrow><mo form="prefix" stretchy="false">(</mo><mo form="prefix">−</mo><mi>a</mi>'
+                '<mo form="postfix" stretchy="false">)</mo></mrow></math>'
+            ),
+        ),
         (r"\alpha\le\omega", "<math><mrow><mi>α</mi><mo>≤</mo><mi>ω</mi></mrow></math>"),
     ],
 )
@@ -40,7 +54,9 @@ def test_formulas_by_hand(latex: str, expected: str) -> None:
     assert mathml(latex) == expected
 
 
-@pytest.mark.parametrize("latex", [r"\unheard{x}", "{a", "a}", r"\frac{a}", "^", r"\left"])
+@pytest.mark.parametrize(
+    "latex", [r"\unheard{x}", "{a", "a}", r"\frac{a}", "^", r"\left", r"\left(a", r"a\right)"]
+)
 def test_what_is_not_understood_is_shown_as_written(latex: str) -> None:
     assert mathml(latex) is None
     assert f"<code>{latex}</code>" in as_html(f"see ${latex}$")

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from balproof.errors import RequestError
-from balproof.report.plots import check_plot_path, convergence_figure, imbalance_figure, save_plot
+from balproof.report.plots import (
+    check_plot_path,
+    convergence_figure,
+    imbalance_figure,
+    save_layers,
+    save_plot,
+)
 
 HISTORY = {0: [3.0, 2.0, 1.5], 7: [3.0, 1.6, 1.5]}
 NAMESPACE = "{http://www.w3.org/2000/svg}"
@@ -57,3 +63,15 @@ def test_other_suffixes_are_refused_before_anything_is_drawn(tmp_path: Path) -> 
     with pytest.raises(RequestError, match="without suffix"):
         save_plot(tmp_path / "p", [1.0], 1.0, [], [])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_layers_in_their_order_with_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "layers.svg"
+    save_layers(path, ["fc1", "fc1", "head"], [0.5, 0.1, 0.3], [0.0, 1e-9, 1e-3], 1e-6)
+    root = ET.fromstring(path.read_text(encoding="utf-8"))
+    texts = ["".join(e.itertext()) for e in root.iter(f"{NAMESPACE}text")]
+    assert [t for t in texts if t in ("fc1", "head")] == ["fc1", "head"]
+    assert {"before", "after", "balanced: at most 1e-06"} <= set(texts)
+    save_layers(path, [], [], [], 1e-6)  # nothing that moves
+    with pytest.raises(RequestError, match="end it in .svg or .png"):
+        save_layers(tmp_path / "p.gif", [], [], [], 1e-6)

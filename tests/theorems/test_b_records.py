@@ -9,10 +9,14 @@ from balproof.theorems import (
     b_convergence,
     b_convex,
     b_general_cost,
+    b_graphs,
+    b_networks,
     b_optimal_scale,
     b_order,
     b_paths,
     b_scaling,
+    b_schedules,
+    b_training,
 )
 from balproof.theorems.registry import Record, run_claim
 from balproof.verdict import Verdict
@@ -22,10 +26,14 @@ MODULES = (
     b_convergence,
     b_convex,
     b_general_cost,
+    b_graphs,
+    b_networks,
     b_optimal_scale,
     b_order,
     b_paths,
     b_scaling,
+    b_schedules,
+    b_training,
 )
 RECORDS = {c.claim.id: c for module in MODULES for c in module.CLAIMS}
 
@@ -44,6 +52,16 @@ EXPECTED = {
     "B.stochastic-balancing": ("certified", "certified"),
     "B.path-cover": ("certified", "refuted"),
     "B.favorable": ("certified", "refuted"),
+    "B.gd-does-not-balance": ("proved", "proved"),
+    "B.gd-regularized-balances": ("proved", "refuted"),
+    "B.progress": ("proved", "refuted"),
+    "B.architectures": ("certified", "refuted"),
+    "B.universality": ("proved", "refuted"),
+    "B.self-consistency": ("certified", "refuted"),
+    "B.locality": ("proved", "proved"),
+    "B.schedules": ("certified", "refuted"),
+    "B.simultaneous": ("proved", "refuted"),
+    "B.tied-layers": ("proved", "proved"),
 }
 """id: what the exact statement reaches and requires, what became of the printed claim."""
 
@@ -92,6 +110,13 @@ def test_printed_refutations_name_their_counterexample():
         "B.balance-equation": ("IN w², OUT |w|", "0.6300", "1.2599"),
         "B.power-iff-bipu": ("f(x) = x", "D·(−1)^1 = 1"),
         "B.existence": ("1⇄2→3⇄4", "h = −1 on 3 and 4"),
+        "B.gd-regularized-balances": ("step_too_large.json", "(1, 2) → (−2, −1) → (1, 2)"),
+        "B.progress": ("the deficit is 0 all the way", "3.75 to 0.0001"),
+        "B.schedules": ("tied_layer.json", "least R is 10, with one each 8"),
+        "B.simultaneous": ("mixed_degrees.json", "from 2 to 64.0001"),
+        "B.self-consistency": ("dead_end.json", "needed 1, directed walks give 0"),
+        "B.architectures": ("convolution.json", "103.25 to 73.9730"),
+        "B.universality": ("linear_units.json", "within 1/2 of |x|"),
     }
     for name, expected in words.items():
         why = record(name).findings.printed.why

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from balproof.conservation import conserved
-from balproof.importers import load
 from balproof.network.manifold import infer
 from balproof.theorems import graphs, r_conservation, r_noether
+from balproof.theorems.instances import counterexample
 from balproof.theorems.registry import run_claim
 from balproof.verdict import Verdict
 
@@ -103,7 +103,7 @@ def test_the_numbers_do_not_depend_on_how_a_graph_is_written():
 
 
 def test_the_counterexample_is_a_file_without_laws():
-    network = load(r_noether.COUNTEREXAMPLES / "tied-autoencoder.json")
+    network = counterexample("tied_autoencoder")
     assert infer(network).count == 0
     assert conserved(network).count.verdict == "none"
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from balproof.conservation import conserved, ledger
-from balproof.importers import load
 from balproof.theorems import graphs, r_broken, r_completeness
+from balproof.theorems.instances import counterexample
 from balproof.theorems.registry import run_claim
 from balproof.verdict import Verdict
 
@@ -67,7 +67,7 @@ def test_a_flow_with_another_friction_is_seen(monkeypatch):
 
 
 def test_the_counterexample_has_a_law_more_than_units():
-    network = load(r_completeness.COUNTEREXAMPLES / "scalar-input.json")
+    network = counterexample("scalar_input")
     assert conserved(network, signs=True).count.k == 3
     assert conserved(network).count.k == 2
 

@@ -6,9 +6,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from balproof.importers import load
 from balproof.network.manifold import infer
 from balproof.theorems import graphs, r_path_norm
+from balproof.theorems.instances import counterexample
 from balproof.theorems.registry import run_claim
 from balproof.verdict import Verdict
 
@@ -24,7 +24,7 @@ def test_proved_and_refuted_as_printed():
 
 
 def test_the_counterexample_is_a_file():
-    network = load(r_path_norm.TWO_OUTPUTS)
+    network = counterexample("two_outputs")
     assert infer(network).count == 1
 
 
