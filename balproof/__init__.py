@@ -28,6 +28,7 @@ _HOME = {
     "Solution": "balproof.balance.solve",
     "solve": "balproof.balance.solve",
     "check": "balproof.crosscheck.audit",
+    "audit": "balproof.crosscheck.live",
     "verify": "balproof.theorems",
     "Verdict": "balproof.verdict",
     "BalproofError": "balproof.errors",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from balproof.balance.solve import Solution, solve
     from balproof.conservation import conserved
     from balproof.crosscheck.audit import check
+    from balproof.crosscheck.live import audit
     from balproof.errors import BalproofError
     from balproof.importers import load, save
     from balproof.network.graph import Network

@@ -22,6 +22,18 @@ FaultKind = Literal[
     "not-optimal",
 ]
 
+OFF_THE_ORBIT: frozenset[FaultKind] = frozenset(
+    {
+        "structure-differs",
+        "tied-weights-split",
+        "not-finite",
+        "sign-changed",
+        "bias-not-scaled",
+        "not-a-rescaling",
+    }
+)
+"""Faults of which each says that AFTER is no rescaling of BEFORE."""
+
 LISTED = 100
 """So many weights of one tensor are listed with one kind of fault; biases left unscaled are all listed."""
 

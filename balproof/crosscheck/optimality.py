@@ -25,12 +25,16 @@ WHOLE = "the whole network"
 
 @dataclass(frozen=True)
 class Optimality:
-    """``gap`` bounds the relative excess of the cost, rigorously if ``certified``; None without a bound."""
+    """``gap`` bounds the relative excess of the cost, rigorously if ``certified``; None without a bound.
+
+    ``excess`` is the one over the best state that was found, None where none was looked for or there is none.
+    """
 
     gap: float | None
     certified: bool
     fault: Fault | None
     notes: tuple[str, ...] = ()
+    excess: float | None = None
 
 
 def optimality(problem: BalanceProblem, tolerance: float, *, balanced: bool) -> Optimality:
@@ -46,7 +50,7 @@ def optimality(problem: BalanceProblem, tolerance: float, *, balanced: bool) -> 
         return _by_newton_step(problem, tolerance, balanced)
     best = solve(problem.manifold.network, problem.costs, certify=True)
     if not best.cost_before:
-        return Optimality(0.0, True, None)  # nothing costs less than nothing
+        return Optimality(0.0, True, None, excess=0.0)  # nothing costs less than nothing
     if best.existence.attained is False:
         return _unattained(problem, best.existence)
     notes: list[str] = []
@@ -64,7 +68,8 @@ def optimality(problem: BalanceProblem, tolerance: float, *, balanced: bool) -> 
         gap = max(0.0, best.cost_before * (1 + slack) / floor - 1)
     excess = best.cost_before / best.cost_after - 1
     fault = Fault("not-optimal", WHOLE, gap or excess) if excess > tolerance else None
-    return Optimality(gap, gap is not None and (gap <= tolerance or fault is not None), fault, tuple(notes))
+    certified = gap is not None and (gap <= tolerance or fault is not None)
+    return Optimality(gap, certified, fault, tuple(notes), excess)
 
 
 def _power(problem: BalanceProblem) -> float:
@@ -104,4 +109,4 @@ def _by_newton_step(problem: BalanceProblem, tolerance: float, balanced: bool) -
         gap = max(0.0, falls / (cost - falls)) + 2 * UNIT * len(problem.weights)
         notes = (f"more than {EXACT} weights: the optimality gap is computed in floating point",)
     fault = Fault("not-optimal", WHOLE, gap or excess) if excess > tolerance else None
-    return Optimality(gap, False, fault, notes)
+    return Optimality(gap, False, fault, notes, excess)

