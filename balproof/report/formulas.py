@@ -33,7 +33,7 @@ _OPERATORS = {
 
 _WIDTHS = {"\u2003": 1, "\u2009": 0.17, "\u2005": 0.28, "\u00a0": 0.25}
 _NAMES = frozenset(re.findall(r"\w+", "log ln exp sin cos tanh max min inf sup det dim ker rank lim sgn tr"))
-_ACCENTS = {"dot": "˙", "hat": "^", "bar": "¯", "tilde": "~", "overline": "¯"}
+_ACCENTS = {"dot": "˙", "ddot": "¨", "hat": "^", "bar": "¯", "tilde": "~", "overline": "¯"}
 _DOUBLE = {"R": "ℝ", "N": "ℕ", "Z": "ℤ", "Q": "ℚ", "C": "ℂ", "E": "𝔼"}
 _TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[0-9]+(?:\.[0-9]+)?|\s+|.", re.DOTALL)
 

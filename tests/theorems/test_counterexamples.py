@@ -22,7 +22,8 @@ def test_a_counterexample_opens(path):
     found = CliRunner().invoke(app, ["inspect", str(path)], standalone_mode=False)
     assert found.return_value == 0
     assert "free scales" in found.output
-    assert infer(load(path)).free_scales > 0
+    turns_only = path.stem == "tied_autoencoder"  # its symmetry is a rotation
+    assert (infer(load(path)).free_scales > 0) is not turns_only
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
