@@ -371,7 +371,7 @@ def test_verify_one(balproof_) -> None:
     words = balproof_("verify", "B.cost-reduction")
     assert words.code == 0
     assert "as required" in words.out
-    table = balproof_("verify", "B.cost-reduction", "S.euler", "--jobs", "2")
+    table = balproof_("verify", "B.cost-reduction", "B.learning", "--jobs", "2")
     assert "1 of 1 claims as required, 1 not checked yet" in table.out
 
 
