@@ -24,7 +24,7 @@ from balproof.network.manifold import Axes, Block, Manifold
 
 Array = np.ndarray
 
-_LAYERS = 500
+LAYERS = 500
 """More layers than this are not moved as wholes: their equations are dense."""
 
 
@@ -197,7 +197,7 @@ class BlockProblem:
     def layer_shift(self, h: Array) -> Array:
         """The change of h, constant on every layer, that minimises F."""
         count = int(self.layers.max(initial=-1)) + 1
-        if not 0 < count <= _LAYERS:
+        if not 0 < count <= LAYERS:
             return np.zeros(len(h))
         shift = shift_of_groups(*self.layer_costs(h), self.power)
         return np.where(self.active, shift[self.layers], 0.0)

@@ -24,13 +24,12 @@ from functools import cached_property
 
 import numpy as np
 
-from balproof.balance.blocks import BlockProblem, Pair
+from balproof.balance.blocks import LAYERS, BlockProblem, Pair
 from balproof.balance.certificates import UNIT, GapCertificate, NoCertificate
 
 Array = np.ndarray
 
 _ITERATIONS = 300
-_LAYERS = 500
 
 
 def certify_blocks(problem: BlockProblem) -> GapCertificate | NoCertificate:
@@ -54,7 +53,7 @@ def certify_blocks(problem: BlockProblem) -> GapCertificate | NoCertificate:
     gamma = _rounding(problem)
     here = problem.balance(zero)
     total, rest = (here.incoming + here.outgoing)[moving], (here.incoming - here.outgoing)[moving]
-    d = _direction(_Curvature(problem), moving, zero)
+    d = _direction(_Curvature(problem), moving)
     if d is None:
         return NoCertificate("no direction in which all slopes rise was found")
     slopes = np.abs(rest) + gamma * total
@@ -146,7 +145,7 @@ class _Curvature:
         return np.where(self.problem.active, total, 0.0)
 
 
-def _direction(curvature: _Curvature, moving: Array, zero: Array) -> Array | None:
+def _direction(curvature: _Curvature, moving: Array) -> Array | None:
     """d > 0 with H·d at least half the diagonal: conjugate gradients, corrected by layers."""
     diagonal = curvature.diagonal
     if not np.all(diagonal[moving] > 0):
@@ -154,7 +153,7 @@ def _direction(curvature: _Curvature, moving: Array, zero: Array) -> Array | Non
     inverse = np.zeros(len(diagonal))
     inverse[moving] = 1 / diagonal[moving]
     coarse = _by_layers(curvature.problem)
-    d, residual = zero.copy(), diagonal.copy()
+    d, residual = np.zeros_like(diagonal), diagonal.copy()
     z = inverse * residual + coarse(residual)
     search, product = z.copy(), float(residual @ z)
     for step in range(_ITERATIONS):
@@ -175,7 +174,7 @@ def _direction(curvature: _Curvature, moving: Array, zero: Array) -> Array | Non
 def _by_layers(problem: BlockProblem) -> Callable[[Array], Array]:
     """r ↦ P (Pᵀ H P)⁻¹ Pᵀ r, with P constant on every layer."""
     layers, count = problem.layers, int(problem.layers.max(initial=-1)) + 1
-    if not 0 < count <= _LAYERS:
+    if not 0 < count <= LAYERS:
         return np.zeros_like
     costs, rows = problem.layer_costs(np.zeros(problem.manifold.count))
     small = (rows.T * costs) @ rows

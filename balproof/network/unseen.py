@@ -64,9 +64,8 @@ def unseen_biases(network: Network) -> dict[str, Array]:
         uses = walk.readers.get(tensor.name, ())
         if not uses or any(op.kind != "bias" or op.inputs[1] != tensor.name for op in uses):
             continue
-        whole = np.ones(tensor.shape, bool)
         unseen = np.zeros(tensor.shape, bool)
-        for part in walk.parts(tensor, whole):
+        for part in walk.parts(tensor):
             if not walk.seen(tensor, part):
                 unseen |= part
         if unseen.any():
@@ -98,10 +97,11 @@ class _Walk:
         """Whether an output may depend on these entries of a bias."""
         return self._follow(tensor, entries, None)
 
-    def parts(self, tensor: Tensor, entries: Array) -> list[Array]:
-        """The entries, in the parts into which results are taken apart on the way."""
+    def parts(self, tensor: Tensor) -> list[Array]:
+        """All entries, in the parts into which results are taken apart on the way."""
+        whole = np.ones(tensor.shape, bool)
         pieces: list[Array] = []
-        self._follow(tensor, entries, pieces)
+        self._follow(tensor, whole, pieces)
         signature = np.zeros(tensor.size, dtype=np.int64)
         for piece in pieces:
             inside = np.zeros(tensor.size, dtype=np.int64)
@@ -109,7 +109,7 @@ class _Walk:
             signature = np.unique(2 * signature + inside, return_inverse=True)[1].reshape(-1)
         count = int(signature.max(initial=0)) + 1
         if count > _PARTS:
-            return [entries]
+            return [whole]
         return [(signature == k).reshape(tensor.shape) for k in range(count)]
 
     def _follow(self, tensor: Tensor, entries: Array, pieces: list[Array] | None) -> bool:
