@@ -15,6 +15,7 @@ What was looked at is what PyTorch then reads: the same bytes, in memory.
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import re
@@ -196,7 +197,7 @@ def check_example(content: bytes, path: Path) -> None:
     """
     import pickle
 
-    import torch
+    torch = importlib.import_module("torch")
 
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         (name,) = (n for n in archive.namelist() if n.endswith("/data/sample_inputs/model.pt"))

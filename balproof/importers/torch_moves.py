@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
@@ -256,7 +257,7 @@ def index(build: Builder, a: Arguments) -> Value:
         x = build.lift(x)
     if len(given) != 1 or not isinstance(given[0][1], Fixed):
         raise Unsupported
-    import torch
+    torch = importlib.import_module("torch")
 
     if given[0][1].value.dtype in (torch.bool, torch.uint8):
         raise Unsupported

@@ -8,6 +8,7 @@ A translation that meets something it does not cover raises ``Unsupported``, and
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -163,7 +164,7 @@ def _same(build: Builder, a: Arguments) -> Value:
 
 def _scaled(build: Builder, x: Active, factor: Array) -> Active:
     """x times a constant of the program's shape (or a number)."""
-    import torch
+    torch = importlib.import_module("torch")
 
     if factor.ndim == 0 and float(factor) == 1.0:
         return x
@@ -179,7 +180,7 @@ def _beside_at(build: Builder, x: Active, name: str, ndim: int) -> Active:
 
 def _tensor(value: Value) -> Value:
     """A number as a constant tensor."""
-    import torch
+    torch = importlib.import_module("torch")
 
     if isinstance(value, int | float):
         return Fixed(torch.tensor(float(value), dtype=torch.float64))
@@ -203,7 +204,7 @@ def _total(build: Builder, x: Value, y: Value, alpha: float) -> Value:
     if isinstance(x, Active) and isinstance(y, Active):
         return _several(build, "add", (x, y), signs=(1.0, alpha))
     if isinstance(x, Active) and isinstance(y, Fixed):
-        import torch
+        torch = importlib.import_module("torch")
 
         return _shifted(build, x, Fixed(torch.as_tensor(alpha * y.array())))
     if isinstance(x, Active):
@@ -304,7 +305,7 @@ def _where(build: Builder, a: Arguments) -> Value:
     """One or the other by a constant condition: each entry has the scale of the one that it is."""
     if not isinstance(a["condition"], Fixed):
         raise Unsupported
-    import torch
+    torch = importlib.import_module("torch")
 
     chosen = a["condition"].value.bool()
     parts: list[Value] = []
@@ -540,7 +541,7 @@ def _masked(build: Builder, scores: Active, mask: Value, *, causal: bool) -> tup
         counts = np.isfinite(given).astype(np.float64)
         given = np.where(np.isfinite(given), given, 0.0)
         if given.any():
-            import torch
+            torch = importlib.import_module("torch")
 
             scores = require_active(_total(build, scores, Fixed(torch.as_tensor(given)), 1.0))
         return scores, None if counts.all() else counts
@@ -640,7 +641,7 @@ def _layer_norm(build: Builder, a: Arguments) -> Value:
     center = "rms" not in build.operation
     eps = a["eps"]
     if eps is None:
-        import torch
+        torch = importlib.import_module("torch")
 
         eps = torch.finfo(build.node.meta["val"].dtype).eps
     names = _affine(build, a.get("weight"), a.get("bias"), shape)

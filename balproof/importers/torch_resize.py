@@ -6,6 +6,7 @@ an identity matrix. All its ways of resizing act along one axis after the other.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ def _steps(build: Builder, a: Arguments) -> tuple[Active, list[tuple[int, int, i
 
 def nearest(build: Builder, a: Arguments) -> Value:
     """Every entry of the result is one of the tensor."""
-    import torch
+    torch = importlib.import_module("torch")
 
     name = "_upsample_nearest_exact1d" if "exact" in build.operation else "upsample_nearest1d"
     resize = getattr(torch.ops.aten, name)
@@ -46,7 +47,7 @@ def nearest(build: Builder, a: Arguments) -> Value:
 
 def smooth(build: Builder, a: Arguments) -> Value:
     """Linear and cubic interpolation."""
-    import torch
+    torch = importlib.import_module("torch")
 
     kind = "bicubic" if "bicubic" in build.operation else "bilinear"
     name = f"_upsample_{kind}2d_aa" if build.operation.endswith("_aa") else f"upsample_{kind}2d"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -80,7 +81,7 @@ class Held:
 
     def positions(self) -> np.ndarray:
         """Which entry of the parameter, in row-major order, each entry of the view is."""
-        import torch
+        torch = importlib.import_module("torch")
 
         flat = torch.arange(prod(self.shape))
         return flat.as_strided(self.view.shape, self.view.stride(), self.view.storage_offset()).numpy()
