@@ -1,0 +1,232 @@
+"""A study: what is run for one seed, and the paired effects that decide whether a claim was reproduced.
+
+Every seed gives one `Run`: both arms of a comparison start from the same weights and see the same data in the
+same order, so that an effect is a mean of differences within seeds, with Student's 95 % interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from scipy import stats
+
+from balproof.simulate.data import Data
+
+Settings = Mapping[str, float]
+"""What a study may be asked to do otherwise: whole numbers stay whole."""
+
+CONFIDENCE = 0.95
+
+Claimed = Literal["greater", "less", "equal", "identity"]
+Verdict = Literal["reproduced", "not reproduced", "the opposite was seen", "no answer"]
+
+POINTS = 200
+"""Points of a series in the JSON answer; longer ones are thinned."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed: the numbers that effects compare, and series for pictures (a name → its values)."""
+
+    numbers: Mapping[str, float]
+    series: Mapping[str, Sequence[float]] = field(default_factory=dict[str, Sequence[float]])
+
+    def as_json(self) -> dict[str, object]:
+        """Numbers that are not finite become null, and long series are thinned, ends kept."""
+        return {
+            "numbers": {k: _finite(v) for k, v in self.numbers.items()},
+            "series": {k: [_finite(v) for v in thinned(values)] for k, values in self.series.items()},
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Run:
+        return Run(
+            {k: math.nan if v is None else v for k, v in data["numbers"].items()},
+            {k: [math.nan if v is None else v for v in values] for k, values in data["series"].items()},
+        )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def thinned(values: Sequence[float], points: int = POINTS) -> list[float]:
+    """At most ``points`` of the values, evenly spread, the first and the last among them.
+
+    >>> thinned([0, 1, 2, 3, 4], 3)
+    [0, 2, 4]
+    """
+    if len(values) <= points:
+        return list(values)
+    return [values[i] for i in np.linspace(0, len(values) - 1, points).round().astype(int)]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a claim says of two numbers of every run.
+
+    ``claimed``: the treated number is ``greater`` or ``less`` than the control on average; it is ``equal`` on
+    average up to ``margin``; or, an ``identity``, up to ``margin`` in every single run. Without ``control``
+    the treated number itself is compared with 0. With ``ratio`` the two (positive) numbers are divided and
+    not subtracted, the mean is the geometric one, and ``margin`` is a factor above 1.
+    """
+
+    name: str
+    treated: str
+    claimed: Claimed
+    control: str | None = None
+    unit: str = ""
+    margin: float = 0.0
+    ratio: bool = False
+
+    def measure(self, runs: Sequence[Run]) -> Measured:
+        """The mean over the runs in which both numbers are finite, its 95 % interval, and the verdict.
+
+        >>> runs = [Run({"new": 3.0, "old": 1.0}), Run({"new": 4.0, "old": 1.0})]
+        >>> found = Effect("gain", "new", "greater", "old").measure(runs)
+        >>> found.mean, found.agree, found.verdict  # two seeds give a wide interval
+        (2.5, 2, 'not reproduced')
+        """
+        pairs = [(r.numbers[self.treated], r.numbers[self.control] if self.control else 0.0) for r in runs]
+        kept = np.array([p for p in pairs if all(map(math.isfinite, p))], float).reshape(-1, 2)
+        values = np.log(kept[:, 0] / kept[:, 1]) if self.ratio else kept[:, 0] - kept[:, 1]
+        margin = math.log(self.margin) if self.ratio and self.margin else self.margin
+        if len(values) < 2:
+            return Measured(self, None, None, None, len(values), len(runs) - len(values), 0, "no answer")
+        low, high = interval(values)
+        agree = {
+            "greater": values > 0,
+            "less": values < 0,
+            "equal": np.abs(values) <= margin,
+            "identity": np.abs(values) <= margin,
+        }[self.claimed]
+        verdict = _verdict(self.claimed, low, high, margin, bool(agree.all()))
+        found = [float(np.mean(values)), low, high]
+        mean, low, high = (math.exp(v) for v in found) if self.ratio else found
+        return Measured(
+            self, mean, low, high, len(values), len(runs) - len(values), int(agree.sum()), verdict
+        )
+
+
+def interval(values: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Student's interval for the mean of at least two numbers.
+
+    >>> interval(np.array([1.0, 1.0]))
+    (1.0, 1.0)
+    """
+    mean, error = float(np.mean(values)), float(stats.sem(values))
+    if error == 0:
+        return mean, mean
+    low, high = stats.t.interval(confidence, len(values) - 1, loc=mean, scale=error)
+    return float(low), float(high)
+
+
+def _verdict(claimed: Claimed, low: float, high: float, margin: float, always: bool) -> Verdict:
+    if claimed == "identity":
+        return "reproduced" if always else "not reproduced"
+    if claimed == "equal":
+        if -margin <= low and high <= margin:
+            return "reproduced"
+        return "the opposite was seen" if low > margin or high < -margin else "not reproduced"
+    if claimed == "less":
+        low, high = -high, -low
+    if low > 0:
+        return "reproduced"
+    return "the opposite was seen" if high < 0 else "not reproduced"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An effect as it was seen: mean and interval (factors, where the effect is a ratio), and the verdict.
+
+    ``agree`` of ``seeds`` runs agree with the claim one by one; ``left_out`` runs had a number that is not
+    finite.
+    """
+
+    effect: Effect
+    mean: float | None
+    low: float | None
+    high: float | None
+    seeds: int
+    left_out: int
+    agree: int
+    verdict: Verdict
+
+    @property
+    def sentence(self) -> str:
+        """In plain words.
+
+        >>> Effect("loss", "a", "less", "b", ratio=True).measure([Run({"a": 1.0, "b": 2.0})] * 2).sentence
+        'loss: reproduced: ×0.5 (95 % interval ×0.5 to ×0.5), less in 2 of 2 seeds'
+        """
+        e = self.effect
+        if self.mean is None:
+            return f"{e.name}: no answer: fewer than two seeds gave finite numbers"
+        times, unit = "×" if e.ratio else "", f" {e.unit}" if e.unit else ""
+
+        def say(value: float | None) -> str:
+            assert value is not None
+            return f"{times}{value:.3g}"
+
+        limit = f"within {times}{e.margin:.3g}{unit}"
+        what = limit if e.claimed in ("equal", "identity") else e.claimed
+        text = (
+            f"{e.name}: {self.verdict}: {say(self.mean)}{unit} (95 % interval {say(self.low)} to "
+            f"{say(self.high)}), {what} in {self.agree} of {self.seeds} seeds"
+        )
+        return text + (f"; {self.left_out} left out, not finite" if self.left_out else "")
+
+    def as_json(self) -> dict[str, object]:
+        e = self.effect
+        return {
+            "name": e.name,
+            "treated": e.treated,
+            "control": e.control,
+            "claimed": e.claimed,
+            "margin": e.margin or None,
+            "ratio": e.ratio,
+            "unit": e.unit,
+            "mean": self.mean,
+            "interval": [self.low, self.high],
+            "confidence": CONFIDENCE,
+            "seeds": self.seeds,
+            "left_out": self.left_out,
+            "agree": self.agree,
+            "verdict": self.verdict,
+            "sentence": self.sentence,
+        }
+
+
+@dataclass(frozen=True)
+class Study:
+    """A claim of a paper about training, and the experiment that puts it to the test.
+
+    ``run`` is a module-level function of a seed, the data and the settings, with the same result for the same
+    three; it may use PyTorch, which is imported inside. ``draw`` puts all runs into an empty figure of
+    matplotlib. ``settings`` holds the defaults.
+    """
+
+    name: str
+    title: str
+    source: str
+    claim: str
+    effects: tuple[Effect, ...]
+    run: Callable[[int, Data, Settings], Run]
+    draw: Callable[[Any, Sequence[Run]], None]
+    settings: Settings = field(default_factory=dict[str, float])
+    seeds: int = 20
+
+
+def conclude(study: Study, runs: Sequence[Run]) -> tuple[tuple[Measured, ...], str]:
+    """Every effect of a study over its runs, and one sentence on the claim as a whole."""
+    found = tuple(e.measure(runs) for e in study.effects)
+    missed = [m for m in found if m.verdict != "reproduced"]
+    if not missed:
+        return found, f"Reproduced on these data: {study.claim}"
+    parts = "; ".join(f"{m.effect.name}: {m.verdict}" for m in missed)
+    some = "Only in part reproduced" if len(missed) < len(found) else "Not reproduced"
+    return found, f"{some} on these data ({parts}): {study.claim}"
