@@ -69,10 +69,11 @@ def thinned(values: Sequence[float], points: int = POINTS) -> list[float]:
 class Effect:
     """What a claim says of two numbers of every run.
 
-    ``claimed``: the treated number is ``greater`` or ``less`` than the control on average; it is ``equal`` on
-    average up to ``margin``; or, an ``identity``, up to ``margin`` in every single run. Without ``control``
-    the treated number itself is compared with 0. With ``ratio`` the two (positive) numbers are divided and
-    not subtracted, the mean is the geometric one, and ``margin`` is a factor above 1.
+    ``claimed``: the difference of the treated number and the control is ``greater`` or ``less`` than ``margin``
+    on average; the two are ``equal`` on average up to ``margin``; or, an ``identity``, up to ``margin`` in every
+    single run. Without ``control`` the treated number itself is looked at. With ``ratio`` the two (positive)
+    numbers are divided and not subtracted, the mean is the geometric one, and ``margin`` is a factor (at first
+    1; above 1 for ``equal``).
     """
 
     name: str
@@ -91,7 +92,8 @@ class Effect:
         >>> found.mean, found.agree, found.verdict  # two seeds give a wide interval
         (2.5, 2, 'not reproduced')
         """
-        pairs = [(r.numbers[self.treated], r.numbers[self.control] if self.control else 0.0) for r in runs]
+        alone = 1.0 if self.ratio else 0.0
+        pairs = [(r.numbers[self.treated], r.numbers[self.control] if self.control else alone) for r in runs]
         kept = np.array([p for p in pairs if all(map(math.isfinite, p))], float).reshape(-1, 2)
         values = np.log(kept[:, 0] / kept[:, 1]) if self.ratio else kept[:, 0] - kept[:, 1]
         margin = math.log(self.margin) if self.ratio and self.margin else self.margin
@@ -99,8 +101,8 @@ class Effect:
             return Measured(self, None, None, None, len(values), len(runs) - len(values), 0, "no answer")
         low, high = interval(values)
         agree = {
-            "greater": values > 0,
-            "less": values < 0,
+            "greater": values > margin,
+            "less": values < margin,
             "equal": np.abs(values) <= margin,
             "identity": np.abs(values) <= margin,
         }[self.claimed]
@@ -133,10 +135,10 @@ def _verdict(claimed: Claimed, low: float, high: float, margin: float, always: b
             return "reproduced"
         return "the opposite was seen" if low > margin or high < -margin else "not reproduced"
     if claimed == "less":
-        low, high = -high, -low
-    if low > 0:
+        low, high, margin = -high, -low, -margin
+    if low > margin:
         return "reproduced"
-    return "the opposite was seen" if high < 0 else "not reproduced"
+    return "the opposite was seen" if high < min(margin, 0.0) else "not reproduced"
 
 
 @dataclass(frozen=True)
@@ -172,8 +174,9 @@ class Measured:
             assert value is not None
             return f"{times}{value:.3g}"
 
-        limit = f"within {times}{e.margin:.3g}{unit}"
-        what = limit if e.claimed in ("equal", "identity") else e.claimed
+        limit = f" {times}{e.margin:.3g}{unit}"
+        kind = "within" if e.claimed in ("equal", "identity") else f"{e.claimed} than" if e.margin else e.claimed
+        what = kind + (limit if e.margin or kind == "within" else "")
         text = (
             f"{e.name}: {self.verdict}: {say(self.mean)}{unit} (95 % interval {say(self.low)} to "
             f"{say(self.high)}), {what} in {self.agree} of {self.seeds} seeds"

@@ -6,9 +6,11 @@ import importlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from balproof.errors import MissingToolError
 from balproof.importers import load
@@ -53,11 +55,20 @@ def perceptron(torch: Any, widths: Sequence[int], *, end: Any = None) -> Any:
     return torch.nn.Sequential(*layers[:-1], *([] if end is None else [end]))
 
 
-def batches(order: np.random.Generator, count: int, size: int) -> Iterator[Array]:
-    """The indices of one epoch, in a random order, in minibatches of ``size``; a smaller rest is left out."""
-    shuffled = order.permutation(count)
-    for start in range(0, count - min(size, count) + 1, size):
-        yield shuffled[start : start + size]
+def minibatches(order: np.random.Generator, count: int, size: int) -> Iterator[Array]:
+    """Minibatches of ``size`` indices without end: each pass goes through the data in a new random order.
+
+    What does not fill a minibatch at the end of a pass is left out.
+
+    >>> draws = minibatches(np.random.default_rng(0), 5, 2)
+    >>> sorted([*next(draws), *next(draws)])[:1] <= [1]
+    True
+    """
+    size = min(size, count)
+    while True:
+        shuffled = order.permutation(count)
+        for start in range(0, count - size + 1, size):
+            yield shuffled[start : start + size]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,21 +80,31 @@ class Watch:
 
     manifold: Manifold
 
+    @cached_property
+    def _absolute(self) -> sparse.csr_array:
+        return sparse.csr_array(abs(self.manifold.matrix()).T)
+
     @staticmethod
     def of(module: Any, example: Any) -> Watch:
         return Watch(infer(load(module, example)))
 
     def differences(self, module: Any) -> Array:
         """D = Aᵀw²: for each unit Σ_IN w² − Σ_OUT w² (of degree 1)."""
-        return self.squares({n: p for n, p in module.named_parameters()})
+        return self.sums({n: p**2 for n, p in module.named_parameters()})
 
-    def squares(self, values: Mapping[str, Any]) -> Array:
-        """Aᵀv² for one tensor of PyTorch for each parameter."""
-        return self.manifold.adjoint({n: _numbers(v) ** 2 for n, v in values.items()})
+    def sums(self, values: Mapping[str, Any]) -> Array:
+        """Aᵀv for one tensor of PyTorch for each parameter."""
+        return self.manifold.adjoint({n: _numbers(v) for n, v in values.items()})
 
-    def products(self, left: Mapping[str, Any], right: Mapping[str, Any]) -> Array:
-        """Aᵀ(u∘v)."""
-        return self.manifold.adjoint({n: _numbers(left[n]) * _numbers(right[n]) for n in left})
+    def sizes(self, values: Mapping[str, Any]) -> Array:
+        """|A|ᵀ|v|: what the sums above are small or large against."""
+        flat = [np.abs(_numbers(values[b.name])).ravel() for b in self.manifold.blocks]
+        return self._absolute @ np.concatenate(flat)
+
+    def relative_deficit(self, module: Any) -> float:
+        """Σ D² over Σ (Σ_IN w² + Σ_OUT w²)²: from 0 to 1, and blind to the size of all weights together."""
+        total = self.sizes({n: p**2 for n, p in module.named_parameters()})
+        return self.deficit(module) / float(np.sum(total**2))
 
     def deficit(self, module: Any) -> float:
         """Σ D², the measure of [B] (section on simulations)."""
