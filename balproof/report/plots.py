@@ -117,16 +117,17 @@ def save_layers(
 
 
 def save_drawing(path: str | Path, draw: Callable[[Any], None], width: float, height: float) -> None:
-    """Write what ``draw`` puts into an empty figure to an ``.svg``, ``.png`` or ``.pdf`` file, in our colours.
+    """Write what ``draw`` puts into an empty figure, in our colours, to an .svg, .png or .pdf file.
 
     The file is replaced whole or not at all.
 
     Raises RequestError for another suffix.
     """
     import matplotlib as mpl
+    from cycler import cycler
 
     kind = check_plot_path(path, "svg", "png", "pdf")
-    with mpl.rc_context({"axes.prop_cycle": mpl.cycler(color=COLOURS), "font.family": ["DejaVu Sans"]}):
+    with mpl.rc_context({"axes.prop_cycle": cycler(color=COLOURS), "font.family": ["DejaVu Sans"]}):
         figure = _figure(width, height)
         draw(figure)
         for axes in figure.axes:
@@ -136,7 +137,7 @@ def save_drawing(path: str | Path, draw: Callable[[Any], None], width: float, he
 
 
 def check_plot_path(path: str | Path, *kinds: str) -> str:
-    """``svg`` or ``png`` (or one of ``kinds``), by the suffix of the path; to be asked before any work is done.
+    """``svg`` or ``png`` (or one of ``kinds``), by the suffix of the path; to be asked before any work.
 
     >>> check_plot_path("a.SVG")
     'svg'

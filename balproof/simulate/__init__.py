@@ -6,7 +6,7 @@ Nothing here proves anything: an effect is reported with its interval, also wher
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from balproof.simulate.data import read
 from balproof.simulate.study import Measured, Run, Settings, Study, conclude
 from balproof.simulate.training import pytorch
 
-MODULES: tuple[str, ...] = ("autoencoders",)
+MODULES: tuple[str, ...] = ("autoencoders", "one_state", "books")
 """Each has a tuple ``STUDIES``, listed in this order."""
 
 
