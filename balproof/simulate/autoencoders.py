@@ -4,10 +4,12 @@ Source: [B] Baldi, Alexos, Domingo, Rahmansetayesh, A Theory of Synaptic Neural 
 What is not said there (initial weights, steps, rates) is set here so that the error falls; ``settings``
 changes it.
 
-The error E is the mean squared error of a pixel. With w₊ = w − η(g + μw), D = Aᵀw² obeys exactly D₊ = (1
-− ημ)²D + η²Aᵀg², so after n steps of one rate D is (1 − ημ)²ⁿD₀ plus what the squares of the gradients
-left, the *floor*: it is added up weight by weight beside the training, and compared with what is
-measured.
+The error E is the mean squared error of a pixel. With w₊ = w − η(g + μw), D = Aᵀw² obeys exactly
+
+    D₊ = (1 − ημ)²D + η²Aᵀg²,
+
+so after n steps of one rate D is (1 − ημ)²ⁿD₀ plus what the squares of the gradients left, the *floor*: it is
+added up weight by weight beside the training, and compared with what is measured.
 """
 
 from __future__ import annotations

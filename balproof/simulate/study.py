@@ -87,6 +87,8 @@ class Effect:
     def measure(self, runs: Sequence[Run]) -> Measured:
         """The mean over the runs in which both numbers are finite, its 95 % interval, and the verdict.
 
+        For a ratio both have to be positive as well.
+
         >>> runs = [Run({"new": 3.0, "old": 1.0}), Run({"new": 4.0, "old": 1.0})]
         >>> found = Effect("gain", "new", "greater", "old").measure(runs)
         >>> found.mean, found.agree, found.verdict  # two seeds give a wide interval
@@ -94,7 +96,8 @@ class Effect:
         """
         alone = 1.0 if self.ratio else 0.0
         pairs = [(r.numbers[self.treated], r.numbers[self.control] if self.control else alone) for r in runs]
-        kept = np.array([p for p in pairs if all(map(math.isfinite, p))], float).reshape(-1, 2)
+        usable = [p for p in pairs if all(math.isfinite(v) and (v > 0 or not self.ratio) for v in p)]
+        kept = np.array(usable, float).reshape(-1, 2)
         values = np.log(kept[:, 0] / kept[:, 1]) if self.ratio else kept[:, 0] - kept[:, 1]
         margin = math.log(self.margin) if self.ratio and self.margin else self.margin
         if len(values) < 2:
@@ -146,7 +149,7 @@ class Measured:
     """An effect as it was seen: mean and interval (factors, where the effect is a ratio), and the verdict.
 
     ``agree`` of ``seeds`` runs agree with the claim one by one; ``left_out`` runs had a number that is not
-    finite.
+    finite, or of which there is no ratio.
     """
 
     effect: Effect
@@ -183,7 +186,7 @@ class Measured:
             f"{e.name}: {self.verdict}: {say(self.mean)}{unit} (95 % interval {say(self.low)} to "
             f"{say(self.high)}), {what} in {self.agree} of {self.seeds} seeds"
         )
-        return text + (f"; {self.left_out} left out, not finite" if self.left_out else "")
+        return text + (f"; {self.left_out} left out, no finite number" if self.left_out else "")
 
     def as_json(self) -> dict[str, object]:
         e = self.effect
