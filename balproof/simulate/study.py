@@ -163,30 +163,31 @@ class Measured:
 
     @property
     def sentence(self) -> str:
-        """In plain words.
+        """The effect, what was measured, and the verdict.
 
         >>> Effect("loss", "a", "less", "b", ratio=True).measure([Run({"a": 1.0, "b": 2.0})] * 2).sentence
-        'loss: reproduced: ×0.5 (95 % interval ×0.5 to ×0.5), less in 2 of 2 seeds'
+        'loss: ×0.5 (95 % interval ×0.5 to ×0.5), less than ×1 in 2 of 2 seeds: reproduced'
         """
+        return f"{self.effect.name}: {self.said}"
+
+    @property
+    def said(self) -> str:
+        """The sentence without the name of the effect."""
         e = self.effect
-        if self.mean is None:
-            return f"{e.name}: no answer: fewer than two seeds gave finite numbers"
-        times, unit = "×" if e.ratio else "", f" {e.unit}" if e.unit else ""
+        if self.mean is None or self.low is None or self.high is None:
+            return "no answer: fewer than two seeds gave finite numbers"
+        unit = f" {e.unit}" if e.unit else ""
 
-        def say(value: float | None) -> str:
-            assert value is not None
-            return f"{times}{value:.3g}"
+        def say(value: float) -> str:
+            return f"{'×' if e.ratio else ''}{value:.3g}"
 
-        limit = f" {times}{e.margin:.3g}{unit}"
-        kind = (
-            "within" if e.claimed in ("equal", "identity") else f"{e.claimed} than" if e.margin else e.claimed
-        )
-        what = kind + (limit if e.margin or kind == "within" else "")
+        kind = "within" if e.claimed in ("equal", "identity") else f"{e.claimed} than"
         text = (
-            f"{e.name}: {self.verdict}: {say(self.mean)}{unit} (95 % interval {say(self.low)} to "
-            f"{say(self.high)}), {what} in {self.agree} of {self.seeds} seeds"
+            f"{say(self.mean)}{unit} (95 % interval {say(self.low)} to {say(self.high)}), "
+            f"{kind} {say(e.margin or float(e.ratio))}{unit} in {self.agree} of {self.seeds} seeds"
         )
-        return text + (f"; {self.left_out} left out, no finite number" if self.left_out else "")
+        left_out = f" ({self.left_out} left out, no finite number)" if self.left_out else ""
+        return f"{text}{left_out}: {self.verdict}"
 
     def as_json(self) -> dict[str, object]:
         e = self.effect
