@@ -56,8 +56,8 @@ def simulate(
                  "settings": dict(s.settings)} for s in known]  # fmt: skip
         if not emit(said, json_):
             for s in known:
-                settings = " ".join(f"{k}={v:g}" for k, v in s.settings.items())
-                out.print(f"{s.name}  {s.title}, {s.seeds} seeds\n    {settings}", markup=False)
+                values = " ".join(f"{k}={v:g}" for k, v in s.settings.items())
+                out.print(f"{s.name}  {s.title}, {s.seeds} seeds\n    {values}", markup=False)
         return 0
     if plot is not None:
         from balproof.report.plots import check_plot_path
