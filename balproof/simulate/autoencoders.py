@@ -136,7 +136,7 @@ def _draw(figure: Any, runs: Sequence[Run], arms: Mapping[str, str], x: str, alo
 
 # --- figure 3 -------------------------------------------------------------------------------------------
 
-_ARMS = ("E", "E + L2", "E + L2, falling rate")
+_ARMS = ("E", "E + L2", "E + L2, falling steps")
 
 
 def _regularised(seed: int, data: Data, settings: Settings) -> Run:
@@ -157,6 +157,7 @@ def _regularised(seed: int, data: Data, settings: Settings) -> Run:
             module = copy.deepcopy(start)
             found = train(torch, module, watch, data, seed, rates, decay, int(settings["batch"]))
             found.tell(arm, numbers, series)
+            numbers[f"deficit, {arm}, half-way"] = found.curves["deficit"][len(found.steps) // 2]
             series["step"] = found.steps
     return Run(numbers, series)
 
@@ -180,37 +181,38 @@ UNREGULARIZED_VS_L2 = Study(
             ratio=True,
         ),
         Effect(
-            "E + L2, deficit at the end over that at the start",
-            "deficit, E + L2",
-            "less",
-            "deficit, start",
-            margin=0.1,
-            ratio=True,
-        ),
-        Effect(
-            "the same where the size of all weights does not count",
-            "relative, E + L2",
-            "less",
-            "relative, start",
-            margin=0.1,
-            ratio=True,
-        ),
-        Effect(
-            "relative deficit with L2 over that without",
+            "relative deficit at the end, with L2 over without",
             "relative, E + L2",
             "less",
             "relative, E",
             ratio=True,
         ),
         Effect(
-            "what steps of one size leave over what falling ones leave",
-            "relative, E + L2",
-            "greater",
-            "relative, E + L2, falling rate",
+            "E + L2, steps of one size: deficit at the end over that half-way",
+            "deficit, E + L2",
+            "less",
+            "deficit, E + L2, half-way",
+            margin=0.5,
             ratio=True,
         ),
         Effect(
-            "E + L2, deficit over that which the squares of the gradients account for",
+            "E + L2, falling steps: deficit at the end over that at the start",
+            "deficit, E + L2, falling steps",
+            "less",
+            "deficit, start",
+            margin=0.1,
+            ratio=True,
+        ),
+        Effect(
+            "E + L2, falling steps: relative deficit, likewise",
+            "relative, E + L2, falling steps",
+            "less",
+            "relative, start",
+            margin=0.1,
+            ratio=True,
+        ),
+        Effect(
+            "E + L2, steps of one size: deficit over that which the squares of gradients leave",
             "deficit, E + L2",
             "equal",
             "floor, E + L2",
@@ -218,7 +220,7 @@ UNREGULARIZED_VS_L2 = Study(
             ratio=True,
         ),
         Effect(
-            "difference of D and its books, (1 − ημ)²ⁿD + Σ(1 − ημ)²ᵏη²Aᵀg²",
+            "D less (1 − ημ)²ⁿD₀ + Σ(1 − ημ)²ᵏη²Aᵀg², against Σ w²",
             "books, E + L2",
             "identity",
             margin=1e-12,
@@ -286,10 +288,8 @@ LARGE_STEPS = Study(
             "relative, small",
             ratio=True,
         ),
-        Effect(
-            "large steps, difference of D and its books Ση²Aᵀg²", "books, large", "identity", margin=1e-12
-        ),
-        Effect("small steps, difference of D and its books", "books, small", "identity", margin=1e-12),
+        Effect("large steps: D less Ση²Aᵀg², against Σ w²", "books, large", "identity", margin=1e-12),
+        Effect("small steps: D less Ση²Aᵀg², against Σ w²", "books, small", "identity", margin=1e-12),
     ),
     run=_large_steps,
     draw=_draw_large_steps,

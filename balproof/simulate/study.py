@@ -101,7 +101,9 @@ class Effect:
         values = np.log(kept[:, 0] / kept[:, 1]) if self.ratio else kept[:, 0] - kept[:, 1]
         margin = math.log(self.margin) if self.ratio and self.margin else self.margin
         if len(values) < 2:
-            return Measured(self, None, None, None, len(values), len(runs) - len(values), 0, "no answer")
+            return Measured(
+                self, None, None, None, None, len(values), len(runs) - len(values), 0, "no answer"
+            )
         low, high = interval(values)
         agree = {
             "greater": values > margin,
@@ -110,11 +112,10 @@ class Effect:
             "identity": np.abs(values) <= margin,
         }[self.claimed]
         verdict = _verdict(self.claimed, low, high, margin, bool(agree.all()))
-        found = [float(np.mean(values)), low, high]
-        mean, low, high = (math.exp(v) for v in found) if self.ratio else found
-        return Measured(
-            self, mean, low, high, len(values), len(runs) - len(values), int(agree.sum()), verdict
-        )
+        found = [float(np.mean(values)), low, high, float(np.max(np.abs(values)))]
+        mean, low, high, largest = (math.exp(v) for v in found) if self.ratio else found
+        left_out = len(runs) - len(values)
+        return Measured(self, mean, low, high, largest, len(values), left_out, int(agree.sum()), verdict)
 
 
 def interval(values: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -148,6 +149,7 @@ def _verdict(claimed: Claimed, low: float, high: float, margin: float, always: b
 class Measured:
     """An effect as it was seen: mean and interval (factors, where the effect is a ratio), and the verdict.
 
+    ``largest`` is the difference (or factor) of the run where it is largest, whichever way it goes;
     ``agree`` of ``seeds`` runs agree with the claim one by one; ``left_out`` runs had a number that is not
     finite, or of which there is no ratio.
     """
@@ -156,6 +158,7 @@ class Measured:
     mean: float | None
     low: float | None
     high: float | None
+    largest: float | None
     seeds: int
     left_out: int
     agree: int
@@ -181,11 +184,13 @@ class Measured:
         def say(value: float) -> str:
             return f"{'×' if e.ratio else ''}{value:.3g}"
 
+        if e.claimed == "identity" and self.largest is not None:
+            seen = f"at most {say(self.largest)}{unit}"
+        else:
+            seen = f"{say(self.mean)}{unit} (95 % interval {say(self.low)} to {say(self.high)})"
         kind = "within" if e.claimed in ("equal", "identity") else f"{e.claimed} than"
-        text = (
-            f"{say(self.mean)}{unit} (95 % interval {say(self.low)} to {say(self.high)}), "
-            f"{kind} {say(e.margin or float(e.ratio))}{unit} in {self.agree} of {self.seeds} seeds"
-        )
+        limit = f"{kind} {say(e.margin or float(e.ratio))}{unit}"
+        text = f"{seen}, {limit} in {self.agree} of {self.seeds} seeds"
         left_out = f" ({self.left_out} left out, no finite number)" if self.left_out else ""
         return f"{text}{left_out}: {self.verdict}"
 
@@ -202,6 +207,7 @@ class Measured:
             "mean": self.mean,
             "interval": [self.low, self.high],
             "confidence": CONFIDENCE,
+            "largest": self.largest,
             "seeds": self.seeds,
             "left_out": self.left_out,
             "agree": self.agree,

@@ -79,6 +79,16 @@ def test_runs_that_are_not_finite_are_left_out_and_told() -> None:
     json.dumps(nothing.as_json(), allow_nan=False)
 
 
+def test_of_an_identity_the_worst_run_is_told() -> None:
+    found = Effect("e", "new", "identity", margin=1e-9).measure(runs([1e-12, -3e-12, 2e-12]))
+    assert (found.largest, found.verdict) == (3e-12, "reproduced")
+    assert found.sentence == "e: at most 3e-12, within 1e-09 in 3 of 3 seeds: reproduced"
+    ratio = Effect("e", "new", "identity", "old", margin=2.0, ratio=True).measure(
+        runs([1.0, 0.25], [1.0, 1.0])
+    )
+    assert (ratio.largest, ratio.agree, ratio.verdict) == (4.0, 1, "not reproduced")
+
+
 def test_the_interval_covers_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     samples = rng.normal(1.0, 2.0, (4000, 8))
