@@ -10,7 +10,7 @@ import importlib
 from balproof.errors import RequestError
 from balproof.simulate.study import Study
 
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ("learning", "context")
 """Each has a tuple ``STUDIES``, listed in this order."""
 
 

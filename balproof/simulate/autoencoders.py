@@ -37,7 +37,9 @@ def widths(pixels: int) -> tuple[int, ...]:
     >>> widths(784), widths(64)
     ((784, 200, 100, 50, 100, 200, 784), (64, 32, 16, 8, 16, 32, 64))
     """
-    hidden = (200, 100, 50) if pixels >= 784 else (max(pixels // 2, 1), max(pixels // 4, 1), max(pixels // 8, 1))
+    hidden = (
+        (200, 100, 50) if pixels >= 784 else (max(pixels // 2, 1), max(pixels // 4, 1), max(pixels // 8, 1))
+    )
     return (pixels, *hidden, *hidden[-2::-1], pixels)
 
 
@@ -116,7 +118,12 @@ _ARMS = ("E", "E + L2", "E + L2, falling rate")
 
 
 def _regularised(seed: int, data: Data, settings: Settings) -> Run:
-    rate, decay, steps, batch = settings["rate"], settings["decay"], int(settings["steps"]), int(settings["batch"])
+    rate, decay, steps, batch = (
+        settings["rate"],
+        settings["decay"],
+        int(settings["steps"]),
+        int(settings["batch"]),
+    )
     constant = np.full(steps, rate)
     falling = rate * np.minimum(1.0, 2 * (1 - np.arange(steps) / steps))  # from half-way linearly to 0
     numbers: dict[str, float] = {}
@@ -127,7 +134,11 @@ def _regularised(seed: int, data: Data, settings: Settings) -> Run:
             watch = Watch.of(module, torch.zeros(1, data.pixels).double())
             found = train(torch, module, watch, data, seed, rates, weight, batch)
         series["step"] = found.steps
-        for what, values in (("deficit", found.deficit), ("relative", found.relative), ("error", found.error)):
+        for what, values in (
+            ("deficit", found.deficit),
+            ("relative", found.relative),
+            ("error", found.error),
+        ):
             series[f"{what}, {arm}"] = values
             numbers[f"{what}, {arm}"] = values[-1]
         numbers["deficit, start"], numbers["relative, start"] = found.deficit[0], found.relative[0]
@@ -192,7 +203,11 @@ def _large_steps(seed: int, data: Data, settings: Settings) -> Run:
             found = train(torch, module, watch, data, seed, rates, 0.0, int(batch))
         numbers["relative, balanced"] = found.relative[0]
         series["time"] = found.times
-        for what, values in (("deficit", found.deficit), ("relative", found.relative), ("error", found.error)):
+        for what, values in (
+            ("deficit", found.deficit),
+            ("relative", found.relative),
+            ("error", found.error),
+        ):
             series[f"{what}, {arm}"] = values
             numbers[f"{what}, {arm}"] = values[-1]
         numbers[f"books, {arm}"] = found.violation

@@ -4,10 +4,11 @@ The network is x ← x + dt·(−x + Jφ(x) + W_in u + b) with read-out W_out x 
 evidences and a cue of two channels; the target is the running sum of the evidence that the cue names. Rescaling
 is J_ij → e^{−h_i}J_ij e^{h_j}, W_in → e^{−h}W_in, b → e^{−h}b, W_out → W_out e^{h}, x → e^{−h}x.
 
-The cost is C = Σ r_j J_ij² with r_j = mean φ′(x_j)² over the states that the trained network visits. Three
-states of each network are compared: as trained (h = 0), *balanced* (h = h*, where C is least) and
-*antibalanced* (h = −h*, as far in the other direction). Noise of the same size in every unit is added to the
-state after rescaling as before it.
+The cost is C = Σ r_j J_ij² with r_j = mean φ′(x_j)² over the states that the trained network visits. Each
+network is compared as trained (h = 0), *balanced* (h = h*, where C is least), *antibalanced* (h = −h*, as far in
+the other direction), and *evenly balanced*: where Σ J_ij² is least, whatever units do, which is often done and of
+which nothing about noise is known beforehand. Noise of the same size in every unit is added to the state after
+rescaling as before it.
 
 Two things are left open by C, and settled here as by the flow of [S]. A common shift of h does not change C but
 changes how loud the state is read; the flow keeps Σh, so Σh = 0. And a unit that is never active on the trials
@@ -51,8 +52,7 @@ INPUT_NOISE = 0.5
 LEVELS = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 """Of the noise in the curves, in multiples of that of the effects."""
 
-STATES = {"trained": 0.0, "balanced": 1.0, "antibalanced": -1.0}
-"""By which multiple of h* each is rescaled."""
+STATES = ("trained", "balanced", "antibalanced", "evenly balanced")
 
 
 def trials(rng: np.random.Generator, count: int, steps: int) -> tuple[Array, Array]:
@@ -184,25 +184,27 @@ def _run(seed: int, data: Data, settings: Settings) -> Run:
         u, y = map(torch.from_numpy, trials(rng, int(settings["trials"]), int(settings["steps"])))
         visited, _ = forward(torch, {n: torch.from_numpy(w) for n, w in trained.items()}, u)
         r = (visited > 0).double().mean((0, 1)).numpy()
-        optimum = balance(weighted(trained["J"], r))
+        optimum, even = balance(weighted(trained["J"], r)), balance(trained["J"])
         manifold, sigma = infer(from_arrays(trained)), settings["noise"]
         # The same noise for every state of the network and, but for its size, at every level.
         hidden = torch.from_numpy(rng.normal(size=tuple(visited.shape)))
         spoken = torch.from_numpy(rng.normal(size=tuple(y.shape)))
         numbers = {
             "imbalance": optimum.imbalance,
-            "the flow ends off the optimum by": optimum.flow_ends_off,
+            "end of the flow": optimum.flow_ends_off,
             "spread of h": float(np.std(optimum.h)),
             "units never active": float(np.sum(r == 0)),
-            "explained": 1 - float(torch.mean((forward(torch, _all(torch, trained), u)[1] - y) ** 2) / y.var()),
+            "explained": 1
+            - float(torch.mean((forward(torch, _all(torch, trained), u)[1] - y) ** 2) / y.var()),
         }
         series: dict[str, Sequence[float]] = {
             "iteration": list(range(len(losses))),
             "training loss": losses,
             "level": [sigma * level for level in LEVELS],
         }
-        for state, multiple in STATES.items():
-            network = manifold.rescale(multiple * optimum.h)
+        scales = dict(zip(STATES, (0 * optimum.h, optimum.h, -optimum.h, even.h), strict=True))
+        for state, h in scales.items():
+            network = manifold.rescale(h)
             weights = _all(torch, {n: network.numbers(n) for n in trained})
             x, output = forward(torch, weights, u)
             tiny = disturbance(torch, weights["J"], x, 1e-6 * hidden) / 1e-12
@@ -228,50 +230,63 @@ def _all(torch: Any, weights: Weights) -> dict[str, Any]:
 
 
 def _draw(figure: Any, runs: Sequence[Run]) -> None:
-    loss, output, variance = figure.subplots(1, 3)
+    loss, ratio, variance = figure.subplots(1, 3)
     for i, state in enumerate(STATES):
         curve(loss, runs, "level", f"hidden, {state}", state, i)
-        curve(output, runs, "level", f"output, {state}", state, i, style=("-", "--", ":")[i])
-        variance.plot(
+        variance.loglog(
             [r.numbers[f"cost, {state}"] for r in runs],
             [r.numbers[f"added variance, {state}"] for r in runs],
-            "o^s"[i],
+            "o^sD"[i],
             color=f"C{i}",
             markersize=4,
             alpha=0.7,
             label=state,
         )
-    for axes in (loss, output):
+    for i, state in enumerate(STATES[1:], 1):
+        curve(ratio, [_over_trained(r, "hidden", state) for r in runs], "level", "ratio", state, i)
+    curve(
+        ratio,
+        [_over_trained(r, "output", "balanced") for r in runs],
+        "level",
+        "ratio",
+        "noise on the output",
+        4,
+    )
+    for axes in (loss, ratio):
         axes.set_xscale("log")
     finish(loss, "noise in the state, σ", "loss of the task")
-    finish(output, "noise on the output, σ", "loss of the task")
+    finish(ratio, "noise in the state, σ", "loss over that of the trained network")
     finish(variance, "cost C = Σ r_j J_ij²", "variance of the state that noise adds")
+
+
+def _over_trained(run: Run, noise: str, state: str) -> Run:
+    pairs = zip(run.series[f"{noise}, {state}"], run.series[f"{noise}, trained"], strict=True)
+    return Run({}, {"level": run.series["level"], "ratio": [a / b for a, b in pairs]})
+
+
+_COMPARED = (
+    ("cost", "cost", "provable"),
+    ("disturbance of ẋ by small noise in the state", "disturbance of the speed", "provable on average"),
+    ("variance that noise in the state adds to it", "added variance", "empirical"),
+    ("loss of the task with noise in the state", "hidden", "empirical"),
+)
+_KEPT = (("loss of the task without noise", "loss"), ("loss of the task with noise on the output", "output"))
 
 
 def _effects() -> tuple[Effect, ...]:
     found = [
         Effect("relative imbalance at the optimum", "imbalance", "identity", margin=1e-12),
-        Effect("where the flow ends, off the optimum in h", "the flow ends off the optimum by", "identity",
-               margin=1e-6),
-    ]  # fmt: skip
-    for state, claimed in (("balanced", "less"), ("antibalanced", "greater")):
-        found.append(
-            Effect(f"loss of the task without noise, {state} (kept: provable)", f"loss, {state}", "identity",
-                   "loss, trained", margin=1 + 1e-9, ratio=True),
-        )  # fmt: skip
-        found += [
-            Effect(f"{name}, {state} ({how})", f"{key}, {state}", claimed, f"{key}, trained", ratio=True)
-            for name, key, how in (
-                ("cost", "cost", "provable"),
-                ("disturbance of ẋ by small noise in the state", "disturbance of the speed", "provable on average"),
-                ("variance that noise in the state adds to it", "added variance", "empirical"),
-                ("loss of the task with noise in the state", "hidden", "empirical"),
-            )
-        ]
-        found.append(
-            Effect(f"loss of the task with noise on the output, {state} (kept: provable)", f"output, {state}",
-                   "identity", "output, trained", margin=1 + 1e-9, ratio=True),
-        )  # fmt: skip
+        Effect("end of the flow, off the optimum in h", "end of the flow", "identity", margin=1e-6),
+    ]
+    for state in STATES[1:]:
+        for name, key in _KEPT:
+            said = f"{name}, {state} (kept: provable)"
+            control = f"{key}, trained"
+            found.append(Effect(said, f"{key}, {state}", "identity", control, margin=1 + 1e-9, ratio=True))
+        claimed = "greater" if state == "antibalanced" else "less"
+        for name, key, how in _COMPARED:
+            said = f"{name}, {state} ({'empirical' if state == 'evenly balanced' else how})"
+            found.append(Effect(said, f"{key}, {state}", claimed, f"{key}, trained", ratio=True))
     return tuple(found)
 
 
@@ -283,7 +298,15 @@ CONTEXT = Study(
     effects=_effects(),
     run=_run,
     draw=_draw,
-    settings={"units": 64, "steps": 50, "iterations": 300, "batch": 64, "rate": 0.003, "trials": 256, "noise": 0.1},
+    settings={
+        "units": 64,
+        "steps": 50,
+        "iterations": 300,
+        "batch": 64,
+        "rate": 0.003,
+        "trials": 256,
+        "noise": 0.1,
+    },
 )
 
 STUDIES = (CONTEXT,)

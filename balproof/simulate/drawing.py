@@ -14,7 +14,15 @@ FLOOR = 1e-300
 
 
 def curve(
-    axes: Any, runs: Sequence[Run], x: str, y: str, label: str, colour: int, *, log: bool = True, style: str = "-"
+    axes: Any,
+    runs: Sequence[Run],
+    x: str,
+    y: str,
+    label: str,
+    colour: int,
+    *,
+    log: bool = True,
+    style: str = "-",
 ) -> None:
     """The mean of one series over the runs, and a band that holds all of them.
 

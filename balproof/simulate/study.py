@@ -175,7 +175,9 @@ class Measured:
             return f"{times}{value:.3g}"
 
         limit = f" {times}{e.margin:.3g}{unit}"
-        kind = "within" if e.claimed in ("equal", "identity") else f"{e.claimed} than" if e.margin else e.claimed
+        kind = (
+            "within" if e.claimed in ("equal", "identity") else f"{e.claimed} than" if e.margin else e.claimed
+        )
         what = kind + (limit if e.margin or kind == "within" else "")
         text = (
             f"{e.name}: {self.verdict}: {say(self.mean)}{unit} (95 % interval {say(self.low)} to "
