@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,18 +116,39 @@ def save_layers(
     write_atomically(Path(path), render(figure, kind, "layers", "white"))
 
 
-def check_plot_path(path: str | Path) -> str:
-    """``svg`` or ``png``, by the suffix of the path; to be asked before any work is done.
+def save_drawing(path: str | Path, draw: Callable[[Any], None], width: float, height: float) -> None:
+    """Write what ``draw`` puts into an empty figure, in our colours, to an .svg, .png or .pdf file.
+
+    The file is replaced whole or not at all.
+
+    Raises RequestError for another suffix.
+    """
+    import matplotlib as mpl
+    from cycler import cycler
+
+    kind = check_plot_path(path, "svg", "png", "pdf")
+    with mpl.rc_context({"axes.prop_cycle": cycler(color=COLOURS), "font.family": ["DejaVu Sans"]}):
+        figure = _figure(width, height)
+        draw(figure)
+        for axes in figure.axes:
+            _paint(axes)
+        content = render(figure, kind, "study", "white")
+    write_atomically(Path(path), content)
+
+
+def check_plot_path(path: str | Path, *kinds: str) -> str:
+    """``svg`` or ``png`` (or one of ``kinds``), by the suffix of the path; to be asked before any work.
 
     >>> check_plot_path("a.SVG")
     'svg'
 
     Raises RequestError for another suffix.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in (".svg", ".png"):
+    suffix, known = Path(path).suffix.lower(), [f".{kind}" for kind in kinds or ("svg", "png")]
+    if suffix not in known:
         raise RequestError(
-            f"a plot cannot be written as {suffix or 'a file without suffix'!r}", "end it in .svg or .png"
+            f"a plot cannot be written as {suffix or 'a file without suffix'!r}",
+            f"end it in {', '.join(known[:-1])} or {known[-1]}",
         )
     return suffix.removeprefix(".")
 

@@ -26,8 +26,8 @@ def curve(
 ) -> None:
     """The mean of one series over the runs, and a band that holds all of them.
 
-    With ``log`` the mean is the geometric one. Where runs have series of different lengths, they are shown up to
-    the end of the shortest.
+    With ``log`` the mean is the geometric one. Where runs have series of different lengths, they are
+    shown up to the end of the shortest.
     """
     count = min(len(r.series[y]) for r in runs)
     values = np.array([np.asarray(r.series[y][:count], float) for r in runs])

@@ -69,11 +69,11 @@ def thinned(values: Sequence[float], points: int = POINTS) -> list[float]:
 class Effect:
     """What a claim says of two numbers of every run.
 
-    ``claimed``: the difference of the treated number and the control is ``greater`` or ``less`` than ``margin``
-    on average; the two are ``equal`` on average up to ``margin``; or, an ``identity``, up to ``margin`` in every
-    single run. Without ``control`` the treated number itself is looked at. With ``ratio`` the two (positive)
-    numbers are divided and not subtracted, the mean is the geometric one, and ``margin`` is a factor (at first
-    1; above 1 for ``equal``).
+    ``claimed``: the difference of the treated number and the control is ``greater`` or ``less`` than
+    ``margin`` on average; the two are ``equal`` on average up to ``margin``; or, an ``identity``, up to
+    ``margin`` in every single run. Without ``control`` the treated number itself is looked at. With
+    ``ratio`` the two (positive) numbers are divided and not subtracted, the mean is the geometric one,
+    and ``margin`` is a factor (at first 1; above 1 for ``equal``).
     """
 
     name: str

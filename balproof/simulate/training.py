@@ -104,11 +104,13 @@ class Watch:
     def relative_deficit(self, module: Any) -> float:
         """Σ D² over Σ (Σ_IN w² + Σ_OUT w²)²: from 0 to 1, and blind to the size of all weights together."""
         total = self.sizes({n: p**2 for n, p in module.named_parameters()})
-        return self.deficit(module) / float(np.sum(total**2))
+        with np.errstate(over="ignore", invalid="ignore"):  # where training diverges, for the effects to see
+            return self.deficit(module) / float(np.sum(total**2))
 
     def deficit(self, module: Any) -> float:
         """Σ D², the measure of [B] (section on simulations)."""
-        return float(np.sum(self.differences(module) ** 2))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(np.sum(self.differences(module) ** 2))
 
 
 def _numbers(tensor: Any) -> Array:
