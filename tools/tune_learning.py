@@ -1,8 +1,8 @@
-"""How the step and the weight of the penalty in `balproof.simulate.learning` were chosen.
+"""How steps and penalties of `balproof.simulate.learning` were chosen: ``python tools/tune_learning.py``.
 
-By networks that are never balanced, on a quarter of the training digits that is held out, with seeds that the
-studies do not use. The step: the one of the best mean accuracy. The penalty: the largest weight whose mean
-accuracy is within one standard error of that of the best. Run: python tools/tune_learning.py
+On a quarter of the training digits that is held out, with seeds that the studies do not use. The step of
+each arm: the one of the best mean accuracy without a penalty. The penalty: the largest weight whose mean
+accuracy is within one standard error of that of the best, of networks that are never balanced.
 """
 
 import dataclasses
@@ -45,9 +45,7 @@ def accuracies(arm: str, penalty: str, settings: dict[str, float]) -> np.ndarray
 
 def main() -> int:
     for study in (LEARNING, FEW_IMAGES):
-        print(
-            f"{study.name}: accuracy in %, mean and standard error over {len(SEEDS)} seeds and {LAYERS} layers"
-        )
+        print(f"{study.name}: accuracy in %, mean and its standard error")
         for arm in ARMS:
             for rate in RATES:
                 settings = {**study.settings, f"rate_{arm}": rate}

@@ -1,25 +1,26 @@
 """A recurrent network that integrates one of two inputs, as a cue says, before and after balancing: noise.
 
 The network is x ← x + dt·(−x + Jφ(x) + W_in u + b) with read-out W_out x and φ = ReLU. Inputs are two noisy
-evidences and a cue of two channels; the target is the running sum of the evidence that the cue names. Rescaling
-is J_ij → e^{−h_i}J_ij e^{h_j}, W_in → e^{−h}W_in, b → e^{−h}b, W_out → W_out e^{h}, x → e^{−h}x.
+evidences and a cue of two channels; the target is the running sum of the evidence that the cue names.
+Rescaling is x → e^{h}x, J_ij → e^{h_i}J_ij e^{−h_j}, W_in → e^{h}W_in, b → e^{h}b, W_out → W_out e^{−h}
+(−h in [S]).
 
 The cost is C = Σ r_j J_ij² with r_j = mean φ′(x_j)² over the states that the trained network visits. Each
-network is compared as trained (h = 0), *balanced* (h = h*, where C is least), *antibalanced* (h = −h*, as far in
-the other direction), and *evenly balanced*: where Σ J_ij² is least, whatever units do, which is often done and of
-which nothing about noise is known beforehand. Noise of the same size in every unit is added to the state after
-rescaling as before it.
+network is compared as trained (h = 0), *balanced* (h = h*, where C is least), *antibalanced* (h = −h*, as
+far in the other direction), and *evenly balanced*: where Σ J_ij² is least, whether a unit is often active or
+not. Noise of the same size in every unit is added to the state after rescaling as before it.
 
-Two things are left open by C, and settled here as by the flow of [S]. A common shift of h does not change C but
-changes how loud the state is read; the flow keeps Σh, so Σh = 0. And a unit that is never active on the trials
-would be scaled without end; it is left alone, and C is without it.
+Two things are left open by C, and settled here as by the flow of [S]. A common shift of h does not change C
+but changes how loud the state is read; the flow keeps Σh, so Σh = 0. And a unit that is never active on the
+trials would be scaled without end; it is left alone, and C is without it.
 
-What must happen: the task's loss is kept; C falls when balanced and, being convex in h, rises when antibalanced;
-and with it, to first order in the noise, the mean square of what the noise does to ẋ. What need not happen, and
-is measured: that the noise adds less variance to the state over time, or less loss to the output.
+What must happen: the loss of the task is kept; C falls when balanced and, being convex in h, rises when
+antibalanced; and with it, to first order in the noise, the mean square of what the noise does to ẋ. What need
+not happen, and is measured: that the noise adds less variance to the state in time, or less loss to the
+output. Noise on the output itself passes by the network.
 
-Source: [S] Stock, Harvey, Ocko, Ganguli, Synaptic balancing, PLoS Comput Biol 2022; the task is from Mante et al.,
-Nature 2013, in the form and sizes of ``settings``, which are ours.
+Source: [S] Stock, Harvey, Ocko, Ganguli, Synaptic balancing, PLoS Comput Biol 2022; the task is from Mante
+et al., Nature 2013, in a form and in sizes (``settings``) of ours.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ class Balanced:
 
 
 def balance(K: Array) -> Balanced:
-    """Where Σ K_ij² is least under K_ij → e^{h_i}K_ij e^{−h_j}, by the solver, and by following the flow of [S].
+    """Where Σ K_ij² is least under K_ij → e^{h_i}K_ij e^{−h_j}: by the solver, and along the flow of [S].
 
     >>> found = balance(np.array([[0.0, 4.0], [1.0, 0.0]]))
     >>> np.exp(found.h).round(9).tolist(), found.imbalance < 1e-12, found.flow_ends_off < 1e-6

@@ -7,15 +7,21 @@ minibatches in the same order:
 - *never* balanced;
 - balanced *once*, to the optimum, before the first step;
 - balanced *fully*, to the optimum, before every epoch;
-- one *layer* of it, drawn afresh, before every epoch: its units share no weight, and each is balanced exactly.
+- one *layer* of it, drawn afresh, before every epoch: its units share no weight, each is balanced exactly.
 
-Balancing is for Σw² without a penalty and with one of μΣw², and for Σ|w| with a penalty of μΣ|w|; biases count
-as weights. It is done in float64 and written back in float32, so the function stays up to that rounding.
+Balancing is for Σw² without a penalty and with one of μΣw², and for Σ|w| with a penalty of μΣ|w|; biases
+count as weights. It is done in float64 and written back in float32, so that the function stays up to that
+rounding.
 
-Accuracy is that on the test images after the last epoch. Speed is the number of epochs until the mean loss of
-all training images, without the penalty, has fallen to a fifth of that of a guess, linear between two epochs; a
-run that never gets there counts with all its epochs, and one whose loss is no longer a number as guessing from
-there on. The step is the same in all four arms. `tools/tune_learning.py` chose it, and μ: see ``settings``.
+Accuracy is that on the test images after the last epoch. Speed is the number of epochs until the mean loss
+of all training images, without the penalty, has fallen to a fifth of that of a guess, linear between two
+epochs; a run that never gets there counts with all its epochs, and one whose loss is no longer a number
+as guessing from there on.
+
+Balancing changes which steps suit a network. In `LEARNING` each arm has the step that suits it best, in
+`SAME_STEP` all have the one that suits networks best that are never balanced, and in `SMALL_STEPS` a tenth of
+that, so that learning is not finished at the end. `tools/tune_learning.py` chose these steps, and μ, on other
+seeds and without the test images.
 
 Source: [A25] Alexos, Domingo, Baldi, Improving deep learning speed and performance through synaptic neural
 balance, AAAI 2025. Optimiser, steps and sizes are ours.
@@ -28,6 +34,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -49,13 +56,14 @@ Arm = Literal["never", "once", "fully", "layer"]
 PENALTIES: tuple[Penalty, ...] = get_args(Penalty)
 ARMS: tuple[Arm, ...] = get_args(Arm)
 SAID = {
+    "never": "never balanced",
     "once": "balanced before training",
     "fully": "balanced fully before every epoch",
     "layer": "one layer balanced before every epoch",
 }
 
 LAYERS = (2, 3)
-"""Hidden layers. With 5, most networks that are not balanced learn nothing in these epochs, at any step tried."""
+"""Hidden layers. With 5 and these initial weights, many networks learn nothing at any step that was tried."""
 
 TOLERANCE = 1e-7
 """Imbalance at which the solver may stop: the weights are rounded to float32."""
@@ -168,22 +176,28 @@ def train(
     return Learned(losses, 100 * right.double().mean().item())
 
 
-def _run(
-    seed: int, data: Data, settings: Settings, penalties: Sequence[Penalty], layers: Sequence[int]
+def run(
+    seed: int,
+    data: Data,
+    settings: Settings,
+    penalties: Sequence[Penalty] = PENALTIES,
+    layers: Sequence[int] = LAYERS,
+    arms: Sequence[Arm] = ARMS,
 ) -> Run:
+    """All arms from the same weights, over the same minibatches."""
     data = few(data, int(settings["images"]), seed)
     numbers: dict[str, float] = {}
     series: dict[str, Sequence[float]] = {"epoch": list(range(int(settings["epochs"]) + 1))}
     for depth in layers:
         with seeded(seed) as torch:
-            start = perceptron(torch, [data.pixels, *[int(settings["units"])] * depth, data.classes])
-            for penalty in penalties:
-                for arm in ARMS:
-                    found = train(torch, copy.deepcopy(start), data, seed, arm, penalty, settings)
-                    where = _where(depth, penalty, arm)
-                    numbers[f"accuracy, {where}"] = found.accuracy
-                    numbers[f"epochs, {where}"] = found.epochs_to(settings["target"] * math.log(data.classes))
-                    series[f"loss, {where}"] = found.losses
+            widths = [data.pixels, *[int(settings["units"])] * depth, data.classes]
+            start = perceptron(torch, widths)
+            for penalty, arm in product(penalties, arms):
+                found = train(torch, copy.deepcopy(start), data, seed, arm, penalty, settings)
+                where = _where(depth, penalty, arm)
+                numbers[f"accuracy, {where}"] = found.accuracy
+                numbers[f"epochs, {where}"] = found.epochs_to(settings["target"] * math.log(data.classes))
+                series[f"loss, {where}"] = found.losses
     return Run(numbers, series)
 
 
@@ -199,32 +213,24 @@ def _where(layers: int, penalty: Penalty, arm: Arm) -> str:
     return f"{layers} hidden layers, {penalty}, {arm}"
 
 
-def _regularised(seed: int, data: Data, settings: Settings) -> Run:
-    return _run(seed, data, settings, PENALTIES, LAYERS)
-
-
 def _plain(seed: int, data: Data, settings: Settings) -> Run:
-    return _run(seed, data, settings, PENALTIES[:1], LAYERS)
+    return run(seed, data, settings, ("plain",))
 
 
-def effects(penalties: Sequence[Penalty], layers: Sequence[int] = LAYERS) -> tuple[Effect, ...]:
+def effects(
+    penalties: Sequence[Penalty], layers: Sequence[int] = LAYERS, arms: Sequence[Arm] = ARMS
+) -> tuple[Effect, ...]:
     """Accuracy and speed of every arm against the one that is never balanced."""
     found: list[Effect] = []
-    for depth in layers:
-        for penalty in penalties:
-            never = _where(depth, penalty, "never")
-            for arm, said in SAID.items():
-                here, what = _where(depth, penalty, arm), f"{depth} hidden layers, {penalty}, {said}"
-                found += [
-                    Effect(f"accuracy, {what}", f"accuracy, {here}", "greater", f"accuracy, {never}", "%"),
-                    Effect(
-                        f"epochs to the loss, {what}",
-                        f"epochs, {here}",
-                        "less",
-                        f"epochs, {never}",
-                        ratio=True,
-                    ),
-                ]
+    for depth, penalty, arm in product(layers, penalties, arms):
+        if arm == "never":
+            continue
+        never, here = _where(depth, penalty, "never"), _where(depth, penalty, arm)
+        what = f"{depth} hidden layers, {penalty}, {SAID[arm]}"
+        found += [
+            Effect(f"accuracy, {what}", f"accuracy, {here}", "greater", f"accuracy, {never}", "%"),
+            Effect(f"epochs to the loss, {what}", f"epochs, {here}", "less", f"epochs, {never}", ratio=True),
+        ]
     return tuple(found)
 
 
@@ -235,50 +241,65 @@ def _draw(figure: Any, runs: Sequence[Run]) -> None:
     for axes, (depth, penalty) in zip(places.ravel(), found, strict=True):
         for i, arm in enumerate(ARMS):
             where = f"loss, {_where(depth, penalty, arm)}"
-            curve(axes, runs, "epoch", where, SAID.get(arm, "never balanced"), i)
+            curve(axes, runs, "epoch", where, SAID[arm], i)
         axes.set_title(f"{depth} hidden layers, {penalty}", fontsize="medium")
         finish(axes, "epochs", "training loss", legend=axes is places[0, 0])
 
 
 _SOURCE = (
-    "[A25] Alexos, Domingo, Baldi, Improving deep learning speed and performance through synaptic neural balance, "
-    "AAAI 2025"
+    "[A25] Alexos, Domingo, Baldi, Improving deep learning speed and performance through synaptic neural "
+    "balance, AAAI 2025"
 )
-_DEFAULTS: Settings = {
-    "units": 32, "epochs": 25, "batch": 32, "rate": 0.3, "L1": 3e-5, "L2": 1e-4, "target": 0.2, "images": 0,
+_SIZES: Settings = {
+    "units": 32, "epochs": 25, "batch": 32, "L1": 3e-5, "L2": 1e-4, "target": 0.2, "images": 0
 }  # fmt: skip
+_CLAIM = "makes learning faster and the result more accurate."
 
 LEARNING = Study(
     name="learning",
-    title="Balancing before and during training",
+    title="Balancing before and during training, each arm with the steps that suit it",
     source=_SOURCE,
-    claim="Balancing before or during training makes learning faster and the result more accurate.",
+    claim=f"Balancing before or during training {_CLAIM}",
     effects=effects(PENALTIES),
-    run=_regularised,
+    run=run,
     draw=_draw,
-    settings=_DEFAULTS,
+    settings={**_SIZES, "rate_never": 0.3, "rate_once": 0.3, "rate_fully": 0.3, "rate_layer": 0.3},
+)
+
+SAME_STEP = Study(
+    name="learning-same-step",
+    title="The same, all arms with the steps that suit networks which are never balanced",
+    source=_SOURCE,
+    claim=f"Balancing before or during training {_CLAIM}",
+    effects=effects(("plain",)),
+    run=_plain,
+    draw=_draw,
+    settings={**_SIZES, "rate": 0.3},
 )
 
 SMALL_STEPS = Study(
     name="learning-small-steps",
-    title="Balancing before and during training, with steps so small that learning is not finished",
+    title="The same, all arms with steps so small that learning is not finished",
     source=_SOURCE,
-    claim="Balancing before or during training with small steps makes learning faster and the result more accurate.",
-    effects=effects(PENALTIES[:1]),
+    claim=f"Balancing before or during training with small steps {_CLAIM}",
+    effects=effects(("plain",)),
     run=_plain,
     draw=_draw,
-    settings={**_DEFAULTS, "rate": 0.03, "epochs": 40},
+    settings={**_SIZES, "epochs": 40, "rate": 0.03},
 )
 
 FEW_IMAGES = Study(
     name="learning-few-images",
-    title="Balancing before and during training, with few training images",
+    title="The same, with few training images, each arm with the steps that suit it",
     source=_SOURCE,
-    claim="Balanced networks learn faster and are more accurate where training images are few.",
-    effects=effects(PENALTIES[:1]),
+    claim=f"With few training images, balancing before or during training {_CLAIM}",
+    effects=effects(("plain",)),
     run=_plain,
     draw=_draw,
-    settings={**_DEFAULTS, "images": 100, "epochs": 100, "rate": 0.1},
-)
+    settings={
+        **_SIZES, "images": 100, "epochs": 100,
+        "rate_never": 0.1, "rate_once": 0.1, "rate_fully": 0.1, "rate_layer": 0.1,
+    },
+)  # fmt: skip
 
-STUDIES = (LEARNING, SMALL_STEPS, FEW_IMAGES)
+STUDIES = (LEARNING, SAME_STEP, SMALL_STEPS, FEW_IMAGES)
