@@ -11,7 +11,7 @@ import sys
 import numpy as np
 
 from balproof.simulate.data import Data, read
-from balproof.simulate.learning import ARMS, FEW_IMAGES, LAYERS, LEARNING, PENALTIES, few, train
+from balproof.simulate.learning import ARMS, FEW_IMAGES, LAYERS, LEARNING, PENALTIES, Balancer, few, train
 from balproof.simulate.training import perceptron, seeded
 
 SEEDS = range(1000, 1005)
@@ -39,7 +39,8 @@ def accuracies(arm: str, penalty: str, settings: dict[str, float]) -> np.ndarray
             data = held_out(seed, int(settings["images"]))
             with seeded(seed) as torch:
                 module = perceptron(torch, [data.pixels, *[int(settings["units"])] * depth, data.classes])
-                found.append(train(torch, module, data, seed, arm, penalty, settings).accuracy)
+                balancers = Balancer.of(module, data.pixels)
+                found.append(train(torch, module, balancers, data, seed, arm, penalty, settings).accuracy)
     return np.array(found)
 
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal, get_args
@@ -80,8 +80,10 @@ class Balancer:
     costs: Costs
 
     @staticmethod
-    def of(module: Any, example: Any, regularizer: str) -> Balancer:
-        return Balancer(infer(load(module, example)), Costs.parse(regularizer))
+    def of(module: Any, inputs: int) -> Mapping[Penalty, Balancer]:
+        """For each penalty the balancer of networks like this one."""
+        manifold = infer(load(module, next(module.parameters()).new_zeros(1, inputs)))
+        return {p: Balancer(manifold, Costs.parse("l1" if p == "L1" else "l2")) for p in PENALTIES}
 
     def fully(self, module: Any) -> None:
         """To the optimum."""
@@ -136,7 +138,14 @@ class Learned:
 
 
 def train(
-    torch: Any, module: Any, data: Data, order: int, arm: Arm, penalty: Penalty, settings: Settings
+    torch: Any,
+    module: Any,
+    balancers: Mapping[Penalty, Balancer],
+    data: Data,
+    order: int,
+    arm: Arm,
+    penalty: Penalty,
+    settings: Settings,
 ) -> Learned:
     """Plain SGD on one network, in place, balanced as the arm says."""
     x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
@@ -145,7 +154,7 @@ def train(
     steps = len(x) // min(int(settings["batch"]), len(x))
     rate = settings.get(f"rate_{arm}", settings.get("rate", 0.0))
     weight = settings[penalty] if penalty != "plain" else 0.0
-    balancer = Balancer.of(module, x[:1], "l1" if penalty == "L1" else "l2")
+    balancer = balancers[penalty]
     cross_entropy, parameters = torch.nn.functional.cross_entropy, list(module.parameters())
     guess = math.log(data.classes)
 
@@ -192,8 +201,9 @@ def run(
         with seeded(seed) as torch:
             widths = [data.pixels, *[int(settings["units"])] * depth, data.classes]
             start = perceptron(torch, widths)
+            balancers = Balancer.of(start, data.pixels)
             for penalty, arm in product(penalties, arms):
-                found = train(torch, copy.deepcopy(start), data, seed, arm, penalty, settings)
+                found = train(torch, copy.deepcopy(start), balancers, data, seed, arm, penalty, settings)
                 where = _where(depth, penalty, arm)
                 numbers[f"accuracy, {where}"] = found.accuracy
                 numbers[f"epochs, {where}"] = found.epochs_to(settings["target"] * math.log(data.classes))
@@ -263,7 +273,7 @@ LEARNING = Study(
     effects=effects(PENALTIES),
     run=run,
     draw=_draw,
-    settings={**_SIZES, "rate_never": 0.3, "rate_once": 0.3, "rate_fully": 0.3, "rate_layer": 0.3},
+    settings={**_SIZES, "rate_never": 0.3, "rate_once": 0.3, "rate_fully": 0.2, "rate_layer": 0.2},
 )
 
 SAME_STEP = Study(

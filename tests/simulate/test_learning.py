@@ -53,7 +53,7 @@ def sums(module, power: int) -> list[tuple[np.ndarray, np.ndarray]]:
 def test_fully_balances_every_unit_and_keeps_the_function(module, data, regularizer, power):
     x = torch.from_numpy(data.x_test)
     before, unbalanced = module(x).detach(), sums(module, power)
-    balancer = Balancer.of(module, x[:1], regularizer)
+    balancer = Balancer.of(module, 5)["L1" if regularizer == "l1" else "plain"]
     balancer.fully(module)
     assert max(np.abs(np.log(i / o)).max() for i, o in unbalanced) > 0.1
     for incoming, outgoing in sums(module, power):
@@ -67,7 +67,7 @@ def test_fully_balances_every_unit_and_keeps_the_function(module, data, regulari
 def test_a_layer_is_balanced_and_the_other_is_left_alone(module, data, seed):
     x = torch.from_numpy(data.x_test)
     before, biases = module(x).detach(), [module[0].bias.clone(), module[2].bias.clone()]
-    Balancer.of(module, x[:1], "l2").layer(module, np.random.default_rng(seed))
+    Balancer.of(module, 5)["L2"].layer(module, np.random.default_rng(seed))
     off = [float(np.abs(np.log(i / o)).max()) for i, o in sums(module, 2)]
     same = [bool(torch.equal(b, m.bias)) for b, m in zip(biases, (module[0], module[2]), strict=True)]
     chosen = same.index(False)
@@ -81,7 +81,7 @@ def test_both_layers_are_drawn(module, data):
     drawn = set()
     for seed in range(4):
         one = copy.deepcopy(module)
-        Balancer.of(one, torch.zeros(1, 5), "l2").layer(one, np.random.default_rng(seed))
+        Balancer.of(one, 5)["plain"].layer(one, np.random.default_rng(seed))
         drawn.add(bool(torch.equal(one[0].bias, module[0].bias)))
     assert drawn == {False, True}
 
@@ -92,7 +92,7 @@ def test_training_is_that_of_pytorch(module, data, penalty, decay):
     theirs = copy.deepcopy(module)
     settings = {**TINY, "L2": 0.01, "rate": 0.2}
     settings.pop("rate_never")
-    found = train(torch, module, data, 5, "never", penalty, settings)
+    found = train(torch, module, Balancer.of(module, 5), data, 5, "never", penalty, settings)
     optimiser = torch.optim.SGD(theirs.parameters(), lr=0.2, weight_decay=decay)
     draws = minibatches(np.random.default_rng(5), len(data.y_train), 8)
     x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
@@ -118,7 +118,7 @@ def test_l1_adds_the_signs(data):
     x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
     before = [p.detach().clone() for p in module.parameters()]
     slopes = torch.autograd.grad(torch.nn.functional.cross_entropy(module(x), y), list(module.parameters()))
-    train(torch, module, data, 0, "never", "L1", settings)
+    train(torch, module, Balancer.of(module, 5), data, 0, "never", "L1", settings)
     for p, w, g in zip(module.parameters(), before, slopes, strict=True):
         torch.testing.assert_close(p.detach(), w - 0.2 * (g + 0.01 * w.sign()), rtol=1e-4, atol=1e-6)
 
@@ -131,7 +131,8 @@ def test_each_arm_is_balanced_when_it_says(data, monkeypatch):
     for arm in ARMS:
         said.clear()
         with seeded(0) as t:
-            train(t, perceptron(t, [5, 6, 3]), data, 0, arm, "plain", {**TINY, "epochs": 3})
+            net = perceptron(t, [5, 6, 3])
+            train(t, net, Balancer.of(net, 5), data, 0, arm, "plain", {**TINY, "epochs": 3})
         counts[arm] = list(said)
     assert counts == {"never": [], "once": ["fully"], "fully": ["fully"] * 3, "layer": ["layer"] * 3}
 
