@@ -79,9 +79,9 @@ def _print(records: list[Record]) -> None:
     )
     checked = [r for r in records if r.claim.required is not None]
     failed = [r.claim.id for r in records if not r.ok]
-    pending = len(records) - len(checked)
+    free = len(records) - len(checked)
     out.print(
-        f"\n{len(checked) - len(failed)} of {len(checked)} claims as required, {pending} not checked yet"
+        f"\n{len(checked) - len(failed)} of {len(checked)} claims as required, nothing required of {free}"
     )
     if failed:
         out.print(f"not as required: {', '.join(failed)}; say balproof verify ID for one of them")

@@ -18,7 +18,7 @@ from balproof.simulate.data import read
 from balproof.simulate.study import Measured, Run, Settings, Study, conclude
 from balproof.simulate.training import pytorch
 
-MODULES: tuple[str, ...] = ("autoencoders", "one_state", "books")
+MODULES: tuple[str, ...] = ("autoencoders", "one_state", "books", "learning", "context")
 """Each has a tuple ``STUDIES``, listed in this order."""
 
 
