@@ -245,7 +245,9 @@ def effects(
 
 
 def _draw(figure: Any, runs: Sequence[Run]) -> None:
-    found = [(d, p) for d in LAYERS for p in PENALTIES if f"loss, {_where(d, p, 'never')}" in runs[0].series]
+    found: list[tuple[int, Penalty]] = [
+        (d, p) for d in LAYERS for p in PENALTIES if f"loss, {_where(d, p, 'never')}" in runs[0].series
+    ]
     columns = len(found) // len(LAYERS)
     places = figure.subplots(len(LAYERS), columns, squeeze=False, sharex=True, sharey=True)
     for axes, (depth, penalty) in zip(places.ravel(), found, strict=True):
