@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from balproof.cli.output import JsonOption, emit, out, print_table, progress, require_outputs
+from balproof.cli.output import JsonOption, emit, out, progress, require_outputs
 from balproof.errors import RequestError
 
 if TYPE_CHECKING:
@@ -55,8 +55,9 @@ def simulate(
         said = [{"name": s.name, "title": s.title, "source": s.source, "claim": s.claim, "seeds": s.seeds,
                  "settings": dict(s.settings)} for s in known]  # fmt: skip
         if not emit(said, json_):
-            rows = [(s.name, s.title, " ".join(f"{k}={v:g}" for k, v in s.settings.items())) for s in known]
-            print_table(("study", "what is compared", "settings"), rows)
+            for s in known:
+                values = " ".join(f"{k}={v:g}" for k, v in s.settings.items())
+                out.print(f"{s.name}  {s.title}, {s.seeds} seeds\n    {values}", markup=False)
         return 0
     if plot is not None:
         from balproof.report.plots import check_plot_path
@@ -85,9 +86,11 @@ def _setting(text: str) -> tuple[str, float]:
 
 
 def _print(answer: Answer) -> None:
-    out.print(f"{answer.study.title} ({answer.study.source})", markup=False)
+    s = answer.study
     settings = ", ".join(f"{k} {v:g}" for k, v in answer.settings.items())
-    out.print(f"{answer.data['name']}, {len(answer.runs)} seeds; {settings}\n", markup=False)
+    out.print(
+        f"{s.title}: {s.source}\n{answer.data['name']}, {len(answer.runs)} seeds, {settings}\n", markup=False
+    )
     for effect in answer.effects:
-        out.print(effect.sentence, markup=False)
+        out.print(f"{effect.effect.name}\n  {effect.said}", markup=False)
     out.print(f"\n{answer.sentence}", markup=False)

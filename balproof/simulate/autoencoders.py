@@ -4,15 +4,18 @@ Source: [B] Baldi, Alexos, Domingo, Rahmansetayesh, A Theory of Synaptic Neural 
 What is not said there (initial weights, steps, rates) is set here so that the error falls; ``settings``
 changes it.
 
-The error E is the mean squared error of a pixel. With w₊ = w − η(g + μw), D = Aᵀw² obeys exactly D₊ = (1
-− ημ)²D + η²Aᵀg², so after n steps of one rate D is (1 − ημ)²ⁿD₀ plus what the squares of the gradients
-left, the *floor*: it is added up weight by weight beside the training, and compared with what is
-measured.
+The error E is the mean squared error of a pixel. With w₊ = w − η(g + μw), D = Aᵀw² obeys exactly
+
+    D₊ = (1 − ημ)²D + η²Aᵀg²,
+
+so after n steps of one rate D is (1 − ημ)²ⁿD₀ plus what the squares of the gradients left, the *floor*: it is
+added up weight by weight beside the training, and compared with what is measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,42 +55,52 @@ def autoencoder(torch: Any, data: Data) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What training left: the module, curves over the steps, and how well the books agree with D.
+    """What was seen of a training: curves over the steps, and how well the books agree with D.
 
     ``floor`` is the part of D that the squares of the gradients account for, ``violation`` the largest
     difference of D and what is predicted for it, relative to Σ_IN w² + Σ_OUT w².
     """
 
-    module: Any
     steps: list[float]
     times: list[float]
-    deficit: list[float]
-    relative: list[float]
-    error: list[float]
+    curves: dict[str, list[float]]
     floor: Array
     violation: float
+
+    def tell(self, arm: str, numbers: dict[str, float], series: dict[str, Sequence[float]]) -> None:
+        """Add the curves and their ends to the answer, under the name of an arm."""
+        for what, values in self.curves.items():
+            series[f"{what}, {arm}"] = values
+            numbers[f"{what}, {arm}"] = values[-1]
+        numbers[f"books, {arm}"] = self.violation
+        numbers[f"floor, {arm}"] = float(np.sum(self.floor**2))
 
 
 def train(
     torch: Any, module: Any, watch: Watch, data: Data, order: int, rates: Array, decay: float, batch: int
 ) -> Trained:
-    """Plain SGD on E + (μ/2)Σw², one step for each rate, with the order of the data from a seed."""
+    """Plain SGD on E + (μ/2)Σw², one step for each rate, with the order of the data from a seed.
+
+    The module is changed in place.
+    """
     x = torch.from_numpy(data.x_train).double()
     draws = minibatches(np.random.default_rng(order), len(x), batch)
     parameters = dict(module.named_parameters())
     booked = {n: torch.zeros_like(p) for n, p in parameters.items()}
     start, kept = watch.differences(module), 1.0
     every = max(1, len(rates) // RECORDS)
-    found = Trained(module, [], [], [], [], [], start, 0.0)
+    steps: list[float] = []
+    times: list[float] = []
+    curves: dict[str, list[float]] = {"deficit": [], "relative": [], "error": []}
     seen, time = x[:1000], 0.0
     for step, rate in enumerate([*rates.tolist(), 0.0]):
         if step % every == 0 or step == len(rates):
-            found.steps.append(step)
-            found.times.append(time)
-            found.deficit.append(watch.deficit(module))
-            found.relative.append(watch.relative_deficit(module))
+            steps.append(step)
+            times.append(time)
+            curves["deficit"].append(watch.deficit(module))
+            curves["relative"].append(watch.relative_deficit(module))
             with torch.no_grad():
-                found.error.append(torch.nn.functional.mse_loss(module(seen), seen).item())
+                curves["error"].append(torch.nn.functional.mse_loss(module(seen), seen).item())
         if step == len(rates):
             break
         at = x[next(draws)]
@@ -101,57 +114,56 @@ def train(
                 p.mul_(shrink).sub_(p.grad, alpha=rate)
     floor = watch.sums(booked)
     size = watch.sizes({n: p**2 for n, p in parameters.items()})
-    off = np.abs(watch.differences(module) - (kept * start + floor)) / size
-    return Trained(
-        module, found.steps, found.times, found.deficit, found.relative, found.error, floor, float(off.max())
-    )
+    with np.errstate(invalid="ignore"):  # where it diverged
+        off = np.abs(watch.differences(module) - (kept * start + floor)) / size
+    return Trained(steps, times, curves, floor, float(off.max()))
+
+
+def _draw(figure: Any, runs: Sequence[Run], arms: Mapping[str, str], x: str, along: str, low: float) -> None:
+    """Deficit, relative deficit and error of some arms, down to ``low`` of the largest deficit."""
+    labels = {
+        "deficit": "deficit Σ(Σ_IN w² − Σ_OUT w²)²",
+        "relative": "deficit / Σ(Σ_IN w² + Σ_OUT w²)²",
+        "error": "error E",
+    }
+    for axes, (what, label) in zip(figure.subplots(1, len(labels)), labels.items(), strict=True):
+        for i, (arm, name) in enumerate(arms.items()):
+            curve(axes, runs, x.format(arm), f"{what}, {arm}", name, i)
+        if what != "error":
+            axes.set_ylim(bottom=max(axes.get_ylim()[0], low * axes.get_ylim()[1]))
+        finish(axes, along, label, legend=what == "deficit")
 
 
 # --- figure 3 -------------------------------------------------------------------------------------------
 
-_ARMS = ("E", "E + L2", "E + L2, falling rate")
+_ARMS = ("E", "E + L2", "E + L2, falling steps")
 
 
 def _regularised(seed: int, data: Data, settings: Settings) -> Run:
-    rate, decay, steps, batch = (
-        settings["rate"],
-        settings["decay"],
-        int(settings["steps"]),
-        int(settings["batch"]),
-    )
+    rate, steps = settings["rate"], int(settings["steps"])
     constant = np.full(steps, rate)
     falling = rate * np.minimum(1.0, 2 * (1 - np.arange(steps) / steps))  # from half-way linearly to 0
     numbers: dict[str, float] = {}
     series: dict[str, Sequence[float]] = {}
-    for arm, rates, weight in zip(_ARMS, (constant, constant, falling), (0.0, decay, decay), strict=True):
-        with seeded(seed) as torch:  # each arm starts from the same weights and sees the same batches
-            module = autoencoder(torch, data)
-            watch = Watch.of(module, torch.zeros(1, data.pixels).double())
-            found = train(torch, module, watch, data, seed, rates, weight, batch)
-        series["step"] = found.steps
-        for what, values in (
-            ("deficit", found.deficit),
-            ("relative", found.relative),
-            ("error", found.error),
+    with seeded(seed) as torch:
+        start = autoencoder(torch, data)
+        watch = Watch.of(start, torch.zeros(1, data.pixels).double())
+        numbers["deficit, start"] = watch.deficit(start)
+        numbers["relative, start"] = watch.relative_deficit(start)
+        for arm, rates, regularised in zip(
+            _ARMS, (constant, constant, falling), (False, True, True), strict=True
         ):
-            series[f"{what}, {arm}"] = values
-            numbers[f"{what}, {arm}"] = values[-1]
-        numbers["deficit, start"], numbers["relative, start"] = found.deficit[0], found.relative[0]
-        numbers[f"books, {arm}"] = found.violation
-        numbers[f"floor, {arm}"] = float(np.sum(found.floor**2))
+            decay = settings["decay"] if regularised else 0.0
+            module = copy.deepcopy(start)
+            found = train(torch, module, watch, data, seed, rates, decay, int(settings["batch"]))
+            found.tell(arm, numbers, series)
+            numbers[f"deficit, {arm}, half-way"] = found.curves["deficit"][len(found.steps) // 2]
+            series["step"] = found.steps
     return Run(numbers, series)
 
 
 def _draw_regularised(figure: Any, runs: Sequence[Run]) -> None:
-    for axes, what, label in zip(
-        figure.subplots(1, 3),
-        ("deficit", "relative", "error"),
-        ("deficit Σ(Σ_IN w² − Σ_OUT w²)²", "deficit / Σ(Σ_IN w² + Σ_OUT w²)²", "error E"),
-        strict=True,
-    ):
-        for i, arm in enumerate(_ARMS):
-            curve(axes, runs, "step", f"{what}, {arm}", arm, i)
-        finish(axes, "steps", label, legend=what == "deficit")
+    _draw(figure, runs, {arm: arm for arm in _ARMS}, "step", "steps", 1e-9)
 
 
 UNREGULARIZED_VS_L2 = Study(
@@ -169,37 +181,38 @@ UNREGULARIZED_VS_L2 = Study(
             ratio=True,
         ),
         Effect(
-            "E + L2, deficit at the end over that at the start",
-            "deficit, E + L2",
-            "less",
-            "deficit, start",
-            margin=0.1,
-            ratio=True,
-        ),
-        Effect(
-            "the same where the size of all weights does not count",
-            "relative, E + L2",
-            "less",
-            "relative, start",
-            margin=0.1,
-            ratio=True,
-        ),
-        Effect(
-            "relative deficit with L2 over that without",
+            "relative deficit at the end, with L2 over without",
             "relative, E + L2",
             "less",
             "relative, E",
             ratio=True,
         ),
         Effect(
-            "what steps of one size leave over what falling ones leave",
-            "relative, E + L2",
-            "greater",
-            "relative, E + L2, falling rate",
+            "E + L2, steps of one size: deficit at the end over that half-way",
+            "deficit, E + L2",
+            "less",
+            "deficit, E + L2, half-way",
+            margin=0.5,
             ratio=True,
         ),
         Effect(
-            "E + L2, deficit over that which the squares of the gradients account for",
+            "E + L2, falling steps: deficit at the end over that at the start",
+            "deficit, E + L2, falling steps",
+            "less",
+            "deficit, start",
+            margin=0.1,
+            ratio=True,
+        ),
+        Effect(
+            "E + L2, falling steps: relative deficit, likewise",
+            "relative, E + L2, falling steps",
+            "less",
+            "relative, start",
+            margin=0.1,
+            ratio=True,
+        ),
+        Effect(
+            "E + L2, steps of one size: deficit over that which the squares of gradients leave",
             "deficit, E + L2",
             "equal",
             "floor, E + L2",
@@ -207,7 +220,7 @@ UNREGULARIZED_VS_L2 = Study(
             ratio=True,
         ),
         Effect(
-            "difference of D and its books, (1 − ημ)²ⁿD + Σ(1 − ημ)²ᵏη²Aᵀg²",
+            "D less (1 − ημ)²ⁿD₀ + Σ(1 − ημ)²ᵏη²Aᵀg², against Σ w²",
             "books, E + L2",
             "identity",
             margin=1e-12,
@@ -223,43 +236,26 @@ UNREGULARIZED_VS_L2 = Study(
 
 
 def _large_steps(seed: int, data: Data, settings: Settings) -> Run:
-    rate, steps, batch, factor = (settings[k] for k in ("rate", "steps", "batch", "factor"))
     numbers: dict[str, float] = {}
     series: dict[str, Sequence[float]] = {}
-    for arm, finer in (("large", 1), ("small", int(factor))):
-        with seeded(seed) as torch:
-            module = autoencoder(torch, data)
-            example = torch.zeros(1, data.pixels).double()
-            watch = Watch.of(module, example)
-            numbers["relative, random weights"] = watch.relative_deficit(module)
-            module = module_with(solve(watch.manifold.network, "l2").network, module)
-            rates = np.full(int(steps) * finer, rate / finer)  # the same time of the flow in more steps
-            found = train(torch, module, watch, data, seed, rates, 0.0, int(batch))
-        numbers["relative, balanced"] = found.relative[0]
-        series[f"time, {arm}"] = found.times
-        for what, values in (
-            ("deficit", found.deficit),
-            ("relative", found.relative),
-            ("error", found.error),
-        ):
-            series[f"{what}, {arm}"] = values
-            numbers[f"{what}, {arm}"] = values[-1]
-        numbers[f"books, {arm}"] = found.violation
+    with seeded(seed) as torch:
+        start = autoencoder(torch, data)
+        watch = Watch.of(start, torch.zeros(1, data.pixels).double())
+        numbers["relative, random weights"] = watch.relative_deficit(start)
+        start = module_with(solve(watch.manifold.network, "l2").network, start)
+        numbers["relative, balanced"] = watch.relative_deficit(start)
+        for arm, finer in (("large", 1), ("small", int(settings["factor"]))):
+            rates = np.full(int(settings["steps"]) * finer, settings["rate"] / finer)  # the same time of flow
+            module = copy.deepcopy(start)
+            found = train(torch, module, watch, data, seed, rates, 0.0, int(settings["batch"]))
+            found.tell(arm, numbers, series)
+            series[f"time, {arm}"] = found.times
     return Run(numbers, series)
 
 
 def _draw_large_steps(figure: Any, runs: Sequence[Run]) -> None:
-    for axes, what, label in zip(
-        figure.subplots(1, 3),
-        ("deficit", "relative", "error"),
-        ("deficit Σ(Σ_IN w² − Σ_OUT w²)²", "deficit / Σ(Σ_IN w² + Σ_OUT w²)²", "error E"),
-        strict=True,
-    ):
-        for i, arm in enumerate(("large", "small")):
-            curve(axes, runs, f"time, {arm}", f"{what}, {arm}", f"{arm} steps", i)
-        if what != "error":  # the start is balanced up to rounding
-            axes.set_ylim(bottom=1e-6 * axes.get_ylim()[1])
-        finish(axes, "steps × rate", label, legend=what == "deficit")
+    arms = {"large": "large steps", "small": "small steps"}
+    _draw(figure, runs, arms, "time, {}", "steps × rate", 1e-6)  # the start is balanced up to rounding
 
 
 LARGE_STEPS = Study(
@@ -292,10 +288,8 @@ LARGE_STEPS = Study(
             "relative, small",
             ratio=True,
         ),
-        Effect(
-            "large steps, difference of D and its books Ση²Aᵀg²", "books, large", "identity", margin=1e-12
-        ),
-        Effect("small steps, difference of D and its books", "books, small", "identity", margin=1e-12),
+        Effect("large steps: D less Ση²Aᵀg², against Σ w²", "books, large", "identity", margin=1e-12),
+        Effect("small steps: D less Ση²Aᵀg², against Σ w²", "books, small", "identity", margin=1e-12),
     ),
     run=_large_steps,
     draw=_draw_large_steps,

@@ -11,7 +11,8 @@ Source: [B] section 4; Kunin et al., Neural Mechanics, ICLR 2021.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,7 @@ _ADAM = 0.01
 def _books(seed: int, data: Data, settings: Settings) -> Run:
     numbers: dict[str, float] = {}
     series: dict[str, list[float]] = {}
-    for arm in _ARMS:
-        gradients, steps, directions, loss = _follow(arm, seed, data, settings)
+    for arm, (gradients, steps, directions, loss) in _followed(seed, data, settings):
         series["step"] = [float(i + 1) for i in range(len(steps))]
         series[f"step, {arm}"] = steps
         series[f"direction, {arm}"] = directions
@@ -44,45 +44,54 @@ def _books(seed: int, data: Data, settings: Settings) -> Run:
     return Run(numbers, series)
 
 
+Violations = tuple[list[float], list[float], list[float], float]
+
+
+def _followed(seed: int, data: Data, settings: Settings) -> Iterator[tuple[str, Violations]]:
+    """Every arm, from the same start, with the same data in the same order."""
+    with seeded(seed) as torch:
+        start = perceptron(torch, (data.pixels, 32, 16, data.classes)).double()
+        watch = Watch.of(start, torch.zeros(1, data.pixels).double())
+        for arm in _ARMS:
+            yield arm, _follow(torch, copy.deepcopy(start), watch, arm, seed, data, settings)
+
+
 def _follow(
-    arm: str, seed: int, data: Data, settings: Settings
-) -> tuple[list[float], list[float], list[float], float]:
+    torch: Any, module: Any, watch: Watch, arm: str, order: int, data: Data, settings: Settings
+) -> Violations:
     """For each step the violations of three identities, and the last loss.
 
     The largest, over the units, of Aᵀ(w∘g) = 0 and of the books of D; and the mean over the units of what
     Aᵀ(w∘u) = 0 is short of for the direction u = (w − w₊)/η that was taken.
     """
     decay = settings["decay"] if arm.endswith("L2") else 0.0
-    with seeded(seed) as torch:
-        module = perceptron(torch, (data.pixels, 32, 16, data.classes)).double()
-        watch = Watch.of(module, torch.zeros(1, data.pixels).double())
-        x, y = torch.from_numpy(data.x_train).double(), torch.from_numpy(data.y_train)
-        parameters = dict(module.named_parameters())
-        rate, optimizer = _optimizer(torch, arm, parameters, settings["rate"], decay)
-        draws = minibatches(np.random.default_rng(seed), len(x), int(settings["batch"]))
-        books = Momentum.start(watch.differences(module))
-        found: tuple[list[float], list[float], list[float]] = ([], [], [])
-        last = float("nan")
-        for _ in range(int(settings["steps"])):
-            at = next(draws)
-            loss = torch.nn.functional.cross_entropy(module(x[at]), y[at])
-            last = loss.item()
-            optimizer.zero_grad()
-            loss.backward()
-            w = {n: p.detach().clone() for n, p in parameters.items()}
-            g = {n: p.grad.clone() for n, p in parameters.items()}
-            optimizer.step()
-            u = {n: (w[n] - p.detach()) / rate for n, p in parameters.items()}
-            if arm.startswith("momentum"):
-                books = books.after(watch.sums({n: v**2 for n, v in u.items()}), rate, _MOMENTUM, decay)
-                expected = books.z
-            else:
-                z = watch.sums({n: v**2 for n, v in w.items()})
-                expected = after_sgd(z, watch.sums({n: v**2 for n, v in g.items()}), rate, decay)
-            size = watch.sizes({n: v**2 for n, v in parameters.items()})
-            found[0].append(float(np.max(_shares(watch, w, g))))
-            found[1].append(float(np.max(np.abs(watch.differences(module) - expected) / size)))
-            found[2].append(float(np.mean(_shares(watch, w, u))))
+    x, y = torch.from_numpy(data.x_train).double(), torch.from_numpy(data.y_train)
+    parameters = dict(module.named_parameters())
+    rate, optimizer = _optimizer(torch, arm, parameters, settings["rate"], decay)
+    draws = minibatches(np.random.default_rng(order), len(x), int(settings["batch"]))
+    books = Momentum.start(watch.differences(module))
+    found: tuple[list[float], list[float], list[float]] = ([], [], [])
+    last = float("nan")
+    for _ in range(int(settings["steps"])):
+        at = next(draws)
+        loss = torch.nn.functional.cross_entropy(module(x[at]), y[at])
+        last = loss.item()
+        optimizer.zero_grad()
+        loss.backward()
+        w = {n: p.detach().clone() for n, p in parameters.items()}
+        g = {n: p.grad.clone() for n, p in parameters.items()}
+        optimizer.step()
+        u = {n: (w[n] - p.detach()) / rate for n, p in parameters.items()}
+        if arm.startswith("momentum"):
+            books = books.after(watch.sums({n: v**2 for n, v in u.items()}), rate, _MOMENTUM, decay)
+            expected = books.z
+        else:
+            z = watch.sums({n: v**2 for n, v in w.items()})
+            expected = after_sgd(z, watch.sums({n: v**2 for n, v in g.items()}), rate, decay)
+        size = watch.sizes({n: v**2 for n, v in parameters.items()})
+        found[0].append(float(np.max(_shares(watch, w, g))))
+        found[1].append(float(np.max(np.abs(watch.differences(module) - expected) / size)))
+        found[2].append(float(np.mean(_shares(watch, w, u))))
     return (*found, last)
 
 

@@ -33,7 +33,7 @@ def _trained(data: Data, steps: int, batch: int, rate: float) -> tuple[BalancePr
         module = perceptron(torch, layers).double()
         example = torch.zeros(1, data.pixels).double()
         train(torch, module, Watch.of(module, example), data, 0, np.full(steps, rate), 0.0, batch)
-        manifold = Watch.of(module, example).manifold
+        manifold = Watch.of(module, example).manifold  # with the weights that it has now
     return BalanceProblem.build(manifold, "l2"), solve(manifold.network, "l2", certify=True)
 
 

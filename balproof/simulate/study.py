@@ -87,6 +87,8 @@ class Effect:
     def measure(self, runs: Sequence[Run]) -> Measured:
         """The mean over the runs in which both numbers are finite, its 95 % interval, and the verdict.
 
+        For a ratio both have to be positive as well.
+
         >>> runs = [Run({"new": 3.0, "old": 1.0}), Run({"new": 4.0, "old": 1.0})]
         >>> found = Effect("gain", "new", "greater", "old").measure(runs)
         >>> found.mean, found.agree, found.verdict  # two seeds give a wide interval
@@ -94,11 +96,14 @@ class Effect:
         """
         alone = 1.0 if self.ratio else 0.0
         pairs = [(r.numbers[self.treated], r.numbers[self.control] if self.control else alone) for r in runs]
-        kept = np.array([p for p in pairs if all(map(math.isfinite, p))], float).reshape(-1, 2)
+        usable = [p for p in pairs if all(math.isfinite(v) and (v > 0 or not self.ratio) for v in p)]
+        kept = np.array(usable, float).reshape(-1, 2)
         values = np.log(kept[:, 0] / kept[:, 1]) if self.ratio else kept[:, 0] - kept[:, 1]
         margin = math.log(self.margin) if self.ratio and self.margin else self.margin
         if len(values) < 2:
-            return Measured(self, None, None, None, len(values), len(runs) - len(values), 0, "no answer")
+            return Measured(
+                self, None, None, None, None, len(values), len(runs) - len(values), 0, "no answer"
+            )
         low, high = interval(values)
         agree = {
             "greater": values > margin,
@@ -107,11 +112,10 @@ class Effect:
             "identity": np.abs(values) <= margin,
         }[self.claimed]
         verdict = _verdict(self.claimed, low, high, margin, bool(agree.all()))
-        found = [float(np.mean(values)), low, high]
-        mean, low, high = (math.exp(v) for v in found) if self.ratio else found
-        return Measured(
-            self, mean, low, high, len(values), len(runs) - len(values), int(agree.sum()), verdict
-        )
+        found = [float(np.mean(values)), low, high, float(np.max(np.abs(values)))]
+        mean, low, high, largest = (math.exp(v) for v in found) if self.ratio else found
+        left_out = len(runs) - len(values)
+        return Measured(self, mean, low, high, largest, len(values), left_out, int(agree.sum()), verdict)
 
 
 def interval(values: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -145,14 +149,16 @@ def _verdict(claimed: Claimed, low: float, high: float, margin: float, always: b
 class Measured:
     """An effect as it was seen: mean and interval (factors, where the effect is a ratio), and the verdict.
 
+    ``largest`` is the difference (or factor) of the run where it is largest, whichever way it goes;
     ``agree`` of ``seeds`` runs agree with the claim one by one; ``left_out`` runs had a number that is not
-    finite.
+    finite, or of which there is no ratio.
     """
 
     effect: Effect
     mean: float | None
     low: float | None
     high: float | None
+    largest: float | None
     seeds: int
     left_out: int
     agree: int
@@ -160,30 +166,33 @@ class Measured:
 
     @property
     def sentence(self) -> str:
-        """In plain words.
+        """The effect, what was measured, and the verdict.
 
         >>> Effect("loss", "a", "less", "b", ratio=True).measure([Run({"a": 1.0, "b": 2.0})] * 2).sentence
-        'loss: reproduced: ×0.5 (95 % interval ×0.5 to ×0.5), less in 2 of 2 seeds'
+        'loss: ×0.5 (95 % interval ×0.5 to ×0.5), less than ×1 in 2 of 2 seeds: reproduced'
         """
+        return f"{self.effect.name}: {self.said}"
+
+    @property
+    def said(self) -> str:
+        """The sentence without the name of the effect."""
         e = self.effect
-        if self.mean is None:
-            return f"{e.name}: no answer: fewer than two seeds gave finite numbers"
-        times, unit = "×" if e.ratio else "", f" {e.unit}" if e.unit else ""
+        if self.mean is None or self.low is None or self.high is None:
+            return "no answer: fewer than two seeds gave finite numbers"
+        unit = f" {e.unit}" if e.unit else ""
 
-        def say(value: float | None) -> str:
-            assert value is not None
-            return f"{times}{value:.3g}"
+        def say(value: float) -> str:
+            return f"{'×' if e.ratio else ''}{value:.3g}"
 
-        limit = f" {times}{e.margin:.3g}{unit}"
-        kind = (
-            "within" if e.claimed in ("equal", "identity") else f"{e.claimed} than" if e.margin else e.claimed
-        )
-        what = kind + (limit if e.margin or kind == "within" else "")
-        text = (
-            f"{e.name}: {self.verdict}: {say(self.mean)}{unit} (95 % interval {say(self.low)} to "
-            f"{say(self.high)}), {what} in {self.agree} of {self.seeds} seeds"
-        )
-        return text + (f"; {self.left_out} left out, not finite" if self.left_out else "")
+        if e.claimed == "identity" and self.largest is not None:
+            seen = f"at most {say(self.largest)}{unit}"
+        else:
+            seen = f"{say(self.mean)}{unit} (95 % interval {say(self.low)} to {say(self.high)})"
+        kind = "within" if e.claimed in ("equal", "identity") else f"{e.claimed} than"
+        limit = f"{kind} {say(e.margin or float(e.ratio))}{unit}"
+        text = f"{seen}, {limit} in {self.agree} of {self.seeds} seeds"
+        left_out = f" ({self.left_out} left out, no finite number)" if self.left_out else ""
+        return f"{text}{left_out}: {self.verdict}"
 
     def as_json(self) -> dict[str, object]:
         e = self.effect
@@ -198,6 +207,7 @@ class Measured:
             "mean": self.mean,
             "interval": [self.low, self.high],
             "confidence": CONFIDENCE,
+            "largest": self.largest,
             "seeds": self.seeds,
             "left_out": self.left_out,
             "agree": self.agree,

@@ -61,8 +61,8 @@ def minibatches(order: np.random.Generator, count: int, size: int) -> Iterator[A
     What does not fill a minibatch at the end of a pass is left out.
 
     >>> draws = minibatches(np.random.default_rng(0), 5, 2)
-    >>> sorted([*next(draws), *next(draws)])[:1] <= [1]
-    True
+    >>> len({*next(draws).tolist(), *next(draws).tolist()})
+    4
     """
     size = min(size, count)
     while True:
