@@ -214,6 +214,7 @@ def _run(seed: int, data: Data, settings: Settings) -> Run:
                 f"cost, {state}": cost,
                 f"loss, {state}": float(torch.mean((output - y) ** 2)),
                 f"disturbance of the speed, {state}": tiny,
+                f"size of the read-out, {state}": float(np.sum(network.numbers("W_out") ** 2)),
             }
             found: dict[str, list[float]] = {"added variance": [], "hidden": [], "output": []}
             for size in (*series["level"], sigma):  # the last is that of the effects
@@ -234,10 +235,10 @@ def _draw(figure: Any, runs: Sequence[Run]) -> None:
     loss, ratio, variance = figure.subplots(1, 3)
     for i, state in enumerate(STATES):
         curve(loss, runs, "level", f"hidden, {state}", state, i)
-        variance.loglog(
+        variance.plot(
             [r.numbers[f"cost, {state}"] for r in runs],
             [r.numbers[f"added variance, {state}"] for r in runs],
-            "o^sD"[i],
+            "o^sD"[i],  # no line between the networks
             color=f"C{i}",
             markersize=4,
             alpha=0.7,
@@ -255,6 +256,8 @@ def _draw(figure: Any, runs: Sequence[Run]) -> None:
     )
     for axes in (loss, ratio):
         axes.set_xscale("log")
+    for kind in (ratio.yaxis.set_major_formatter, ratio.yaxis.set_minor_formatter):
+        kind("{x:g}")
     finish(loss, "noise in the state, σ", "loss of the task")
     finish(ratio, "noise in the state, σ", "loss over that of the trained network")
     finish(variance, "cost C = Σ r_j J_ij²", "variance of the state that noise adds")

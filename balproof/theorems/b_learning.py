@@ -45,10 +45,9 @@ def verdict_of(found: Sequence[Measured]) -> Verdict:
 
 def _setting(settings: Settings) -> str:
     widths = "-".join(str(int(settings["units"])) for _ in range(LAYERS[0]))
-    rates = ", ".join(f"{arm} {settings[f'rate_{arm}']:g}" for arm in ARMS)
     return (
         f"digits, perceptron 64-{widths}-10, plain SGD with minibatches of {int(settings['batch'])}, "
-        f"{int(settings['epochs'])} epochs, steps ({rates}) that suit each best on other seeds"
+        f"{int(settings['epochs'])} epochs, steps of {settings['rate']:g}, chosen on other seeds"
     )
 
 

@@ -91,7 +91,6 @@ def test_training_is_that_of_pytorch(module, data, penalty, decay):
     """SGD of PyTorch over the same minibatches; μΣw² is a weight decay of 2μ."""
     theirs = copy.deepcopy(module)
     settings = {**TINY, "L2": 0.01, "rate": 0.2}
-    settings.pop("rate_never")
     found = train(torch, module, Balancer.of(module, 5), data, 5, "never", penalty, settings)
     optimiser = torch.optim.SGD(theirs.parameters(), lr=0.2, weight_decay=decay)
     draws = minibatches(np.random.default_rng(5), len(data.y_train), 8)
@@ -112,7 +111,6 @@ def test_training_is_that_of_pytorch(module, data, penalty, decay):
 def test_l1_adds_the_signs(data):
     """One step over all the data, away from 0: w − η(g + μ sign w)."""
     settings = {**TINY, "epochs": 1, "batch": len(data.y_train), "L1": 0.01, "rate": 0.2}
-    settings.pop("rate_never")
     with seeded(1) as t:
         module = perceptron(t, [5, 6, 3])
     x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
@@ -138,7 +136,7 @@ def test_each_arm_is_balanced_when_it_says(data, monkeypatch):
 
 
 def test_arms_start_from_one_network_and_differ_by_balancing_alone(data, monkeypatch):
-    settings = {**{k: v for k, v in TINY.items() if not k.startswith("rate")}, "rate": 0.2}
+    settings = {**TINY, "rate": 0.2}
     found = run(2, data, settings, ("plain",), (2,))
     starts = {found.series[f"loss, 2 hidden layers, plain, {arm}"][0] for arm in ARMS}
     ends = {found.series[f"loss, 2 hidden layers, plain, {arm}"][-1] for arm in ARMS}
@@ -151,7 +149,7 @@ def test_arms_start_from_one_network_and_differ_by_balancing_alone(data, monkeyp
 
 
 def test_a_run_that_diverges_counts_as_guessing(data):
-    found = run(0, data, {**TINY, "epochs": 4, "rate_never": 1e30}, ("plain",), (2,), ("never",))
+    found = run(0, data, {**TINY, "epochs": 4, "rate": 1e30}, ("plain",), (2,), ("never",))
     losses = found.series["loss, 2 hidden layers, plain, never"]
     assert len(losses) == 5
     assert losses[-1] == pytest.approx(math.log(3))
