@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from balproof.cli.output import JsonOption, emit, out, print_table, progress, require_outputs, write_text
+from balproof.cli.output import (
+    ROWS,
+    JsonOption,
+    emit,
+    out,
+    print_table,
+    progress_bar,
+    require_outputs,
+    write_text,
+)
+from balproof.errors import RequestError
 
 if TYPE_CHECKING:
     from balproof.theorems.registry import Record
@@ -21,7 +31,20 @@ def verify(
     list_: Annotated[bool, typer.Option("--list", help="list the claims and check nothing")] = False,
     json_: JsonOption = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="F", help="write a report page")] = None,
-    jobs: Annotated[int, typer.Option("--jobs", metavar="N", help="claims checked at a time")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", metavar="N", help="what is checked at a time")] = 1,
+    samples: Annotated[
+        int,
+        typer.Option("--samples", metavar="N", help="random instances of each claim that has a family"),
+    ] = 0,
+    dask: Annotated[
+        str | None, typer.Option("--dask", metavar="ADDRESS", help="work on the cluster of this scheduler")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="DIR", help="keep what is finished; go on from there")
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option("--replay", metavar="F", help="check anew what a JSON answer says")
+    ] = None,
 ) -> int:
     """Check the claims of the registry.
 
@@ -30,10 +53,14 @@ def verify(
     from balproof import __version__
     from balproof.report.html import render_report
     from balproof.theorems import CLAIMS, sources
+    from balproof.theorems import verify as run
     from balproof.theorems.registry import select
-    from balproof.theorems.registry import verify as run
 
-    require_outputs((html, json_))
+    require_outputs((html, json_), [] if replay is None else [replay])
+    if replay is not None:
+        if ids or list_ or samples or dask or resume or html or json_:
+            raise RequestError("--replay checks what its file says", "give it with --jobs alone")
+        return _replay(replay, jobs)
     chosen = select(CLAIMS, ids or [])
     if list_:
         rows = [(c.claim.id, str(c.claim.required or "–"), c.claim.title) for c in chosen]
@@ -42,14 +69,10 @@ def verify(
             for row in rows:
                 out.print(f"{row[0]:<28} {row[1]:<10} {row[2]}", markup=False)
         return 0
-    done: list[Record] = []
-
-    def step(record: Record) -> None:
-        done.append(record)
-        tell(f"{len(done)} of {len(chosen)}, last {record.claim.id}")
-
-    with progress("checking claims") as tell:
-        records = run(chosen, jobs=jobs, progress=step)
+    with progress_bar("checking claims") as tell:
+        records = run(
+            *(c.claim.id for c in chosen), jobs=jobs, samples=samples, dask=dask, resume=resume, progress=tell
+        )
     ok = all(r.ok for r in records)
     if html is not None:
         write_text(html, render_report(records, sources=sources()))
@@ -59,6 +82,25 @@ def verify(
         else:
             _print(records)
     return 0 if ok else 1
+
+
+def _replay(path: Path, jobs: int) -> int:
+    from balproof.theorems.running import replay
+
+    with progress_bar("checking claims anew") as tell:
+        records, differences = replay(path, jobs=jobs, progress=tell)
+    for difference in differences[:ROWS]:
+        out.print(str(difference), markup=False)
+    if len(differences) > ROWS:
+        out.print(f"and {len(differences) - ROWS} more")
+    ok = all(r.ok for r in records)
+    out.print(
+        f"{len(records)} claims checked anew: "
+        + (f"{len(differences)} differences from {path}" if differences else f"all is as {path} says")
+        + ("" if ok else ", and not all as required"),
+        markup=False,
+    )
+    return 0 if ok and not differences else 1
 
 
 def _print(records: list[Record]) -> None:

@@ -393,6 +393,17 @@ def test_a_claim_below_its_requirement_is_exit_code_one(balproof_, monkeypatch) 
     assert balproof_("verify", "B.planted", "S.euler").code == 1
 
 
+def test_a_report_is_replayed(balproof_, tmp_path) -> None:
+    report = tmp_path / "report.json"
+    assert balproof_("verify", "S.bounds", "--samples", "2", "--json", report).code == 0
+    same = balproof_("verify", "--replay", report)
+    assert (same.code, same.out) == (0, f"1 claims checked anew: all is as {report} says\n")
+    report.write_text(report.read_text().replace("9/5", "8/5"))
+    other = balproof_("verify", "--replay", report)
+    assert other.code == 1
+    assert "S.bounds.twins[0].witness: the file says" in other.out
+
+
 def test_verify_list_and_page(balproof_, tmp_path) -> None:
     listed = balproof_("verify", "--list")
     assert listed.code == 0
@@ -418,6 +429,13 @@ WRONG: dict[str, tuple[str, ...]] = {
     "NaN before": ("check", "{tmp}/nan.npy", "{tmp}/nan.npy"),
     "symbols to solve": ("solve", "{tmp}/symbols.json"),
     "unknown claim": ("verify", "B.nothing"),
+    "negative samples": ("verify", "S.euler", "--samples", "-1"),
+    "no folder to go on in": ("verify", "S.euler", "--resume", "Makefile"),
+    "a folder of something else": ("verify", "S.euler", "--resume", "tests"),
+    "no scheduler": ("verify", "S.euler", "--dask", "what://nowhere"),
+    "no report to replay": ("verify", "--replay", "nothing.json"),
+    "a model to replay": ("verify", "--replay", "tests/data/chain.json"),
+    "a report and a claim": ("verify", "S.euler", "--replay", "nothing.json"),
     "no jobs": ("verify", "--jobs", "0"),
     "jobs is a word": ("verify", "--jobs", "many"),
     "unknown command": ("balance", "x"),
