@@ -100,13 +100,15 @@ class Family:
     @property
     def text(self) -> str:
         """In words, for the evidence."""
+        activations = self.activations if {*self.architectures} - {*_MATRICES} else ("relu",)
+        lists = {
+            "architecture": self.architectures,
+            "activation": activations,
+            "regularizer": self.regularizers,
+        }
         parts = [
-            f"{len(values)} {what}s ({', '.join(values)})" if len(values) > 1 else values[-1]
-            for what, values in (
-                ("architecture", self.architectures),
-                ("activation", self.activations if {*self.architectures} - {*_MATRICES} else ("relu",)),
-                ("regularizer", self.regularizers),
-            )
+            f"{len(values)} {what}s ({', '.join(values)})" if len(values) > 1 else "".join(values)
+            for what, values in lists.items()
         ]
         return " × ".join(parts)
 
