@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
+from balproof.cli.explain import explain
 from balproof.cli.output import JsonOption, emit, out, print_table, progress, require_outputs, write_text
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def verify(
         write_text(html, render_report(records, sources=sources()))
     if not emit({"version": __version__, "claims": [r.as_json() for r in records], "ok": ok}, json_):
         if len(records) == 1:
-            _explain(records[0])
+            explain(records[0])
         else:
             _print(records)
     return 0 if ok else 1
@@ -85,20 +85,3 @@ def _print(records: list[Record]) -> None:
     )
     if failed:
         out.print(f"not as required: {', '.join(failed)}; say balproof verify ID for one of them")
-
-
-def _explain(r: Record) -> None:
-    """One claim in a screenful."""
-    c = r.claim
-    out.print(f"[bold]{c.id}[/bold]  {escape(c.title)}\n[dim]{escape(c.source)}[/dim]\n")
-    out.print(
-        f"as printed: {escape(c.printed)}\n  {r.findings.printed.verdict}: {escape(r.findings.printed.why)}\n"
-    )
-    out.print(f"exact: {escape(c.exact)}\n  verdict {r.verdict}, required {c.required or 'none'}")
-    for a in c.assumptions:
-        out.print(f"  assuming {escape(a)}")
-    for e in r.findings.evidence:
-        out.print(f"  {e.verdict} ({e.method}, {e.seconds:.2f} s): {escape(e.what)}")
-    for t in r.findings.twins:
-        out.print(f"  without '{escape(t.dropped)}': {t.verdict}: {escape(t.witness)}")
-    out.print("as required" if r.ok else "NOT as required")
