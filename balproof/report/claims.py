@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,6 +108,38 @@ def counts(claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         ("printed claims refuted", str(sum(v is Verdict.refuted for v in printed))),
         ("not checked yet", str(sum(v is Verdict.undecided for v in exact))),
     ]
+
+
+def summary(claims: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was shown, in sentences."""
+    exact = [Verdict[c["exact"]["verdict"]] for c in claims]
+    refuted = [c for c in claims if c["printed"]["verdict"] == "refuted"]
+    twins = [t for c in claims for t in c["twins"]]
+    failing = [c["id"] for c in claims if not c["ok"]]
+    open_ = [c["id"] for c in claims if c["exact"]["verdict"] == "undecided"]
+    networks = {n["path"] for c in claims for n in c["networks"]}
+    found = [
+        f"{len(claims)} claims. Of their exact statements {sum(v >= Verdict.proved for v in exact)} are proved for all "
+        f"instances, and {sum(v is Verdict.certified for v in exact)} are certified on the instances that are named.",
+        f"{len(refuted)} claims fail as printed, each by a counterexample that was run"
+        + (f"; {len(networks)} of the networks are files that you can open." if networks else "."),
+        f"{sum(t['verdict'] == 'refuted' for t in twins)} of {len(twins)} twins fail as they must: a twin is the exact "
+        "statement less one hypothesis, so that each hypothesis is needed.",
+    ]
+    found += [f"Not as required: {', '.join(failing)}."] if failing else []
+    found += [f"Not decided: {', '.join(open_)}."] if open_ else []
+    return found
+
+
+_PACKAGES = (
+    "balproof", "sympy", "numpy", "scipy", "python-flint", "z3-solver", "cvxpy", "clarabel", "networkx", "matplotlib",
+)  # fmt: skip
+
+
+def versions() -> list[tuple[str, str]]:
+    """What the checks ran on: Python, this package and those that it computes with."""
+    found = [(name, importlib.metadata.version(name)) for name in _PACKAGES]
+    return [found[0], ("Python", platform.python_version()), *found[1:]]
 
 
 def anchor(kind: str, name: str) -> str:

@@ -43,20 +43,35 @@ class _Unknown(Exception):
     """LaTeX beyond the subset."""
 
 
-def mathml(latex: str) -> str | None:
+_LONG = 12
+"""Parts of a formula that stay on one line."""
+_BREAKS = re.compile("<mo>(?:[=≤≥≠≡≈→↦⇒⇔]|&[lg]t;)</mo>")
+
+
+def mathml(latex: str, *, breaking: bool = False) -> str | None:
     r"""Inline MathML of a formula, or None if it uses what is not understood here.
 
     >>> mathml(r"x^2\ge 0")
     '<math><mrow><msup><mi>x</mi><mn>2</mn></msup><mo>≥</mo><mn>0</mn></mrow></math>'
     >>> mathml(r"\unheard{x}") is None
     True
+
+    Browsers do not break a formula: with ``breaking`` a long one is several, each from a relation on.
     """
     tokens = [t for t in TOKEN.findall(latex) if not t.isspace()]
     try:
         content = _row(tokens)
     except (_Unknown, IndexError):
         return None
-    return None if tokens else f"<math>{_group(content)}</math>"
+    if tokens:
+        return None
+    parts: list[list[str]] = [[]]
+    for piece in content:
+        if breaking and len(content) > _LONG and parts[-1] and _BREAKS.fullmatch(piece):
+            parts.append([])
+            piece = piece.replace("<mo>", '<mo form="infix">')
+        parts[-1].append(piece)
+    return " ".join(f"<math>{_group(part)}</math>" for part in parts)
 
 
 def _group(content: list[str]) -> str:
@@ -245,7 +260,7 @@ def as_html(text: str) -> str:
     'matrix_balance, solve_ivp'
     """
     return "".join(
-        mathml(piece) or f"<code>{html.escape(piece)}</code>"
+        mathml(piece, breaking=True) or f"<code>{html.escape(piece)}</code>"
         if formula
         else with_scripts(piece, html.escape, _script)
         for piece, formula in pieces(text)
