@@ -39,11 +39,14 @@ class Browser:
         (from_us, to_browser), (from_browser, to_us) = os.pipe(), os.pipe()
         # The protocol wants its pipes as descriptors 3 and 4, so a shell puts them there.
         shell = f'exec "$0" "$@" 3<&{from_us} 4>&{to_us}'
-        arguments = ["bash", "-c", shell, program, *FLAGS, f"--user-data-dir={self.folder.name}", "about:blank"]
+        arguments = [*FLAGS, f"--user-data-dir={self.folder.name}", "about:blank"]
         self.process = subprocess.Popen(
-            arguments, pass_fds=(from_us, to_us), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            ["bash", "-c", shell, program, *arguments],
+            pass_fds=(from_us, to_us),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
-        )  # fmt: skip
+        )
         os.close(from_us)
         os.close(to_us)
         self.out, self.inp = to_browser, from_browser

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from balproof.cli.explain import explain
-from balproof.cli.output import JsonOption, emit, out, print_table, progress, require_outputs, write_text
+from balproof.cli.output import JsonOption, emit, out, print_table, progress, require_outputs
+from balproof.cli.reports import write_reports
 
 if TYPE_CHECKING:
     from balproof.theorems.registry import Record
@@ -21,6 +22,7 @@ def verify(
     list_: Annotated[bool, typer.Option("--list", help="list the claims and check nothing")] = False,
     json_: JsonOption = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="F", help="write a report page")] = None,
+    tex: Annotated[Path | None, typer.Option("--tex", metavar="F", help="write the report as LaTeX")] = None,
     jobs: Annotated[int, typer.Option("--jobs", metavar="N", help="claims checked at a time")] = 1,
 ) -> int:
     """Check the claims of the registry.
@@ -28,12 +30,11 @@ def verify(
     Example: balproof verify B.path-cover B.favorable
     """
     from balproof import __version__
-    from balproof.report.html import render_report
-    from balproof.theorems import CLAIMS, sources
+    from balproof.theorems import CLAIMS
     from balproof.theorems.registry import select
     from balproof.theorems.registry import verify as run
 
-    require_outputs((html, json_))
+    require_outputs((html, tex, json_))
     chosen = select(CLAIMS, ids or [])
     if list_:
         rows = [(c.claim.id, str(c.claim.required or "–"), c.claim.title) for c in chosen]
@@ -51,8 +52,7 @@ def verify(
     with progress("checking claims") as tell:
         records = run(chosen, jobs=jobs, progress=step)
     ok = all(r.ok for r in records)
-    if html is not None:
-        write_text(html, render_report(records, sources=sources()))
+    write_reports(records, html, tex)
     if not emit({"version": __version__, "claims": [r.as_json() for r in records], "ok": ok}, json_):
         if len(records) == 1:
             explain(records[0])

@@ -54,7 +54,7 @@ class Origin:
 
 
 def view(records: Sequence[Reported], origin: Origin) -> list[dict[str, Any]]:
-    """The fields of each record, and: anchor, paper, methods, uses, used_by, file, function, href, networks."""
+    """The fields of each record and: anchor, paper, methods, uses, used_by, file, href, function, networks."""
     claims = [dict(r.as_json()) for r in records]
     anchors = {c["id"]: anchor("claim", c["id"]) for c in claims}
     for c in claims:
@@ -118,21 +118,24 @@ def summary(claims: Sequence[Mapping[str, Any]]) -> list[str]:
     failing = [c["id"] for c in claims if not c["ok"]]
     open_ = [c["id"] for c in claims if c["exact"]["verdict"] == "undecided"]
     networks = {n["path"] for c in claims for n in c["networks"]}
-    found = [
-        f"{len(claims)} claims. Of their exact statements {sum(v >= Verdict.proved for v in exact)} are proved for all "
-        f"instances, and {sum(v is Verdict.certified for v in exact)} are certified on the instances that are named.",
-        f"{len(refuted)} claims fail as printed, each by a counterexample that was run"
-        + (f"; {len(networks)} of the networks are files that you can open." if networks else "."),
-        f"{sum(t['verdict'] == 'refuted' for t in twins)} of {len(twins)} twins fail as they must: a twin is the exact "
-        "statement less one hypothesis, so that each hypothesis is needed.",
-    ]
+    proved, certified = sum(v >= Verdict.proved for v in exact), sum(v is Verdict.certified for v in exact)
+    fail = sum(t["verdict"] == "refuted" for t in twins)
+    files = f"; {len(networks)} of the networks are files that you can open" if networks else ""
+    found = [f"{len(claims)} claims. {proved} exact statements are proved for all instances."]
+    found.append(f"{certified} more are certified on the instances that are named.")
+    found.append(f"{len(refuted)} claims fail as printed, each by a counterexample that was run{files}.")
+    found.append(
+        f"{fail} of {len(twins)} twins fail as they must: a twin is the exact statement less one hypothesis, "
+        "which is needed, then."
+    )
     found += [f"Not as required: {', '.join(failing)}."] if failing else []
     found += [f"Not decided: {', '.join(open_)}."] if open_ else []
     return found
 
 
 _PACKAGES = (
-    "balproof", "sympy", "numpy", "scipy", "python-flint", "z3-solver", "cvxpy", "clarabel", "networkx", "matplotlib",
+    "balproof", "sympy", "numpy", "scipy", "python-flint", "z3-solver", "cvxpy", "clarabel", "networkx",
+    "matplotlib",
 )  # fmt: skip
 
 

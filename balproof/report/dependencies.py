@@ -1,7 +1,7 @@
 """Which claim uses which: a picture as inline SVG, whose boxes are links to the sections.
 
-From left to right, what is used before what uses it. The verdict is said in words and with a mark, and shown by
-the colour and the kind of outline as well.
+From left to right, what is used before what uses it. The verdict is said in words and with a mark, and
+shown by the colour and the kind of outline as well.
 """
 
 from __future__ import annotations
@@ -34,15 +34,17 @@ def dependency_svg(claims: Sequence[Mapping[str, Any]], *, name: str = "uses") -
     layout = layered(sizes, edges)
     width, height = layout.height + 2 * _EDGE, layout.width + 2 * _EDGE
     about = f"{len(linked)} claims and {len(edges)} arrows, from each claim to those that use it."
+    size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
+    tip = f'marker-end="url(#{name}-tip)"'
     pieces = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="uses" role="group" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'width="{width:.0f}" height="{height:.0f}" aria-labelledby="{name}-name {name}-about">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="uses" role="group" {size}',
+        f'aria-labelledby="{name}-name {name}-about">',
         f'<title id="{name}-name">Which claim uses which</title><desc id="{name}-about">{about}</desc>',
-        f'<defs><marker id="{name}-tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" '
+        f'<defs><marker id="{name}-tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7"',
         'orient="auto"><path d="M0 0L8 4L0 8z" fill="currentColor"/></marker></defs>',
-        f'<g class="edges" aria-hidden="true" fill="none" stroke="currentColor" marker-end="url(#{name}-tip)">',
+        '<g class="edges" aria-hidden="true" fill="none" stroke="currentColor">',
     ]
-    pieces += [f'<path d="{_path(way)}" marker-end="url(#{name}-tip)"/>' for way in layout.ways]
+    pieces += [f'<path d="{_path(way)}" {tip}/>' for way in layout.ways]
     pieces += ["</g>", *(_box(c, layout, i) for i, c in enumerate(linked)), "</svg>"]
     return "\n".join(pieces)
 
@@ -64,7 +66,8 @@ def _box(claim: Mapping[str, Any], layout: Layout, i: int) -> str:
     dash = f' stroke-dasharray="{_DASHES[exact]}"' if exact in _DASHES else ""
     label = html.escape(f"{claim['id']}: exact statement {exact}, as printed {printed}")
     return (
-        f'<a href="#{claim["anchor"]}" class="{exact}" aria-label="{label}"><title>{html.escape(claim["title"])}</title>'
+        f'<a href="#{claim["anchor"]}" class="{exact}" aria-label="{label}">'
+        f"<title>{html.escape(claim['title'])}</title>"
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{_HEIGHT}" rx="6"{dash}/>'
         f'<text x="{left + _PAD:.1f}" y="{top + 15.5:.1f}" class="name">{html.escape(claim["id"])}</text>'
         f'<text x="{left + _PAD:.1f}" y="{top + 30.5:.1f}">{html.escape(_second(claim))}</text></a>'

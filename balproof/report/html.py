@@ -29,6 +29,7 @@ from balproof.report.pictures import Picture
 from balproof.report.plain import as_plain
 from balproof.report.plots import convergence_figure, imbalance_figure
 
+
 class Solve(TypedDict):
     """A row of the table of solves; None is shown as a dash.
 
@@ -74,7 +75,7 @@ def render_report(
 ) -> str:
     """The page as a string: one file that opens from disk, complete without its script.
 
-    ``origin`` says where claims are checked, and from where the files can be linked; ``date`` is shown as it is.
+    ``origin`` says where claims are checked, and how their files are linked; ``date`` is shown as it is.
     """
     claims = view(records, origin or Origin())
     environment = Environment(
@@ -129,7 +130,11 @@ def _choices(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     papers = {c["paper"] for c in claims}
     methods = sorted({m for c in claims for m in c["methods"]})
     return [
-        {"name": "paper", "label": "Paper", "values": [(a, f"[{a}] {title}") for a, title in GROUPS if a in papers]},
+        {
+            "name": "paper",
+            "label": "Paper",
+            "values": [(a, f"[{a}] {title}") for a, title in GROUPS if a in papers],
+        },
         {"name": "printed", "label": "As printed", "values": [(v, v) for v in order if v in printed]},
         {"name": "exact", "label": "Exact statement", "values": [(v, v) for v in order if v in exact]},
         {"name": "methods", "label": "Checked with", "values": [(m, m) for m in methods]},

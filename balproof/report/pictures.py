@@ -1,4 +1,4 @@
-"""The figures of the report of claims: `balproof.report.runs` as inline SVG, with captions that name the seeds."""
+"""The figures of the report of claims: `balproof.report.runs` as inline SVG, with captions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,12 @@ class Picture(NamedTuple):
 def pictures() -> tuple[Picture, ...]:
     """All of them, from runs that are made now; some seconds."""
     seeds = many_seeds()
-    return seeds_picture(seeds), bowl_picture(two_units()), imbalance_picture(seeds), training_picture(train())
+    return (
+        seeds_picture(seeds),
+        bowl_picture(two_units()),
+        imbalance_picture(seeds),
+        training_picture(train()),
+    )
 
 
 def seeds_picture(run: Seeds) -> Picture:
@@ -40,7 +45,9 @@ def seeds_picture(run: Seeds) -> Picture:
     for i, history in enumerate(run.histories.values()):
         above = np.asarray(history) - run.optimum
         shown = above > 0
-        axes.plot(np.flatnonzero(shown), above[shown], color=COLOURS[i % len(COLOURS)], linewidth=0.9, alpha=0.8)
+        axes.plot(
+            np.flatnonzero(shown), above[shown], color=COLOURS[i % len(COLOURS)], linewidth=0.9, alpha=0.8
+        )
     rounding = float(np.spacing(run.optimum))
     axes.axhline(rounding, color=INK, linewidth=0.8, linestyle="--", label="rounding of R*")
     log_axis(axes)
@@ -52,14 +59,14 @@ def seeds_picture(run: Seeds) -> Picture:
     longest = max(len(h) for h in run.histories.values()) - 1
     svg = inline(
         drawing, "seeds", "Convergence of stochastic balancing from many seeds",
-        f"The cost R less its optimum R* = {run.optimum:.6g} on a logarithmic axis, over up to {longest} sweeps: "
-        f"{count} lines that fall along straight lines to the size of rounding.",
+        f"The cost R less its optimum R* = {run.optimum:.6g} on a logarithmic axis, over up to {longest} "
+        f"sweeps: {count} lines that fall along straight lines to the size of rounding.",
     )  # fmt: skip
     gap = "" if run.gap is None else f", certified to {run.gap:.0e} of the cost"
     caption = (
-        f"Units balanced at random under L2, a line for each of the seeds 0 to {count - 1}: a ReLU network {layers} "
-        f"with normal weights (seed {run.weight_seed}). R* = {run.optimum:.9g}{gap}. All seeds end in one state: their "
-        f"log-scales differ by {run.spread:.0e} at most (B.stochastic-balancing)."
+        f"Units balanced at random under L2, a line for each of the seeds 0 to {count - 1}: a ReLU network "
+        f"{layers} with normal weights (seed {run.weight_seed}). R* = {run.optimum:.9g}{gap}. All seeds end "
+        f"in one state: their log-scales differ by {run.spread:.0e} at most (B.stochastic-balancing)."
     )
     return Picture("Many seeds, one balanced state", svg, caption)
 
@@ -83,13 +90,13 @@ def bowl_picture(run: Bowl) -> Picture:
     where = ", ".join(f"{h:.3f}".replace("-", "−") for h in run.minimum)
     svg = inline(
         drawing, "bowl", "The cost of a network of two units as a bowl",
-        f"Contour lines of the cost over the log-scales of the units u and v. The ways {', '.join(run.ways)} begin "
-        f"at (0, 0) and all end at its one minimum, ({where}).",
+        "Contour lines of the cost over the log-scales of the units u and v. The ways "
+        f"{', '.join(run.ways)} begin at (0, 0) and all end at its one minimum, ({where}).",
     )  # fmt: skip
     caption = (
-        f"F over the log-scales of u and v for x → u → v → y with the weights {weights} under L2. From the same start "
-        f"all orders end in the one balanced state, F = {run.least:.6g} (B.strictly-convex, B.schedules). No chance is "
-        "involved."
+        f"F over the log-scales of u and v for x → u → v → y with the weights {weights} under L2. From the "
+        f"same start all orders end in the one balanced state, F = {run.least:.6g} (B.strictly-convex, "
+        "B.schedules). No chance is involved."
     )
     return Picture("One bowl, many ways down", svg, caption)
 
@@ -98,8 +105,8 @@ def imbalance_picture(run: Seeds) -> Picture:
     """Of the units of the network of `seeds_picture`."""
     svg = imbalance_figure(run.before, run.after, name="units")
     caption = (
-        f"Imbalance |in − out|/(in + out) of the {len(run.before)} units of the network of the first figure (weights: "
-        f"seed {run.weight_seed}) before and after. An imbalance of exactly 0 is drawn at 1e−17."
+        f"Imbalance |in − out|/(in + out) of the {len(run.before)} units of the network of the first figure "
+        f"(weights: seed {run.weight_seed}) before and after. An imbalance of exactly 0 is drawn at 1e−17."
     )
     return Picture("Every unit balanced", svg, caption)
 
@@ -128,9 +135,9 @@ def training_picture(run: Training) -> Picture:
     losses = ", ".join(f"{name} {a:.2g} → {b:.2g}" for name, (a, b) in run.loss.items())
     layers = "-".join(map(str, run.sizes))
     caption = (
-        f"D = Σ_in w² − Σ_out w² of the units of a ReLU network {layers} that learns a random one by plain NumPy "
-        f"(weights and data: seed {run.seed}, batches: seed {run.seed + 1}). Gradient descent in small steps (flow) "
-        f"keeps ΣD², SGD nearly so; with the cost μ/2·Σw², μ = {run.mu:g}, it falls as e^(−4μt) "
-        f"(B.gd-does-not-balance, B.progress). Losses: {losses}."
+        f"D = Σ_in w² − Σ_out w² of the units of a ReLU network {layers} that learns a random one in plain "
+        f"NumPy (weights and data: seed {run.seed}, batches: seed {run.seed + 1}). Gradient descent in small "
+        f"steps (flow) keeps ΣD², SGD nearly so; with the cost μ/2·Σw², μ = {run.mu:g}, it falls as "
+        f"e^(−4μt) (B.gd-does-not-balance, B.progress). Losses: {losses}."
     )
     return Picture("Training alone does not balance, with L2 it does", svg, caption)

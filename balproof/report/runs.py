@@ -1,7 +1,7 @@
 """The runs behind the figures of the report of claims: small, seeded, and made anew each time.
 
-Balancing from many seeds, the ways of different orders down one bowl, and the deficits of a network in training
-with and without L2. What they show is proved elsewhere (`balproof.theorems`); the runs illustrate.
+Balancing from many seeds, the ways of different orders down one bowl, and the deficits of a network in
+training with and without L2. What they show is proved elsewhere (`balproof.theorems`); the runs illustrate.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ def perceptron(*matrices: Array) -> Network:
         operations.append({"kind": "linear", "inputs": [here, f"W{k}"], "output": f"z{k}"})
         here = f"z{k}"
         if k < len(matrices) - 1:
-            step = {"kind": "activation", "function": "relu", "inputs": [here], "output": f"h{k}"}
-            operations.append(step)
+            operations.append({"kind": "activation", "function": "relu", "inputs": [here], "output": f"h{k}"})
             here = f"h{k}"
     return from_document(
         {
@@ -78,7 +77,8 @@ def many_seeds(sizes: tuple[int, ...] = (6, 10, 8, 3), weight_seed: int = 0, see
     return Seeds(
         sizes, weight_seed, {seed: run.history for seed, run in runs.items()}, best.cost_after,
         best.certificate.gap if best.certificate else None, float(np.ptp(ends, axis=0).max()),
-        tuple(problem.imbalances(np.zeros(problem.count)).tolist()), tuple(problem.imbalances(best.h).tolist()),
+        tuple(problem.imbalances(np.zeros(problem.count)).tolist()),
+        tuple(problem.imbalances(best.h).tolist()),
     )  # fmt: skip
 
 
@@ -150,7 +150,7 @@ class Training:
 
 
 def train(seed: int = 0, mu: float = 0.05, duration: float = 40.0) -> Training:
-    """Fit a ReLU network to a random one of its kind: gradient descent in small steps, and SGD, without and with L2.
+    """Fit a ReLU network to a random one: gradient descent in small steps, and SGD, without and with L2.
 
     >>> found = train(duration=4.0)
     >>> bool(abs(found.deficits["flow"][-1] - 1) < 0.05)
