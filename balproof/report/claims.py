@@ -54,7 +54,7 @@ class Origin:
 
 
 def view(records: Sequence[Reported], origin: Origin) -> list[dict[str, Any]]:
-    """The fields of each record and: anchor, paper, methods, uses, used_by, file, href, function, networks."""
+    """The fields of each record; and anchor, paper, methods, uses, used_by, file, function, networks."""
     claims = [dict(r.as_json()) for r in records]
     anchors = {c["id"]: anchor("claim", c["id"]) for c in claims}
     for c in claims:

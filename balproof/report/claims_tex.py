@@ -7,7 +7,7 @@ from typing import Any
 
 from balproof.report.claims import MEANINGS, Origin, Reported, counts, groups, summary, versions, view
 from balproof.report.plain import as_plain
-from balproof.report.tex import OPERATORS_TEX, as_tex, tex_code, tex_plain
+from balproof.report.tex import COMMANDS, as_tex, tex_code, tex_plain
 
 _HEAD = rf"""\documentclass[a4paper,10pt]{{article}}
 \usepackage[margin=25mm]{{geometry}}
@@ -15,7 +15,7 @@ _HEAD = rf"""\documentclass[a4paper,10pt]{{article}}
 \usepackage{{amssymb}}
 \usepackage{{longtable}}
 \usepackage[colorlinks,linkcolor=blue,urlcolor=blue]{{hyperref}}
-{OPERATORS_TEX}\emergencystretch=4em
+{COMMANDS}\emergencystretch=4em
 \parindent=0pt
 \parskip=4pt plus 2pt
 \setcounter{{secnumdepth}}{{0}}

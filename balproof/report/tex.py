@@ -1,6 +1,6 @@
 r"""Texts as LaTeX for plain pdflatex: pure ASCII, every other character by a command of standard packages.
 
-amsmath and amssymb are enough for all of it, with `OPERATORS_TEX` in the preamble.
+amsmath and amssymb are enough for all of it, with `COMMANDS` in the preamble.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ import unicodedata
 
 from balproof.report.formulas import GREEK, mathml, pieces, with_scripts
 
-OPERATORS_TEX = "".join(f"\\DeclareMathOperator{{\\{name}}}{{{name}}}\n" for name in ("rank", "sgn", "tr"))
-"""Names of operators that formulas use and LaTeX lacks."""
+COMMANDS = (
+    "".join(f"\\DeclareMathOperator{{\\{name}}}{{{name}}}\n" for name in ("rank", "sgn", "tr"))
+    + "\\newcommand{\\omicron}{o}\n"
+)
+"""What formulas use and LaTeX lacks, for the preamble."""
 
 _MATH = {
     **{symbol: f"\\{name}" for name, symbol in GREEK.items() if name not in ("omicron", "epsilon", "phi")},
@@ -55,8 +58,8 @@ def tex_plain(text: str) -> str:
 
     A character that nothing here knows is shown by its number.
 
-    >>> tex_plain("50 % of λ₁² ≤ ẋ, é")
-    '50 \\% of $\\lambda$$_{1}$$^{2}$ $\\le$ \\.{x}, \\\'{e}'
+    >>> print(tex_plain("50 % of λ₁² ≤ ẋ, é"))
+    50 \% of $\lambda$$_{1}$$^{2}$ $\le$ \.{x}, \'{e}
     >>> tex_plain("☃")
     '[U+2603]'
     """
@@ -90,7 +93,7 @@ def _letters(text: str) -> str:
 
 def tex_code(text: str) -> str:
     """Program text, which may break after marks."""
-    parts = re.split(r"(?<=[/,+*=._-])", text)
+    parts = re.split(r"(?<=[/,+*·=_-])", text)
     return r"\texttt{" + r"\allowbreak{}".join(map(tex_plain, parts)) + "}"
 
 
