@@ -38,8 +38,8 @@ CONTRAST = """
     const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
     const silent = ["script", "style", "title", "desc", "option"].includes(e.localName);
     if (!own || silent || !e.getClientRects().length) continue;
-    const style = getComputedStyle(e);
-    const [a, b] = [light(numbers(e.namespaceURI.endsWith("svg") ? style.fill : style.color)), light(under(e))];
+    const style = getComputedStyle(e), svg = e.namespaceURI.endsWith("svg");
+    const [a, b] = [light(numbers(svg ? style.fill : style.color)), light(under(e))];
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     found.seen += 1;
     if (ratio < 4.5) found.low.push(`${e.localName}.${e.getAttribute("class")} ${ratio.toFixed(2)}`);
@@ -49,8 +49,10 @@ CONTRAST = """
 """
 
 WIDE = """
-[...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth + 1
-  && !e.closest(".scroll") && !e.closest("math") && !e.closest(".skip")).map((e) => e.localName + " " + e.className)
+[...document.querySelectorAll("body *")]
+  .filter((e) => e.getBoundingClientRect().right > innerWidth + 1)
+  .filter((e) => !e.closest(".scroll") && !e.closest("math") && !e.closest(".skip"))
+  .map((e) => e.localName + " " + e.className)
 """
 
 
@@ -138,7 +140,8 @@ def test_filters_show_what_the_records_say(browser: Browser, made: Made) -> None
     def shown(**chosen: str) -> list[str]:
         choose = "".join(f"form.{k}.value = {json.dumps(v)};" for k, v in chosen.items())
         return browser.run(f"""(() => {{
-          const form = document.getElementById("filters"); form.querySelectorAll("select").forEach((s) => s.value = "");
+          const form = document.getElementById("filters");
+          form.querySelectorAll("select").forEach((s) => s.value = "");
           {choose} form.{next(iter(chosen))}.dispatchEvent(new Event("change", {{bubbles: true}}));
           return [...document.querySelectorAll("#claims tbody tr")].filter((r) => r.getClientRects().length)
             .map((r) => r.querySelector("th").innerText);
@@ -226,17 +229,21 @@ def test_text_stands_out(browser: Browser, dark: bool) -> None:
 def test_everything_has_a_name_and_a_place(browser: Browser) -> None:
     """What axe and its kind look at: names, labels, headings in order, landmarks, tables."""
     checks = {
-        "pictures": """[...document.querySelectorAll('svg')].filter((s) => !['img', 'group'].includes(s.role)
-          || !s.getAttribute('aria-labelledby').split(' ').every((i) => document.getElementById(i).textContent))""",
+        "pictures": """[...document.querySelectorAll('svg')]
+          .filter((s) => s.role !== 'img' && s.role !== 'group'
+            || s.getAttribute('aria-labelledby').split(' ')
+              .some((i) => !document.getElementById(i).textContent))""",
         "images": "[...document.querySelectorAll('img')].filter((i) => !i.alt)",
         "controls": """[...document.querySelectorAll('select, button')]
           .filter((c) => !(c.labels && c.labels[0] || c).textContent.trim())""",
         "links": """[...document.querySelectorAll('a')]
           .filter((a) => !a.textContent.trim() && !a.getAttribute('aria-label'))""",
         "stops": "[...document.querySelectorAll('.scroll')].filter((b) => !b.getAttribute('aria-label'))",
-        "tables": "[...document.querySelectorAll('table')].filter((t) => !t.caption || !t.querySelector('th[scope]'))",
+        "tables": """[...document.querySelectorAll('table')]
+          .filter((t) => !t.caption || !t.querySelector('th[scope]'))""",
         "labelled": """[...document.querySelectorAll('[aria-labelledby]')]
-          .filter((e) => e.getAttribute('aria-labelledby').split(' ').some((i) => !document.getElementById(i)))""",
+          .flatMap((e) => e.getAttribute('aria-labelledby').split(' '))
+          .filter((i) => !document.getElementById(i)).map((i) => ({outerHTML: i}))""",
         "twice": """[...document.querySelectorAll('[id]')]
           .filter((e) => document.querySelectorAll(`[id="${e.id}"]`).length > 1)""",
     }
