@@ -96,8 +96,8 @@ def _to_see(record: Record) -> Iterator[str]:
         file = folder / path
         shown = shlex.quote(str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file))
         yield f"balproof inspect {shown}"
-        free = infer(load(file)).free_scales
-        yield f"balproof {'solve' if free else 'conserved'} {shown}"
+        laws = "law" in record.claim.title or not infer(load(file)).free_scales
+        yield f"balproof {'conserved' if laws else 'solve'} {shown}"
     name = record.claim.id
     if name in functions():
         module = sources()[name].removesuffix(".py").replace("/", ".")

@@ -235,7 +235,8 @@ def test_everything_has_a_name_and_a_place(browser: Browser) -> None:
               .some((i) => !document.getElementById(i).textContent))""",
         "images": "[...document.querySelectorAll('img')].filter((i) => !i.alt)",
         "controls": """[...document.querySelectorAll('select, button')]
-          .filter((c) => !(c.labels && c.labels[0] || c).textContent.trim())""",
+          .filter((c) => ![...(c.labels[0] || c).childNodes]
+            .some((n) => n.nodeType === 3 && n.data.trim()))""",
         "links": """[...document.querySelectorAll('a')]
           .filter((a) => !a.textContent.trim() && !a.getAttribute('aria-label'))""",
         "stops": "[...document.querySelectorAll('.scroll')].filter((b) => !b.getAttribute('aria-label'))",
@@ -249,7 +250,9 @@ def test_everything_has_a_name_and_a_place(browser: Browser) -> None:
     }
     for what, offenders in checks.items():
         assert browser.run(f"{offenders}.map((e) => e.outerHTML.slice(0, 200))") == [], what
-    levels = browser.run("[...document.querySelectorAll('h1,h2,h3,h4')].map((h) => Number(h.localName[1]))")
+    levels = browser.run(
+        "[...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map((h) => Number(h.localName[1]))"
+    )
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(b <= a + 1 for a, b in zip(levels, levels[1:]))
