@@ -109,6 +109,9 @@ _OPEN = re.compile(r'<mo(?: form="prefix"[^>]*)?>[^)\]}]</mo>$')
 _BAR = '<mo stretchy="false" lspace="0" rspace="0">{}</mo>'
 
 
+_FENCES = frozenset(("|", "Vert", "vert", "lVert", "rVert", "lvert", "rvert", "langle", "rangle", "{", "}"))
+
+
 def _join(first: str, second: str) -> str:
     return f"<mrow>{first}{second}</mrow>" if first else second
 
@@ -161,6 +164,8 @@ def _command(name: str, tokens: list[str]) -> str:
         return f"<mi>{GREEK[name]}</mi>"
     if name in OPERATORS:
         symbol = html.escape(OPERATORS[name])
+        if name in _FENCES:
+            return _BAR.format(symbol)
         return (
             f'<mspace width="{sum(_WIDTHS[c] for c in symbol)}em"/>'
             if symbol.isspace()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.metadata
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
@@ -85,7 +86,12 @@ def render_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["formulas"] = _formulas
+    anchors = {c["id"]: c["anchor"] for c in claims}
+
+    def formulas(text: str) -> Markup:
+        return _formulas(text, anchors)
+
+    environment.filters["formulas"] = formulas
     environment.filters["plain"] = as_plain
     script = _template_file(environment, "verify.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -119,8 +125,15 @@ def _template_file(environment: Environment, name: str) -> str:
     return "\n" + environment.loader.get_source(environment, name)[0]
 
 
-def _formulas(text: str) -> Markup:
-    return Markup(as_html(text))  # noqa: S704 as_html escapes everything but the markup it makes
+def _formulas(text: str, anchors: Mapping[str, str]) -> Markup:
+    """Formulas as MathML, and the names of claims of this page as links."""
+
+    def link(match: re.Match[str]) -> str:
+        name = match[0]
+        return f'<a href="#{anchors[name]}">{name}</a>' if name in anchors else name
+
+    linked = re.sub(r"\b[A-Z]\.[a-z]+(?:-[a-z]+)*\b", link, as_html(text))
+    return Markup(linked)  # noqa: S704 as_html escapes everything but the markup it makes
 
 
 def _choices(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

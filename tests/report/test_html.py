@@ -124,6 +124,11 @@ def test_who_uses_whom() -> None:
     assert dependency_svg(view([record()], Origin())) == ""
 
 
+def test_claims_that_texts_name_are_links() -> None:
+    text = render_report([record(why="see (B.test), not B.tester, B.test-more or 1B.test")])
+    assert 'see (<a href="#claim-B.test">B.test</a>), not B.tester, B.test-more or 1B.test' in text
+
+
 def test_sentences_of_the_summary() -> None:
     text = " ".join(summary(view([record()], Origin())))
     assert "1 claims. 1 exact statements are proved" in text
