@@ -164,6 +164,8 @@ def _command(name: str, tokens: list[str]) -> str:
         return f"<mi>{GREEK[name]}</mi>"
     if name in OPERATORS:
         symbol = html.escape(OPERATORS[name])
+        if name in ("infty", "emptyset"):  # no operators, so without their spaces
+            return f'<mi mathvariant="normal">{symbol}</mi>'
         if name in _FENCES:
             return _BAR.format(symbol)
         return (

@@ -74,6 +74,10 @@ def test_norms_do_not_grow() -> None:
     assert str(mathml(r"\lVert J\rVert^2")).count('stretchy="false"') == 2
 
 
+def test_infinity_stands_without_spaces() -> None:
+    assert mathml(r"\infty") == '<math><mi mathvariant="normal">∞</mi></math>'
+
+
 def test_a_long_formula_is_several_that_can_be_broken_between() -> None:
     short, long = r"a+b=c", r"a+b+c+d+e=f+g+h\le i"
     assert as_html(f"${short}$").count("<math>") == 1
