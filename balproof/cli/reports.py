@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 """The folder that the package lies in."""
 
 
-def write_reports(records: Sequence[Record], html: Path | None, tex: Path | None) -> None:
-    """Write the files that are asked for, each whole or not at all.
+def write_reports(records: Sequence[Record], html: Path | None, tex: Path | None) -> bool:
+    """Write the files that are asked for, each whole or not at all; True if standard output is taken.
 
     Raises RequestError for a SOURCE_DATE_EPOCH that is no time, and what `write_text` raises.
     """
@@ -35,6 +35,7 @@ def write_reports(records: Sequence[Record], html: Path | None, tex: Path | None
         from balproof.report.claims_tex import render_tex
 
         write_text(tex, render_tex(records, origin=_origin(None), date=today()))
+    return Path("-") in (html, tex)
 
 
 def today() -> str:

@@ -52,8 +52,9 @@ def verify(
     with progress("checking claims") as tell:
         records = run(chosen, jobs=jobs, progress=step)
     ok = all(r.ok for r in records)
-    write_reports(records, html, tex)
-    if not emit({"version": __version__, "claims": [r.as_json() for r in records], "ok": ok}, json_):
+    taken = write_reports(records, html, tex)
+    answer = {"version": __version__, "claims": [r.as_json() for r in records], "ok": ok}
+    if not emit(answer, json_) and not taken:
         if len(records) == 1:
             explain(records[0])
         else:

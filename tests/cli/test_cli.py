@@ -410,6 +410,13 @@ def test_verify_list_and_page(balproof_, tmp_path, monkeypatch) -> None:
     assert "'yesterday'" in wrong.err
 
 
+def test_a_report_on_standard_output_is_alone_there(balproof_) -> None:
+    found = balproof_("verify", "S.gradient-flow", "--tex", "-")
+    assert found.code == 0
+    assert found.out.startswith("\\documentclass")
+    assert found.out.endswith("\\end{document}\n")
+
+
 def test_a_page_in_the_tree_of_the_package_links_its_files(root, tmp_path) -> None:
     from balproof.cli.reports import _origin
 
