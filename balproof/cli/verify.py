@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
+from balproof.cli.explain import explain
 from balproof.cli.output import (
     ROWS,
     JsonOption,
@@ -16,8 +16,8 @@ from balproof.cli.output import (
     print_table,
     progress_bar,
     require_outputs,
-    write_text,
 )
+from balproof.cli.reports import write_reports
 from balproof.errors import RequestError
 
 if TYPE_CHECKING:
@@ -45,23 +45,25 @@ def verify(
     replay: Annotated[
         Path | None, typer.Option("--replay", metavar="F", help="check anew what a JSON answer says")
     ] = None,
+    tex: Annotated[Path | None, typer.Option("--tex", metavar="F", help="write the report as LaTeX")] = None,
 ) -> int:
     """Check the claims of the registry.
 
     Example: balproof verify B.path-cover B.favorable
     """
     from balproof import __version__
-    from balproof.report.html import render_report
-    from balproof.theorems import CLAIMS, sources
+    from balproof.theorems import CLAIMS
     from balproof.theorems import verify as run
     from balproof.theorems.registry import select
 
-    require_outputs((html, json_), [] if replay is None else [replay])
+    require_outputs((html, tex, json_), [] if replay is None else [replay])
     if replay is not None:
-        if ids or list_ or samples or dask or resume or html or json_:
+        if ids or list_ or samples or dask or resume or html or tex or json_:
             raise RequestError("--replay checks what its file says", "give it with --jobs alone")
         return _replay(replay, jobs)
     chosen = select(CLAIMS, ids or [])
+    if list_ and (html or tex or samples or dask or resume):
+        raise RequestError("--list checks nothing", "give it with ids and --json alone")
     if list_:
         rows = [(c.claim.id, str(c.claim.required or "–"), c.claim.title) for c in chosen]
         data = [{"id": i, "title": title, "required": required} for i, required, title in rows]
@@ -74,11 +76,11 @@ def verify(
             *(c.claim.id for c in chosen), jobs=jobs, samples=samples, dask=dask, resume=resume, progress=tell
         )
     ok = all(r.ok for r in records)
-    if html is not None:
-        write_text(html, render_report(records, sources=sources()))
-    if not emit({"version": __version__, "claims": [r.as_json() for r in records], "ok": ok}, json_):
+    taken = write_reports(records, html, tex)
+    answer = {"version": __version__, "claims": [r.as_json() for r in records], "ok": ok}
+    if not emit(answer, json_) and not taken:
         if len(records) == 1:
-            _explain(records[0])
+            explain(records[0])
         else:
             _print(records)
     return 0 if ok else 1
@@ -127,20 +129,3 @@ def _print(records: list[Record]) -> None:
     )
     if failed:
         out.print(f"not as required: {', '.join(failed)}; say balproof verify ID for one of them")
-
-
-def _explain(r: Record) -> None:
-    """One claim in a screenful."""
-    c = r.claim
-    out.print(f"[bold]{c.id}[/bold]  {escape(c.title)}\n[dim]{escape(c.source)}[/dim]\n")
-    out.print(
-        f"as printed: {escape(c.printed)}\n  {r.findings.printed.verdict}: {escape(r.findings.printed.why)}\n"
-    )
-    out.print(f"exact: {escape(c.exact)}\n  verdict {r.verdict}, required {c.required or 'none'}")
-    for a in c.assumptions:
-        out.print(f"  assuming {escape(a)}")
-    for e in r.findings.evidence:
-        out.print(f"  {e.verdict} ({e.method}, {e.seconds:.2f} s): {escape(e.what)}")
-    for t in r.findings.twins:
-        out.print(f"  without '{escape(t.dropped)}': {t.verdict}: {escape(t.witness)}")
-    out.print("as required" if r.ok else "NOT as required")

@@ -169,3 +169,22 @@ def sources() -> dict[str, str]:
         c.claim.id: module.__name__.replace(".", "/") + ".py" for module in _MODULES for c in module.CLAIMS
     }
     return {c.claim.id: files[c.claim.id] for c in CLAIMS}
+
+
+def functions() -> dict[str, str]:
+    """The name of the function that checks a claim, by id; none where a claim is only stated.
+
+    >>> functions()["S.gradient-flow"]
+    'gradient_flow'
+    """
+    return {c.claim.id: c.name for c in CLAIMS if c.name.isidentifier()}
+
+
+def counterexamples() -> dict[str, str]:
+    """The files with networks on which a printed claim fails, by name, relative to the package's parent.
+
+    >>> counterexamples()["two_cycle.json"]
+    'balproof/theorems/counterexamples/two_cycle.json'
+    """
+    folder = Path(__file__).parent / "counterexamples"
+    return {p.name: p.relative_to(folder.parents[2]).as_posix() for p in sorted(folder.glob("*.json"))}

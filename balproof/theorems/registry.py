@@ -92,6 +92,9 @@ class ClaimFunction(Protocol):
     @property
     def claim(self) -> Claim: ...
 
+    @property
+    def name(self) -> str: ...
+
     def __call__(self) -> Findings: ...
 
 
@@ -99,6 +102,11 @@ class ClaimFunction(Protocol):
 class _Checked:
     claim: Claim
     check: Callable[[], Findings] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Of the function, in the module that `balproof.theorems.sources` says."""
+        return self.check.__qualname__
 
     def __call__(self) -> Findings:
         return self.check()
