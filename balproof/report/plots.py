@@ -128,10 +128,10 @@ def save_drawing(path: str | Path, draw: Callable[[Any], None], width: float, he
 
     kind = check_plot_path(path, "svg", "png", "pdf")
     with mpl.rc_context({"axes.prop_cycle": cycler(color=COLOURS), "font.family": ["DejaVu Sans"]}):
-        figure = _figure(width, height)
+        figure = blank(width, height)
         draw(figure)
         for axes in figure.axes:
-            _paint(axes)
+            paint(axes)
         content = render(figure, kind, "study", "white")
     write_atomically(Path(path), content)
 
