@@ -130,7 +130,9 @@ def _draw(figure: Any, runs: Sequence[Run], arms: Mapping[str, str], x: str, alo
         for i, (arm, name) in enumerate(arms.items()):
             curve(axes, runs, x.format(arm), f"{what}, {arm}", name, i)
         if what != "error":
-            axes.set_ylim(bottom=max(axes.get_ylim()[0], low * axes.get_ylim()[1]))
+            least, most = axes.dataLim.intervaly
+            if np.isfinite([least, most]).all():  # not where nothing else was seen than divergence
+                axes.set_ylim(max(least, low * most) / 2, 2 * most)
         finish(axes, along, label, legend=what == "deficit")
 
 
