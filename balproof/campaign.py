@@ -18,6 +18,7 @@ from balproof.importers.files import write_atomically
 
 T = TypeVar("T")
 Result = dict[str, Any]
+Progress = Callable[[int, int, str], None]
 
 _PATIENCE = 10
 """Seconds within which a cluster must answer."""
@@ -31,14 +32,15 @@ def run(
     dask: str | None = None,
     resume: Path | None = None,
     stamp: Mapping[str, object] | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Result]:
     """The results of ``work`` (JSON data) for all instances, by key, in their order.
 
     ``jobs`` instances run at a time in processes of their own, or on the cluster whose scheduler listens
-    at ``dask``; ``work`` must be a function of a module, which travels by name. ``progress`` is told what
-    has just been finished. Under the folder ``resume``, results that are there are not computed again;
-    ``stamp`` says what they belong to (version, settings), and results with another stamp are refused.
+    at ``dask``; ``work`` must be a function of a module, which travels by name. ``progress`` is told how
+    many are finished, of how many, and which was last. Under the folder ``resume``, results that are there
+    are not computed again; ``stamp`` says what they belong to (version, settings), and results with
+    another stamp are refused.
 
     Raises RequestError for ``jobs`` below 1, a folder that cannot be used or belongs to something else,
     and a scheduler that does not answer; MissingToolError where dask.distributed is not installed.
@@ -50,15 +52,15 @@ def run(
         raise RequestError(f"{jobs} jobs", "ask for at least 1")
     folder = None if resume is None else Folder(resume, dict(stamp or {}))
     results = {} if folder is None else {k: r for k in instances if (r := folder.read(k)) is not None}
-    if progress and results:
-        progress(f"{len(results)} of {len(instances)} were there")
+    if progress:
+        progress(len(results), len(instances), "")
     waiting = {k: v for k, v in instances.items() if k not in results}
     for key, result in _finished(work, waiting, jobs, dask):
         results[key] = result
         if folder is not None:
             folder.write(key, result)
         if progress:
-            progress(f"{len(results)} of {len(instances)}, last {key}")
+            progress(len(results), len(instances), key)
     return {k: results[k] for k in instances}
 
 

@@ -27,10 +27,10 @@ SQUARES = {f"case/{i}": {"square": i * i} for i in range(7)}
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_results_stand_in_the_order_of_the_instances(jobs):
     said = []
-    results = run(square, INSTANCES, jobs=jobs, progress=said.append)
+    results = run(square, INSTANCES, jobs=jobs, progress=lambda *now: said.append(now))
     assert list(results.items()) == list(SQUARES.items())
-    assert len(said) == 7
-    assert said[-1].startswith("7 of 7")
+    assert [now[:2] for now in said] == [(i, 7) for i in range(8)]
+    assert sorted(now[2] for now in said[1:]) == sorted(INSTANCES)
 
 
 def test_what_is_finished_is_not_computed_again(tmp_path):
