@@ -236,6 +236,10 @@ class Study:
     seeds: int = 20
 
 
+_NAMED = 4
+"""So many effects that were not reproduced are named in the sentence; more are counted."""
+
+
 def conclude(study: Study, runs: Sequence[Run]) -> tuple[tuple[Measured, ...], str]:
     """Every effect of a study over its runs, and one sentence on the claim as a whole."""
     found = tuple(e.measure(runs) for e in study.effects)
@@ -243,5 +247,8 @@ def conclude(study: Study, runs: Sequence[Run]) -> tuple[tuple[Measured, ...], s
     if not missed:
         return found, f"Reproduced on these data: {study.claim}"
     parts = "; ".join(f"{m.effect.name}: {m.verdict}" for m in missed)
+    if len(missed) > _NAMED:
+        opposite = sum(m.verdict == "the opposite was seen" for m in missed)
+        parts = f"{len(found) - len(missed)} of {len(found)} effects reproduced, {opposite} the opposite"
     some = "Only in part reproduced" if len(missed) < len(found) else "Not reproduced"
     return found, f"{some} on these data ({parts}): {study.claim}"
