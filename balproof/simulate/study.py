@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
 
 from balproof.simulate.data import Data
 
@@ -124,6 +123,8 @@ def interval(values: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float,
     >>> interval(np.array([1.0, 1.0]))
     (1.0, 1.0)
     """
+    from scipy import stats  # half a second, and every list of claims would wait for it
+
     mean, error = float(np.mean(values)), float(stats.sem(values))
     if error == 0:
         return mean, mean
