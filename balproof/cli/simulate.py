@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from balproof.cli.output import JsonOption, emit, out, progress, require_outputs
+from balproof.cli.output import JsonOption, emit, out, progress_bar, require_outputs
 from balproof.errors import RequestError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def simulate(
         check_plot_path(plot, "svg", "png", "pdf")
     given = dict(map(_setting, settings or ()))
     with_defaults(study(name), given)
-    with progress("simulating") as tell:
+    with progress_bar("simulating") as tell:
         answer = run(name, seeds=seeds, data=data, settings=given, jobs=jobs, progress=tell)
     if plot is not None:
         from balproof.report.plots import save_drawing

@@ -6,12 +6,13 @@ Nothing here proves anything: an effect is reported with its interval, also wher
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from balproof.campaign import Progress
 from balproof.campaign import run as campaign
 from balproof.errors import RequestError
 from balproof.simulate.data import read
@@ -78,7 +79,7 @@ def simulate(
     data: Path | None = None,
     settings: Settings | None = None,
     jobs: int = 1,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Answer:
     """Run a study with the seeds 0, 1, … (as many as it says by itself) and measure its effects.
 
