@@ -266,8 +266,8 @@ _SETTINGS: Settings = {
     "epochs": 25,
     "batch": 32,
     "rate": 0.2,
-    "L1": 3e-5,
-    "L2": 1e-4,
+    "L1": 1e-4,
+    "L2": 3e-4,
     "target": 0.2,
     "images": 0,
 }

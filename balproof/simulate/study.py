@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
 
 from balproof.simulate.data import Data
 
@@ -124,6 +123,8 @@ def interval(values: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float,
     >>> interval(np.array([1.0, 1.0]))
     (1.0, 1.0)
     """
+    from scipy import stats  # half a second, and every list of claims would wait for it
+
     mean, error = float(np.mean(values)), float(stats.sem(values))
     if error == 0:
         return mean, mean
@@ -236,6 +237,10 @@ class Study:
     seeds: int = 20
 
 
+_NAMED = 4
+"""So many effects that were not reproduced are named in the sentence; more are counted."""
+
+
 def conclude(study: Study, runs: Sequence[Run]) -> tuple[tuple[Measured, ...], str]:
     """Every effect of a study over its runs, and one sentence on the claim as a whole."""
     found = tuple(e.measure(runs) for e in study.effects)
@@ -243,5 +248,8 @@ def conclude(study: Study, runs: Sequence[Run]) -> tuple[tuple[Measured, ...], s
     if not missed:
         return found, f"Reproduced on these data: {study.claim}"
     parts = "; ".join(f"{m.effect.name}: {m.verdict}" for m in missed)
+    if len(missed) > _NAMED:
+        opposite = sum(m.verdict == "the opposite was seen" for m in missed)
+        parts = f"{len(found) - len(missed)} of {len(found)} effects reproduced, {opposite} the opposite"
     some = "Only in part reproduced" if len(missed) < len(found) else "Not reproduced"
     return found, f"{some} on these data ({parts}): {study.claim}"

@@ -21,7 +21,7 @@ class Claim:
     """The statement of a claim.
 
     ``printed`` is what the paper says and ``exact`` what is true, with ``assumptions``. ``required`` is
-    the verdict that the exact statement must reach (None: nothing is promised yet). Formulas in the
+    the verdict that the exact statement must reach (None: nothing is promised). Formulas in the
     texts stand between dollar signs, in LaTeX.
     """
 

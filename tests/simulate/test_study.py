@@ -125,3 +125,14 @@ def test_the_sentence_on_the_whole_claim() -> None:
         "Only in part reproduced on these data (down: the opposite was seen): It helps."
     )
     assert said(down).startswith("Not reproduced on these data (down: the opposite was seen)")
+
+
+def test_many_effects_are_counted_in_the_sentence() -> None:
+    up, down = Effect("up", "new", "greater"), Effect("down", "new", "less")
+    flat = Effect("flat", "new", "greater", margin=1.0)
+    study = Study(
+        "s", "t", "[X]", "It helps.", (up, *[down] * 2, *[flat] * 3), lambda *_: Run({}), lambda *_: None
+    )
+    assert conclude(study, runs([1.0, 1.1, 0.9]))[1] == (
+        "Only in part reproduced on these data (1 of 6 effects reproduced, 2 the opposite): It helps."
+    )
