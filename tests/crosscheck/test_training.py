@@ -1,4 +1,4 @@
-"""The books of a training run agree with loops written by hand, and each planted fault is named and measured."""
+"""The books of a training run agree with loops written by hand; each planted fault is named and measured."""
 
 from __future__ import annotations
 

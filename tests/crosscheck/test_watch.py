@@ -1,4 +1,4 @@
-"""Watched runs of PyTorch's own optimizers keep their books, and faults planted in subclasses and loops are named."""
+"""Watched runs of PyTorch's own optimizers keep their books; faults planted in subclasses and loops are named."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def train(
     warm: int = 0,
     **watching: Any,
 ) -> TrainingReport:
-    """A training run in PyTorch. ``before`` meddles with the module before each step, ``loss`` adds to the loss."""
+    """A run in PyTorch. ``before`` meddles with the module before each step, ``loss`` adds to the loss."""
     torch.manual_seed(3)
     dtype = dtype or torch.float64
     module = (model or perceptron)(dtype)
