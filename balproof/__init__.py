@@ -32,6 +32,9 @@ _HOME = {
     "conserved_along": "balproof.crosscheck.training",
     "Sgd": "balproof.crosscheck.sgd",
     "torch": "balproof.torch",
+    "canonical": "balproof.crosscheck.canonical",
+    "fingerprint": "balproof.crosscheck.canonical",
+    "same_orbit": "balproof.crosscheck.canonical",
     "verify": "balproof.theorems",
     "Verdict": "balproof.verdict",
     "BalproofError": "balproof.errors",
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from balproof.balance.solve import Solution, solve
     from balproof.conservation import conserved
     from balproof.crosscheck.audit import check
+    from balproof.crosscheck.canonical import canonical, fingerprint, same_orbit
     from balproof.crosscheck.live import audit
     from balproof.crosscheck.sgd import Sgd
     from balproof.crosscheck.training import conserved_along

@@ -13,7 +13,6 @@ many times that (`CANCELLATION`) is allowed, of the largest gradient of the run 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -33,7 +32,7 @@ from balproof.crosscheck.suspects import (
 from balproof.errors import ModelError, RequestError
 from balproof.importers import load
 from balproof.network.laws import scaling_columns
-from balproof.network.manifold import Axes, Manifold, infer
+from balproof.network.manifold import Manifold, infer
 
 Array = np.ndarray
 Weights = Mapping[str, Array]
@@ -124,7 +123,7 @@ class Run:
     ) -> None:
         self.manifold = manifold
         self.columns = list(scaling_columns(manifold))
-        self.sizes = _absolute(manifold)
+        self.sizes = manifold.absolute()
         self.shapes = {t.name: t.shape for t in manifold.network.learned}
         ones = {n: np.ones(s) for n, s in self.shapes.items()}
         self.touches = {n: self._units({n: v}, self.sizes) > 0 for n, v in ones.items()}
@@ -336,17 +335,3 @@ def _touched(touches: Mapping[str, Array], names: Iterable[str], count: int) -> 
     for n in names:
         found |= touches[n]
     return found
-
-
-def _absolute(manifold: Manifold) -> Manifold:
-    """|A| in place of A, term by term."""
-    blocks = tuple(
-        dataclasses.replace(
-            b,
-            terms=tuple(
-                Axes(t.index, tuple(tuple((k, abs(c)) for k, c in form) for form in t.forms)) for t in b.terms
-            ),
-        )
-        for b in manifold.blocks
-    )
-    return dataclasses.replace(manifold, blocks=blocks)

@@ -1,4 +1,4 @@
-"""Watched runs of PyTorch's own optimizers keep their books; faults planted in subclasses and loops are named."""
+"""Watched runs of PyTorch's own optimizers keep their books; faults in subclasses and loops are named."""
 
 from __future__ import annotations
 
