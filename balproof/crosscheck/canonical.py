@@ -157,9 +157,9 @@ def fingerprint(
     """A hash that rescalings, and networks with hidden units in another order, have in common.
 
     It is made of the structure (not of names) and of three sums for each parameter tensor of the balanced
-    weights, to so many significant digits (8, or 4 for single precision): Σ|w|, Σw² and Σ max(w, 0). Noise
-    does not change it unless it takes a sum across a rounding boundary: with T tensors and relative noise ε of
-    the sums, at most about 6Tε·10^digits times in all, and never where ``margin`` exceeds the noise. Other
+    weights, to so many significant digits (8, or 4 for singles): Σ|w|, Σw² and Σ max(w, 0). Noise
+    does not change it unless it takes a sum across a rounding boundary: with T tensors and relative noise ε
+    of the sums, at most about 6Tε·10^digits times in all, and never where ``margin`` exceeds the noise. Other
     fingerprints mean other networks, up to that. Equal ones say little more than that it is worth asking
     `same_orbit`; and networks that compute the same for other reasons than these symmetries have other
     fingerprints.
