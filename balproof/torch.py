@@ -2,7 +2,7 @@
 
 PyTorch itself is not imported here. Before each step of the optimizer the weights and gradients are copied;
 after it the books are kept, and the copies go: memory is a few times that of the weights, however long the
-run is.
+run is, and a step takes some ten times as long as without.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ class TrainingReport:
 
     ``status`` is about the law of z: ``holds`` or ``broken`` along the ``steps``, or ``no-law`` where the
     optimizer has none (Adam and its kin rescale each entry of a gradient by itself). ``ok`` is true exactly
-    if there are no ``faults``; those of gradients and of tensors that stand still are looked for in any case.
+    if there are no ``faults`` and no law is broken. Faults of gradients and of tensors that stand
+    still are looked for in any case.
     """
 
     status: Status
@@ -57,7 +58,7 @@ class TrainingReport:
 
     @property
     def ok(self) -> bool:
-        return not self.faults
+        return not self.faults and self.status != "broken"
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -86,4 +87,4 @@ class TrainingReport:
         ]
         lines += [f"{f.kind}: {f.found}" for f in self.faults]
         lines += [f"note: {n}" for n in self.notes]
-        return "\n".join(lines if self.faults else [*lines, "ok"])
+        return "\n".join(lines if not self.ok else [*lines, "ok"])

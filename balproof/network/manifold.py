@@ -280,7 +280,14 @@ class Manifold:
         return nonzero - (self.free_scales if whole else self.rank(self.support))
 
     def absolute(self) -> Manifold:
-        """|A| in place of A, term by term: its ``adjoint`` bounds sums of sizes."""
+        """|A| in place of A, term by term: its ``adjoint`` bounds sums of sizes.
+
+        >>> from balproof.importers import load
+        >>> manifold = infer(load("tests/data/chain.json"))
+        >>> ones = {t.name: np.ones(t.shape) for t in manifold.network.parameters}
+        >>> manifold.adjoint(ones).tolist(), manifold.absolute().adjoint(ones).tolist()
+        ([0.0, 0.0], [2.0, 2.0])
+        """
         blocks = tuple(
             dataclasses.replace(
                 b,

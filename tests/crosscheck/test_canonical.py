@@ -16,7 +16,7 @@ from balproof.errors import RequestError
 from balproof.network.axes import permutable
 from balproof.network.graph import Network
 from balproof.network.manifold import infer
-from tests.convnets import resnet
+from tests.convnets import Builder, resnet
 from tests.network.test_axes import flattened, recurrent
 from tests.networks import called_twice, mlp
 
@@ -291,3 +291,19 @@ def test_modules_of_pytorch() -> None:
     x = torch.zeros(1, 3)
     assert balproof.same_orbit(net, other, sort=True, example_inputs=x)
     assert fingerprint(net, example_inputs=x).text == fingerprint(other, example_inputs=x).text
+
+
+def test_statistics_that_nothing_determines_are_refused() -> None:
+    """A channel without weights, whose running mean alone would feel its scale."""
+    builder = Builder(4)
+    y = builder.conv("x", "c", 2, 1)
+    network = Network(builder.tensors, tuple(builder.operations), ("x",), (y,))
+    alive = canonical(network)
+    assert alive.network.numbers("c.bn.mean") != pytest.approx(network.numbers("c.bn.mean"))
+    dead = {n: network.numbers(n).copy() for n in ("c.weight", "c.bn.gamma")}
+    for value in dead.values():
+        value[0] = 0.0
+    with pytest.raises(RequestError, match="weights without cost"):
+        canonical(network.with_parameters(dead))
+    dead["c.bn.mean"] = np.array([0.0, 1.0])
+    assert canonical(network.with_parameters(dead)).network.numbers("c.bn.mean")[0] == 0.0

@@ -310,6 +310,34 @@ def test_without_the_bound_of_rounding_a_right_run_is_blamed(monkeypatch: pytest
     assert not loop(RULES["heavy ball"], dtype="float32").ok
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("heavy ball", lambda rule, first: (1.0, rule.momentum**2)),
+        ("dampened", lambda rule, first: (1.0, 0.0 if first else rule.momentum)),
+        ("Nesterov", lambda rule, first: (1.0, 0.0 if first else rule.momentum)),
+    ],
+)
+def test_another_formula_of_the_step_is_no_pytorch(
+    name: str, wrong: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sgd, "mixture", lambda rule, *, first: wrong(rule, first))
+    assert not loop(RULES[name]).ok
+
+
+def test_the_identity_alone_sees_a_step_that_weights_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The books of z are kept apart from those of the weights: a term left out is seen there alone."""
+    right = training.after_step
+
+    def without(z: Any, across: Any, squares: Any, rate: float, decay: float) -> Any:
+        return right(z, 0 * across, squares, rate, decay)
+
+    monkeypatch.setattr(training, "after_step", without)
+    report = loop(RULES["heavy ball"])
+    assert report.status == "broken" and not report.faults and not report.ok
+    assert not all(u.ok for u in report.units) and not report.as_text().endswith("ok")
+
+
 def test_the_books_are_those_of_the_ledger() -> None:
     """`after_step` from the identity for heavy ball, beside the recursion that needs no weights."""
     p = Perceptron([3, 4, 2], "relu", seed=6)
