@@ -27,6 +27,8 @@ _HOME = {
     "BalanceProblem": "balproof.balance.problem",
     "Solution": "balproof.balance.solve",
     "solve": "balproof.balance.solve",
+    "balance_": "balproof.balance.tensors",
+    "Balancer": "balproof.balance.tensors",
     "check": "balproof.crosscheck.audit",
     "audit": "balproof.crosscheck.live",
     "conserved_along": "balproof.crosscheck.training",
@@ -43,9 +45,9 @@ _HOME = {
 __all__ = ["__version__", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
-    from balproof import torch
     from balproof.balance.problem import BalanceProblem
     from balproof.balance.solve import Solution, solve
+    from balproof.balance.tensors import Balancer, balance_
     from balproof.conservation import conserved
     from balproof.crosscheck.audit import check
     from balproof.crosscheck.canonical import canonical, fingerprint, same_orbit
