@@ -152,6 +152,20 @@ def test_tied_layers_with_skips() -> None:
     assert report.ok and len(report.units) >= 1 and all(u.law for u in report.units)
 
 
+def test_convolutions_and_statistics_of_batches() -> None:
+    def images(dtype: Any) -> Any:
+        nn = torch.nn
+        return nn.Sequential(
+            *(nn.Unflatten(1, (1, 5)), nn.Conv1d(1, 4, 3), nn.ReLU(), nn.Conv1d(4, 4, 1, bias=False)),
+            *(nn.BatchNorm1d(4), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3)),
+        ).to(dtype)
+
+    for dtype in (torch.float32, torch.float64):
+        report = train(sgd(momentum=0.9, weight_decay=0.01), dtype=dtype, model=images)
+        assert report.ok and report.status == "holds", report.as_text()
+        assert len(report.units) == 8 and all(u.law for u in report.units)
+
+
 # --- faults -------------------------------------------------------------------------------------------
 
 
