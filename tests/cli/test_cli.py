@@ -398,7 +398,7 @@ def test_a_report_is_replayed(balproof_, tmp_path) -> None:
     report = tmp_path / "report.json"
     assert balproof_("verify", "S.bounds", "--samples", "2", "--json", report).code == 0
     same = balproof_("verify", "--replay", report)
-    assert (same.code, same.out) == (0, f"1 claims checked anew: all is as {report} says\n")
+    assert (same.code, same.out) == (0, f"1 claim checked anew: all is as {report} says\n")
     report.write_text(report.read_text().replace("9/5", "8/5"))
     other = balproof_("verify", "--replay", report)
     assert other.code == 1
