@@ -31,7 +31,7 @@ def loose(text: str) -> list[str]:
 
 def agrees(shown: str, printed: str) -> bool:
     """Whether the lines agree; a line … stands for one line or more."""
-    lines = [r"[^\n]+(?:\n[^\n]*)*?" if line == "…" else re.escape(line) for line in loose(shown)]
+    lines = [r"[^\n]*(?:\n[^\n]*)*?" if line == "…" else re.escape(line) for line in loose(shown)]
     return re.fullmatch("\n".join(lines), "\n".join(loose(printed))) is not None
 
 
