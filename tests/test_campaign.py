@@ -10,6 +10,7 @@ import pytest
 
 from balproof.campaign import Folder, run
 from balproof.errors import RequestError
+from balproof.theorems import verify
 
 
 def square(x):
@@ -135,6 +136,17 @@ def test_a_cluster_of_two_workers(cluster, tmp_path):
     assert found == SQUARES
     run(json.loads, {"one": '{"square": 1}'}, dask=cluster, resume=tmp_path / "r")
     assert Folder(tmp_path / "r", {}).read("one") == {"square": 1}
+
+    [here] = verify("S.bounds", samples=4)
+    [there] = verify("S.bounds", samples=4, dask=cluster, resume=tmp_path / "s")
+    assert len(list((tmp_path / "s").glob("S.bounds*.json"))) == 5
+    assert without_seconds(here.as_json()) == without_seconds(there.as_json())
+
+
+def without_seconds(data):
+    if isinstance(data, dict):
+        return {k: without_seconds(v) for k, v in data.items() if k != "seconds"}
+    return [without_seconds(v) for v in data] if isinstance(data, list) else data
 
 
 def test_no_scheduler(monkeypatch):

@@ -31,11 +31,9 @@ def loose(text: str) -> list[str]:
 
 
 def agrees(shown: str, printed: str) -> bool:
-    """Whether the lines agree; a line … stands for any lines that follow."""
-    expected, got = loose(shown), loose(printed)
-    if expected[-1:] == ["…"]:
-        return got[: len(expected) - 1] == expected[:-1] and len(got) >= len(expected)
-    return got == expected
+    """Whether the lines agree; a line … stands for one line or more."""
+    lines = [r"[^\n]*(?:\n[^\n]*)*?" if line == "…" else re.escape(line) for line in loose(shown)]
+    return re.fullmatch("\n".join(lines), "\n".join(loose(printed))) is not None
 
 
 def test_the_readme_shows_what_is_printed(root: Path, tmp_path: Path) -> None:
@@ -59,6 +57,10 @@ def test_the_readme_shows_what_is_printed(root: Path, tmp_path: Path) -> None:
         ("cost 1.5\n", "cost 1.6\n", False),
         ("in 0.41 s, 7e-15\n", "in 1.20 s, 3e-16\n", True),
         ("a\n", "a\nb\n", False),
+        ("a\n…\nd\n", "a\nb\nc\nd\n", True),
+        ("a\n…\nc\n", "a\nb\nc\nd\n", False),
+        ("a\n…\nc\n…\n", "a\nb\n\nc\nd\n", True),
+        ("a\n…\nb\n", "a\nb\n", False),
     ],
 )
 def test_the_comparison_sees(shown: str, printed: str, same: bool) -> None:

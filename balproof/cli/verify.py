@@ -97,7 +97,7 @@ def _replay(path: Path, jobs: int) -> int:
         out.print(f"and {len(differences) - ROWS} more")
     ok = all(r.ok for r in records)
     out.print(
-        f"{len(records)} claims checked anew: "
+        f"{len(records)} claim{'s' * (len(records) != 1)} checked anew: "
         + (f"{len(differences)} differences from {path}" if differences else f"all is as {path} says")
         + ("" if ok else ", and not all as required"),
         markup=False,

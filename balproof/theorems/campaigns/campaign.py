@@ -82,7 +82,8 @@ class Campaign:
             text += f"; {failed[0]} does not: {worst['error']} exceeds {worst['bound']:g}"
         elif held:
             worst = max(held, key=lambda k: results[k]["error"])
-            text += f", the largest error {results[worst]['error']:.1e} at {worst}"
+            if results[worst]["error"]:
+                text += f", the largest error {results[worst]['error']:.1e} at {worst}"
         text += f"; {self.family.text}"
         verdict = Verdict.refuted if failed else self.shown if held else Verdict.undecided
         seconds = sum(float(r["seconds"]) for r in results.values())
