@@ -247,14 +247,15 @@ def _draw(figure: Any, runs: Sequence[Run]) -> None:
     found: list[tuple[int, Penalty]] = [
         (d, p) for d in LAYERS for p in PENALTIES if f"loss, {_where(d, p, 'never')}" in runs[0].series
     ]
-    columns = len(found) // len(LAYERS)
-    places = figure.subplots(len(LAYERS), columns, squeeze=False, sharex=True, sharey=True)
+    rows = len(LAYERS) if len(found) > len(LAYERS) else 1
+    places = figure.subplots(rows, len(found) // rows, squeeze=False, sharex=True, sharey=True)
     for axes, (depth, penalty) in zip(places.ravel(), found, strict=True):
         for i, arm in enumerate(ARMS):
             where = f"loss, {_where(depth, penalty, arm)}"
-            curve(axes, runs, "epoch", where, SAID[arm], i)
+            curve(axes, runs, "epoch", where, SAID[arm], i, style=("-", "-", "--", ":")[i])
         axes.set_title(f"{depth} hidden layers, {penalty}", fontsize="medium")
-        finish(axes, "epochs", "training loss", legend=axes is places[0, 0])
+        last, first = axes in places[-1], axes is places[0, 0]
+        finish(axes, "epochs" if last else "", "training loss" if axes in places[:, 0] else "", legend=first)
 
 
 _SOURCE = (
