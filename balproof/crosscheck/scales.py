@@ -120,7 +120,7 @@ def recover_scales(
     """
     names = [b.name for b in manifold.blocks]
     h = np.zeros(manifold.count)
-    ratio = {n: _log_ratio(before[n], after[n]) for n in names}
+    ratio = {n: log_ratio(before[n], after[n]) for n in names}
     if manifold.count and any(np.isfinite(r).any() for r in ratio.values()):
         chosen = {b.name: _chosen(b, np.isfinite(ratio[b.name])) for b in manifold.blocks}
         rows = sparse.vstack([manifold.entries(b, chosen[b.name]) for b in manifold.blocks], format="csr")
@@ -131,7 +131,7 @@ def recover_scales(
         biases = manifold.network.biases
         trust = np.concatenate([np.full(chosen[n].size, 0.9 if n in biases else 1.0) for n in names])
         h = _fit(sparse.csr_array(rows), right, noise, trust, start)
-    return _judge(manifold, before, after, rounding, h)
+    return judge_entries(manifold, before, after, rounding, h)
 
 
 def _chosen(block: Block, usable: Array) -> Array:
@@ -156,7 +156,7 @@ def _chosen(block: Block, usable: Array) -> Array:
     return np.unique(np.concatenate(taken))
 
 
-def _log_ratio(before: Array, after: Array) -> Array:
+def log_ratio(before: Array, after: Array) -> Array:
     """log|w'/w|, not finite where one of them is 0."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         ratio = np.log(np.abs(after / before))
@@ -230,27 +230,70 @@ def _iterate(normal: sparse.csc_array, right: Array) -> Array:
 # --- the verdict on each entry -------------------------------------------------------------------------
 
 
-def _judge(
+def judge_entries(
     manifold: Manifold,
     before: Mapping[str, Array],
     after: Mapping[str, Array],
     rounding: Mapping[str, Rounding],
     h: Array,
 ) -> Recovered:
+    """What the scales h explain, and what they do not."""
     wrong: dict[str, Array] = {}
     kept: dict[str, Array] = {}
     deviation: dict[str, Array] = {}
     for name, log in manifold.apply(h).items():
         old, new, kind = before[name], after[name], rounding[name]
+        wrong[name], apart, meant = misses(old, new, log, kind)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            half = np.exp(log / 2)  # exp(A h) itself may overflow where w·exp(A h) does not
-            meant = old * half * half
-            apart = np.abs(new - meant)
-            # Numbers near zero have fewer digits; exp(A h) has an error that grows with A h.
-            allowed = (kind.noise + 2.0**-51 * np.abs(log)) * np.abs(meant) + 2 * kind.tiny
-            wrong[name] = ~(apart <= allowed) | ((old == 0) & (new != 0))
             kept[name] = wrong[name] & (np.abs(new - old) <= kind.noise * np.abs(old) + 2 * kind.tiny)
             larger = np.maximum(np.abs(new), np.abs(meant))
             size = apart / np.where(larger == 0, 1.0, larger)
             deviation[name] = np.where(np.isfinite(size), size, 1.0)
     return Recovered(h, wrong, kept, deviation)
+
+
+def misses(old: Array, new: Array, log: Array, kind: Rounding) -> tuple[Array, Array, Array]:
+    """Which entries are not old·exp(log), by how much, and what that is."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        half = np.exp(log / 2)  # exp(A h) itself may overflow where w·exp(A h) does not
+        meant = old * half * half
+        apart = np.abs(new - meant)
+        # Numbers near zero have fewer digits; exp(A h) has an error that grows with A h.
+        allowed = (kind.noise + 2.0**-51 * np.abs(log)) * np.abs(meant) + 2 * kind.tiny
+        return ~(apart <= allowed) | ((old == 0) & (new != 0)), apart, meant
+
+
+def coarser(old: Array, new: Array, kind: Rounding) -> Rounding | None:
+    """The rounding of a narrower type or of a grid of 8 bits, if all numbers of AFTER are of that.
+
+    Those of BEFORE must not be: otherwise it says nothing.
+
+    >>> x = np.random.default_rng(0).standard_normal(500)
+    >>> half = coarser(x, x.astype(np.float16).astype(float), Rounding(2.0**-24, 2.0**-149))
+    >>> half.unit == 2.0**-11
+    True
+    """
+    for type_ in ("float16", "bfloat16"):
+        unit, tiny = _TYPES[type_]
+        if unit > kind.unit and _is_of(type_, new) and not _is_of(type_, old):
+            return Rounding(unit, tiny)
+    step = float(np.max(np.abs(new), initial=0.0)) / 127
+    if new.size > 127 and step > 0 and _on_grid(new, step) and not _on_grid(old, step):
+        return Rounding(kind.unit, step)
+    return None
+
+
+def _is_of(type_: str, numbers: Array) -> bool:
+    if not np.isfinite(numbers).all():
+        return False
+    if type_ == "float16":
+        with np.errstate(over="ignore", under="ignore"):
+            return bool(np.array_equal(numbers.astype(np.float16).astype(np.float64), numbers))
+    mantissa, _ = np.frexp(numbers)
+    return bool(np.all(np.ldexp(mantissa, 8) == np.rint(np.ldexp(mantissa, 8))))
+
+
+def _on_grid(numbers: Array, step: float) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        places = numbers / step
+        return bool(np.all(np.abs(places - np.rint(places)) <= 1e-4))

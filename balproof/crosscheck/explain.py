@@ -1,0 +1,165 @@
+"""The smallest explanation of weights that are no rescaling: which mistakes, where, made all of the difference.
+
+Scales that explain most entries need not be those that were meant: where a program forgot to divide the
+weights out of a layer, the weights out may well be more than those in. So several candidates are tried: fits
+to all entries, to all tensors but some, and to what a mistake made in every layer would leave behind. For each
+of them every tensor is asked for its simplest changes (`balproof.crosscheck.parts`), and changes that are one
+mistake are put together. The candidate with the least cost, counted in mistakes, is the explanation. It is
+exact: every entry is either right, or in the mask of a cause.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+
+from balproof.crosscheck.causes import Cause, merged
+from balproof.crosscheck.parts import Part, View, parts_of
+from balproof.crosscheck.scales import (
+    Recovered,
+    Rounding,
+    coarser,
+    judge_entries,
+    recover_scales,
+)
+from balproof.network.manifold import Axes, Block, Manifold
+
+Array = np.ndarray
+Values = Mapping[str, Array]
+
+ENOUGH = 1.3
+"""One mistake, or one entry: nothing simpler is looked for."""
+
+ASIDE = 8
+"""Tensors that are left out of the fit one by one, and in pairs if that is not enough."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The scales that were meant, what they do not explain, and the causes of that."""
+
+    found: Recovered
+    causes: tuple[Cause, ...]
+    cost: float
+
+
+def explain(
+    manifold: Manifold,
+    old: Values,
+    new: Values,
+    rounding: Mapping[str, Rounding],
+    found: Recovered,
+    *others: Recovered,
+) -> Explanation:
+    """The candidate that needs the fewest mistakes; ``found`` and ``others`` are candidates, the first best.
+
+    >>> from balproof.crosscheck.scales import roundings
+    >>> from balproof.importers import load
+    >>> from balproof.network.manifold import infer
+    >>> net = load("tests/data/chain.json"); manifold = infer(net)
+    >>> old = {t.name: net.numbers(t.name) for t in net.parameters}
+    >>> new = {**old, "fc1.weight": -old["fc1.weight"]}
+    >>> kinds = roundings(net, net)
+    >>> [c.kind for c in explain(manifold, old, new, kinds, recover_scales(manifold, old, new, kinds)).causes]
+    ['sign-changed']
+    """
+    search = _Search(manifold, old, new, rounding)
+    best = search.explanation(found)
+    tried = [found.h]
+    for candidate in (*others, *search.candidates(lambda: best)):
+        if best.cost <= ENOUGH:
+            break
+        if any(np.array_equal(candidate.h, h) for h in tried):
+            continue
+        tried.append(candidate.h)
+        other = search.explanation(candidate)
+        if other.cost < best.cost - 1e-9:
+            best = other
+    return best
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    manifold: Manifold
+    old: Values
+    new: Values
+    rounding: Mapping[str, Rounding]
+
+    @cached_property
+    def coarse(self) -> Mapping[str, Rounding]:
+        """The rounding of each tensor, that of a narrower type where all of its numbers are of that."""
+        return {
+            n: coarser(self.old[n], self.new[n], self.rounding[n]) or self.rounding[n] for n in self.rounding
+        }
+
+    def explanation(self, found: Recovered) -> Explanation:
+        parts: list[Part] = []
+        for block in self.manifold.blocks:
+            parts += self._parts(block, found.h)
+        causes, cost = merged(self.manifold, parts, found)
+        return Explanation(found, causes, cost)
+
+    def _parts(self, block: Block, h: Array) -> list[Part]:
+        name, shape = block.name, block.shape
+        old, new, kind = self.old[name].reshape(shape), self.new[name].reshape(shape), self.rounding[name]
+        view = View(self.manifold, block, old, new, kind, h)
+        coarse = self.coarse[name]
+        if coarse is kind:
+            return parts_of(view)
+        wide = dataclasses.replace(view, rounding=coarse)
+        rest = parts_of(wide)
+        rounded = view.wrong(view.log) & ~wide.wrong(view.log)
+        if not rounded.any():
+            return rest
+        return [Part("rounded", name, rounded, 1.0), *rest]
+
+    def _fit(self, manifold: Manifold, rounding: Mapping[str, Rounding] | None = None) -> Recovered:
+        """A fit to another model of what was done, judged by the one that should have been."""
+        h = recover_scales(manifold, self.old, self.new, rounding or self.rounding).h
+        return judge_entries(self.manifold, self.old, self.new, self.rounding, h)
+
+    def candidates(self, best: Callable[[], Explanation]) -> Iterator[Recovered]:
+        if any(self.coarse[n] is not self.rounding[n] for n in self.rounding):
+            yield self._fit(self.manifold, self.coarse)
+        yield judge_entries(self.manifold, self.old, self.new, self.rounding, np.zeros(self.manifold.count))
+        for negative, positive in ((0.0, 1.0), (1.0, 0.0), (-1.0, 1.0)):
+            yield self._fit(_changed(self.manifold, negative, positive))
+        suspects = self._suspects(best().causes)
+        for count in (1, 2):
+            for aside in combinations(suspects, count):
+                kept = tuple(b for b in self.manifold.blocks if b.name not in aside)
+                yield self._fit(dataclasses.replace(self.manifold, blocks=kept))
+        for power in (0.5, 2.0):
+            yield self._fit(_changed(self.manifold, power, 1.0))
+
+    def _suspects(self, causes: Sequence[Cause]) -> list[str]:
+        """The tensors with wrong entries, and their neighbours: those that feel the same scales."""
+        wrong = [name for c in causes for name in c.tensors]
+        columns = {b.name: {k for t in b.terms for form in t.forms for k, _ in form} for b in self.manifold.blocks}
+        felt = set().union(*(columns[n] for n in wrong)) if wrong else set[int]()
+        near = [b.name for b in self.manifold.blocks if columns[b.name] & felt and len(b.shape) > 0]
+        order = [*dict.fromkeys([*wrong, *near])]
+        weights = [n for n in order if n not in self.manifold.network.biases]
+        return weights[:ASIDE]
+
+
+def _changed(manifold: Manifold, negative: float, positive: float) -> Manifold:
+    """What goes out of units times one factor, what comes in times another; biases as they should be."""
+    from fractions import Fraction
+
+    def term(t: Axes) -> Axes:
+        signs = {c > 0 for form in t.forms for _, c in form}
+        factor = Fraction(positive if signs == {True} else negative if signs == {False} else 1.0)
+        return Axes(t.index, tuple(tuple((k, c * factor) for k, c in form if factor) for form in t.forms))
+
+    biases = manifold.network.biases
+    blocks = tuple(
+        b if b.name in biases else dataclasses.replace(b, terms=tuple(term(t) for t in b.terms))
+        for b in manifold.blocks
+    )
+    return dataclasses.replace(manifold, blocks=blocks)
