@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -106,7 +106,7 @@ class Cause:
     size: float | None = None
     alone: float | None = None
     repaired: float | None = None
-    masks: Mapping[str, Array] = MappingProxyType({})
+    masks: Mapping[str, Array] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def where(self) -> str:
@@ -163,8 +163,7 @@ def _named(manifold: Manifold, part: Part) -> _Draft:
     network = manifold.network
     block = next(b for b in manifold.blocks if b.name == part.tensor)
     terms = block.terms if part.term is None else (block.terms[part.term],)
-    slices = range(len(terms[0].forms)) if part.term is None else part.slices
-    forms = [t.forms[i] for t in terms for i in slices if i < len(t.forms)]
+    forms = [f for t in terms for f in (t.forms if part.term is None else (t.forms[i] for i in part.slices))]
     columns = frozenset(k for form in forms for k, _ in form)
     signs = {c > 0 for form in forms for _, c in form}
     simple: dict[str, CauseKind] = {
@@ -333,7 +332,7 @@ def _cause(manifold: Manifold, draft: _Draft, found: Recovered) -> Cause:
     if kind in ("slice-multiplied", "constant-factor", "incoming-against-incoming"):
         factors = [f for p in draft.parts[:1] for f in p.factors]
         if factors:
-            detail = "by " + shown(f"{np.exp(f):.4g}" for f in factors)
+            detail = "by " + shown(f"{np.exp(f):.4g}" if abs(f) < 20 else f"e^{f:.4g}" for f in factors)
     if kind == "not-a-rescaling":
         places = [
             manifold.network.tensors[n].element(int(i)) for n, m in masks.items() for i in np.flatnonzero(m)[:6]

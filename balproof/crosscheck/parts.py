@@ -57,6 +57,9 @@ COST: Mapping[Change, float] = {
 }
 """In entries: a change must explain more of them. Single entries cost 1 each, a slice of its own 1 more."""
 
+FEWEST = 4
+"""So many entries must speak for a change with a number of its own: of two or three, chance explains some."""
+
 CHANGES = 4
 """So many changes of scales are looked for in one tensor."""
 
@@ -187,6 +190,8 @@ def _gain(view: View, variant: _Variant, open_: Array) -> tuple[float, Array]:
 
     gained, lost = count(open_ & ~wrong), count(~open_ & wrong)
     chosen = (gained > lost) & (2 * gained >= count(open_))
+    if variant.change not in ("kept", "left") and gained[chosen].sum() < FEWEST:
+        return 0.0, chosen
     return float((gained - lost)[chosen].sum()) - _cost(view, variant, chosen), chosen
 
 

@@ -45,15 +45,19 @@ _TYPES = MappingProxyType(
 
 @dataclass(frozen=True)
 class Rounding:
-    """Rounding to nearest changes a number by at most ``unit`` of it, and by ``tiny``/2 near zero."""
+    """Rounding to nearest changes a number by at most ``unit`` of it, and by ``tiny``/2 near zero.
+
+    ``count`` is how many roundings a weight may have gone through.
+    """
 
     unit: float
     tiny: float
+    count: int = ROUNDINGS
 
     @property
     def noise(self) -> float:
         """The relative difference that is put down to rounding; 8 roundings in any case."""
-        return max(8 * self.unit, min(ROUNDINGS * self.unit, COARSEST))
+        return max(8 * self.unit, min(self.count * self.unit, COARSEST))
 
 
 def roundings(before: Network, after: Network) -> dict[str, Rounding]:
@@ -276,7 +280,7 @@ def coarser(old: Array, new: Array, kind: Rounding) -> Rounding | None:
     for type_ in ("float16", "bfloat16"):
         unit, tiny = _TYPES[type_]
         if unit > kind.unit and _is_of(type_, new) and not _is_of(type_, old):
-            return Rounding(unit, tiny)
+            return Rounding(unit, tiny, 8)
     step = float(np.max(np.abs(new), initial=0.0)) / 127
     if new.size > 127 and step > 0 and _on_grid(new, step) and not _on_grid(old, step):
         return Rounding(kind.unit, step)
