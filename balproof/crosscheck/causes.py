@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Literal
 
@@ -13,6 +14,7 @@ import numpy as np
 from balproof.crosscheck.faults import shown
 from balproof.crosscheck.parts import Part
 from balproof.crosscheck.scales import Recovered
+from balproof.network.equations import Form
 from balproof.network.graph import Network
 from balproof.network.manifold import Manifold
 
@@ -148,8 +150,8 @@ def merged(manifold: Manifold, parts: Sequence[Part], found: Recovered) -> tuple
     """The causes, the worst cost first, and what they cost together."""
     drafts = [_named(manifold, part) for part in parts]
     drafts = _against(drafts)
-    drafts = _called_twice(manifold.network, drafts)
-    drafts = _with_their_layer(manifold.network, drafts)
+    drafts = _called_twice(drafts)
+    drafts = _with_their_layer(drafts)
     drafts = _of_one_kind(drafts)
     drafts = _refined(manifold, drafts)
     causes = tuple(_cause(manifold, draft, found) for draft in drafts)
@@ -165,7 +167,6 @@ def _named(manifold: Manifold, part: Part) -> _Draft:
     terms = block.terms if part.term is None else (block.terms[part.term],)
     forms = [f for t in terms for f in (t.forms if part.term is None else (t.forms[i] for i in part.slices))]
     columns = frozenset(k for form in forms for k, _ in form)
-    signs = {c > 0 for form in forms for _, c in form}
     simple: dict[str, CauseKind] = {
         "reversed": "wrong-direction",
         "power": "wrong-exponent",
@@ -196,11 +197,21 @@ def _named(manifold: Manifold, part: Part) -> _Draft:
     elif part.change == "kept" and len(block.terms) > 1:
         kind = "weight-not-scaled"
     else:
-        kind = "incoming-not-scaled" if signs == {True} else "outgoing-not-scaled"
+        kind = "incoming-not-scaled" if side_of(forms) > 0 else "outgoing-not-scaled"
     return _Draft(kind, (part,), columns, detail)
 
 
-def _columns_of(rows: Iterable[Sequence[tuple[int, object]]]) -> frozenset[int]:
+def side_of(forms: Iterable[Form]) -> int:
+    """1 if slices grow, −1 if they shrink when all scales grow alike, and 0 if they do neither or both.
+
+    >>> side_of([((0, Fraction(1)),), ((0, Fraction(-1)), (1, Fraction(1)), (2, Fraction(1)))])
+    1
+    """
+    signs = {int(np.sign(sum(c for _, c in form))) for form in forms if form}
+    return signs.pop() if len(signs) == 1 else 0
+
+
+def _columns_of(rows: Iterable[Form]) -> frozenset[int]:
     return frozenset(k for row in rows for k, _ in row)
 
 
@@ -234,7 +245,7 @@ def _against(drafts: Sequence[_Draft]) -> list[_Draft]:
 _LEFT = ("incoming-not-scaled", "outgoing-not-scaled", "weight-not-scaled")
 
 
-def _called_twice(network: Network, drafts: Sequence[_Draft]) -> list[_Draft]:
+def _called_twice(drafts: Sequence[_Draft]) -> list[_Draft]:
     """What is left on either side of a layer that is called twice, by the scales that it has itself."""
     shared = [d for d in drafts if d.kind == "shared-layer-scaled-once"]
     if not shared:
@@ -246,27 +257,19 @@ def _called_twice(network: Network, drafts: Sequence[_Draft]) -> list[_Draft]:
     return [_Draft("shared-layer-scaled-once", parts, columns), *(d for d in rest if d not in own)]
 
 
-def _with_their_layer(network: Network, drafts: Sequence[_Draft]) -> list[_Draft]:
-    """Biases, and statistics, whose weights were left as well."""
-    made = {op.output: op for op in network.operations}
-    left = {p.tensor: d for d in drafts for p in d.parts if d.kind in _LEFT}
-    result: dict[int, list[_Draft]] = {}
-    alone: list[_Draft] = []
+def _with_their_layer(drafts: Sequence[_Draft]) -> list[_Draft]:
+    """Biases, and statistics, of units whose incoming weights were left as well."""
+    homes = [d for d in drafts if d.kind in ("incoming-not-scaled", "weight-not-scaled")]
+    columns = frozenset[int]().union(*(d.columns for d in homes))
+    joined: list[_Draft] = []
+    rest: list[_Draft] = []
     for draft in drafts:
-        home = None
-        if draft.kind in ("bias-not-scaled", "statistics-not-scaled"):
-            name = draft.parts[0].tensor
-            behind = [made[op.inputs[0]] for op in network.operations if name in op.inputs[1:] and op.inputs[0] in made]
-            home = next((left[x] for op in behind for x in op.inputs if x in left), None)
-            home = home if home and home.columns & draft.columns else None
-        if home is None:
-            alone.append(draft)
-        else:
-            result.setdefault(id(home), []).append(draft)
-    return [
-        dataclasses.replace(d, parts=(*d.parts, *(p for m in result.get(id(d), ()) for p in m.parts)))
-        for d in alone
-    ]
+        side = draft.kind in ("bias-not-scaled", "statistics-not-scaled")
+        (joined if side and draft.columns <= columns else rest).append(draft)
+    if not joined:
+        return list(drafts)
+    more = tuple(p for d in joined for p in d.parts)
+    return [dataclasses.replace(d, parts=(*d.parts, *more)) if d is homes[0] else d for d in rest]
 
 
 def _of_one_kind(drafts: Sequence[_Draft]) -> list[_Draft]:
@@ -294,9 +297,9 @@ def _refined(manifold: Manifold, drafts: Sequence[_Draft]) -> list[_Draft]:
         if block.name in manifold.network.biases or manifold.network.tensors[block.name].buffer:
             continue
         for term in block.terms:
-            for form in term.forms:
-                for k, c in form:
-                    sides[c > 0].setdefault(k, set()).add(block.name)
+            side = side_of(term.forms)
+            for k in {k for form in term.forms for k, _ in form} if side else ():
+                sides[side > 0].setdefault(k, set()).add(block.name)
     finer: Mapping[CauseKind, tuple[bool, CauseKind]] = {
         "incoming-not-scaled": (True, "branch-not-scaled"),
         "outgoing-not-scaled": (False, "reader-not-scaled"),

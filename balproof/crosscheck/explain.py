@@ -13,12 +13,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from itertools import combinations
 
 import numpy as np
 
-from balproof.crosscheck.causes import Cause, merged
+from balproof.crosscheck.causes import Cause, merged, side_of
 from balproof.crosscheck.parts import Part, View, parts_of
 from balproof.crosscheck.scales import (
     Recovered,
@@ -34,6 +35,9 @@ Values = Mapping[str, Array]
 
 ENOUGH = 1.3
 """One mistake, or one entry: nothing simpler is looked for."""
+
+EVIDENCE = 2
+"""With fewer weights for each scale, many scales explain them after some mistake or other."""
 
 ASIDE = 8
 """Tensors that are left out of the fit one by one, and in pairs if that is not enough."""
@@ -70,6 +74,8 @@ def explain(
     """
     search = _Search(manifold, old, new, rounding)
     best = search.explanation(found)
+    if sum(np.count_nonzero(v) for v in old.values()) < EVIDENCE * manifold.count:
+        return best
     tried = [found.h]
     for candidate in (*others, *search.candidates(lambda: best)):
         if best.cost <= ENOUGH:
@@ -120,7 +126,7 @@ class _Search:
 
     def _fit(self, manifold: Manifold, rounding: Mapping[str, Rounding] | None = None) -> Recovered:
         """A fit to another model of what was done, judged by the one that should have been."""
-        h = recover_scales(manifold, self.old, self.new, rounding or self.rounding).h
+        h = recover_scales(manifold, self.old, self.new, rounding or self.rounding).h[: self.manifold.count]
         return judge_entries(self.manifold, self.old, self.new, self.rounding, h)
 
     def candidates(self, best: Callable[[], Explanation]) -> Iterator[Recovered]:
@@ -129,6 +135,8 @@ class _Search:
         yield judge_entries(self.manifold, self.old, self.new, self.rounding, np.zeros(self.manifold.count))
         for negative, positive in ((0.0, 1.0), (1.0, 0.0), (-1.0, 1.0)):
             yield self._fit(_changed(self.manifold, negative, positive))
+        for side in (-1, 1):
+            yield self._fit(_loose(self.manifold, side))
         suspects = self._suspects(best().causes)
         for count in (1, 2):
             for aside in combinations(suspects, count):
@@ -140,7 +148,9 @@ class _Search:
     def _suspects(self, causes: Sequence[Cause]) -> list[str]:
         """The tensors with wrong entries, and their neighbours: those that feel the same scales."""
         wrong = [name for c in causes for name in c.tensors]
-        columns = {b.name: {k for t in b.terms for form in t.forms for k, _ in form} for b in self.manifold.blocks}
+        columns = {
+            b.name: {k for t in b.terms for form in t.forms for k, _ in form} for b in self.manifold.blocks
+        }
         felt = set().union(*(columns[n] for n in wrong)) if wrong else set[int]()
         near = [b.name for b in self.manifold.blocks if columns[b.name] & felt and len(b.shape) > 0]
         order = [*dict.fromkeys([*wrong, *near])]
@@ -150,13 +160,30 @@ class _Search:
 
 def _changed(manifold: Manifold, negative: float, positive: float) -> Manifold:
     """What goes out of units times one factor, what comes in times another; biases as they should be."""
-    from fractions import Fraction
 
     def term(t: Axes) -> Axes:
-        signs = {c > 0 for form in t.forms for _, c in form}
-        factor = Fraction(positive if signs == {True} else negative if signs == {False} else 1.0)
+        factor = Fraction({1: positive, -1: negative, 0: 1.0}[side_of(t.forms)])
         return Axes(t.index, tuple(tuple((k, c * factor) for k, c in form if factor) for form in t.forms))
 
+    return _with_terms(manifold, term)
+
+
+def _loose(manifold: Manifold, side: int) -> Manifold:
+    """One side of all units with scales of its own, whatever they are."""
+    count = manifold.count
+
+    def term(t: Axes) -> Axes:
+        nonlocal count
+        if side_of(t.forms) != side:
+            return t
+        count += len(t.forms)
+        return Axes(t.index, tuple(((count - len(t.forms) + i, Fraction(1)),) for i in range(len(t.forms))))
+
+    changed = _with_terms(manifold, term)
+    return dataclasses.replace(changed, names=tuple(str(k) for k in range(count)))
+
+
+def _with_terms(manifold: Manifold, term: Callable[[Axes], Axes]) -> Manifold:
     biases = manifold.network.biases
     blocks = tuple(
         b if b.name in biases else dataclasses.replace(b, terms=tuple(term(t) for t in b.terms))
