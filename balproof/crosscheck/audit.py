@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from balproof.balance.problem import Costs
 from balproof.balance.solve import solve
 from balproof.crosscheck.causes import Cause
 from balproof.crosscheck.certified import FunctionProof, prove_function
 from balproof.crosscheck.effects import with_effects
 from balproof.crosscheck.explain import explain
+from balproof.crosscheck.extremes import Asked, Extremes, asked
 from balproof.crosscheck.faults import BALANCE, LISTED, OFF_THE_ORBIT, Fault, FaultKind, shown
 from balproof.crosscheck.function import function_error
 from balproof.crosscheck.judged import Judged, judge
+from balproof.crosscheck.misbalance import what_was_done
 from balproof.crosscheck.optimality import EXACT, OPTIMALITY_TOLERANCE
 from balproof.crosscheck.scales import COARSEST, Recovered, recover_scales, roundings
 from balproof.crosscheck.structure import structure_faults, untied
@@ -93,11 +94,12 @@ class Audit:
 
 
 def check(
-    before: object, after: object, costs: Costs | str | Sequence[str] = "l2", *, seed: int = 0
+    before: object, after: object, costs: Asked | str | Sequence[str] = "l2", *, seed: int = 0
 ) -> Audit:
     """Is ``after`` a balanced rescaling of ``before``, and if not, what went wrong and where?
 
-    Both are anything that `balproof.load` takes; the weights of ``after`` need not be finite. Faults of
+    ``costs`` is anything that `balproof.solve` takes, or ``max`` or ``range``, balance of the extreme weights.
+    Both networks are anything that `balproof.load` takes; the weights of ``after`` need not be finite. Faults of
     balance are those of the rescaling that was meant, so that a weight which missed it is one fault and
     not three. Dead units (no weight in, or none out) have no balance: they are named in the notes, and
     neither they nor their costs count.
@@ -115,8 +117,7 @@ def check(
     """
     require_seed(seed)
     before, after = load(before), load(after, finite=False)
-    if not isinstance(costs, Costs):
-        costs = Costs.parse(costs)
+    costs = asked(costs)
     solved = solve_scales(before)
     manifold, column = assemble(before, solved)
     judge(manifold, costs)  # refuses what no audit can be made of
@@ -134,7 +135,7 @@ def check(
     causes: tuple[Cause, ...] = ()
     if found.missed:
         others: list[Recovered] = []
-        if sum(t.size for t in before.learned) <= EXACT:
+        if not isinstance(costs, Extremes) and sum(t.size for t in before.learned) <= EXACT:
             # Of explanations that are as good, the one by the scales that balance BEFORE was meant.
             other = recover_scales(manifold, old, new, rounding, solve(before, costs).h)
             found, *others = (other, found) if other.missed <= found.missed else (found, other)
@@ -181,6 +182,14 @@ def check(
     if not faults and best.fault:
         faults.append(best.fault)
     notes += [*_notes(state), *best.notes]
+    instead: list[Cause] = []
+    told: frozenset[str] = OFF_THE_ORBIT
+    if any(f.kind == "unbalanced-unit" for f in faults) and not any(f.kind == "frozen-layer" for f in faults):
+        meant = manifold.rescale(found.h)
+        done = what_was_done(manifold, before, meant, costs, found.h, max(limit, 1e-5))
+        if done is not None:
+            units = tuple(f.where for f in faults if f.kind == "unbalanced-unit")
+            instead, told = [dataclasses.replace(done, units=units, size=imbalance)], told | {"unbalanced-unit"}
     certified = best.gap is not None and best.certified and function["function"] is Verdict.certified
     return Audit(
         same_orbit=same_orbit,
@@ -192,7 +201,7 @@ def check(
         verdict=Verdict.refuted if faults else Verdict.certified if certified else Verdict.sampled,
         scales={name: float(value) for name, value in zip(manifold.names, found.h, strict=True)},
         notes=tuple(notes),
-        explanation=(*causes, *_of_faults([f for f in faults if f.kind not in OFF_THE_ORBIT])),
+        explanation=(*causes, *instead, *_of_faults([f for f in faults if f.kind not in told])),
         **function,
     )
 
@@ -227,7 +236,7 @@ def _of_faults(faults: Sequence[Fault]) -> tuple[Cause, ...]:
     return tuple(found)
 
 
-def _untied(before: Network, after: Network, costs: Costs, faults: list[Fault], seed: int) -> Audit:
+def _untied(before: Network, after: Network, costs: Asked, faults: list[Fault], seed: int) -> Audit:
     """Copies of one tensor, each of them compared with it: what else is wrong?"""
     loose, became = untied(before, after)
     rest = check(loose, after, costs, seed=seed)

@@ -150,6 +150,10 @@ def balanced(name: str, v: Values, step: Step = right, sweeps: int = 2000, toler
                 s = (b / a) ** 0.25
             step(new, into, out, s, name)
             most = max(most, float(np.max(np.abs(s - 1))))
+        if name == "tied":  # the calls of the layer have one more scale in common
+            t = float((2 * (new["out.weight"] ** 2).sum() / (new["loop.weight"] ** 2).sum()) ** (1 / 6))
+            new["loop.weight"], new["out.weight"] = new["loop.weight"] * t, new["out.weight"] / t**2
+            most = max(most, abs(t - 1))
         if most < tolerance:
             break
     return new
