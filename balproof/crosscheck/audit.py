@@ -17,7 +17,7 @@ from balproof.crosscheck.explain import explain
 from balproof.crosscheck.extremes import Asked, Extremes, asked
 from balproof.crosscheck.faults import BALANCE, LISTED, OFF_THE_ORBIT, Fault, FaultKind, shown
 from balproof.crosscheck.function import function_error
-from balproof.crosscheck.judged import Judged, judge
+from balproof.crosscheck.judged import Judged, judge, refuse
 from balproof.crosscheck.misbalance import what_was_done
 from balproof.crosscheck.optimality import EXACT, OPTIMALITY_TOLERANCE
 from balproof.crosscheck.scales import COARSEST, Recovered, recover_scales, roundings
@@ -120,7 +120,7 @@ def check(
     costs = asked(costs)
     solved = solve_scales(before)
     manifold, column = assemble(before, solved)
-    judge(manifold, costs)  # refuses what no audit can be made of
+    refuse(manifold, costs)
     faults = structure_faults(before, after)
     if faults:
         if {f.kind for f in faults} == {"tied-weights-split"}:
@@ -187,7 +187,7 @@ def check(
     if any(f.kind == "unbalanced-unit" for f in faults) and not any(f.kind == "frozen-layer" for f in faults):
         meant = manifold.rescale(found.h)
         done = what_was_done(manifold, before, meant, costs, found.h, max(limit, 1e-5))
-        if done is not None:
+        if done is not None and not (causes and done.kind == "left-as-it-was"):
             units = tuple(f.where for f in faults if f.kind == "unbalanced-unit")
             instead, told = [dataclasses.replace(done, units=units, size=imbalance)], told | {"unbalanced-unit"}
     certified = best.gap is not None and best.certified and function["function"] is Verdict.certified
@@ -293,7 +293,7 @@ def _orbit_faults(
     manifold: Manifold, old: Mapping[str, Array], new: Mapping[str, Array], found: Recovered
 ) -> list[Fault]:
     faults: list[Fault] = []
-    for block in manifold.blocks:
+    for block in manifold.blocks if found.missed else ():
         name = block.name
         tensor = manifold.network.tensors[name]
 

@@ -149,7 +149,7 @@ class _Draft:
 def merged(manifold: Manifold, parts: Sequence[Part], found: Recovered) -> tuple[tuple[Cause, ...], float]:
     """The causes, the worst cost first, and what they cost together."""
     drafts = [_named(manifold, part) for part in parts]
-    drafts = _against(drafts)
+    drafts = _of_dead_units(manifold, _against(drafts))
     drafts = _called_twice(drafts)
     drafts = _with_their_layer(drafts)
     drafts = _of_one_kind(drafts)
@@ -242,6 +242,26 @@ def _against(drafts: Sequence[_Draft]) -> list[_Draft]:
     return rest
 
 
+def _of_dead_units(manifold: Manifold, drafts: Sequence[_Draft]) -> list[_Draft]:
+    """NaN where a dead unit was divided by 0, and zeros on its other side, which were multiplied by that."""
+    dead = {k for k, name in enumerate(manifold.names) if name in set(manifold.dead_units)}
+    bad = [d for d in drafts if d.kind == "not-finite" and _only_at(manifold, d, dead)]
+    if not bad:
+        return list(drafts)
+    wiped = [d for d in drafts if d.kind == "set-to-zero" and _only_at(manifold, d, dead)]
+    parts = tuple(p for d in (*bad, *wiped) for p in d.parts)
+    columns = frozenset(dead) & frozenset[int]().union(*(d.columns for d in bad))
+    rest = [d for d in drafts if d not in bad and d not in wiped]
+    return [_Draft("dead-unit-divided", parts, columns), *rest]
+
+
+def _only_at(manifold: Manifold, draft: _Draft, dead: set[int]) -> bool:
+    """Whether every marked entry belongs to one of these units."""
+    blocks = {b.name: b for b in manifold.blocks}
+    rows = (row for p in draft.parts for row in blocks[p.tensor].rows(np.flatnonzero(p.mask)))
+    return all(any(k in dead for k, _ in row) for row in rows)
+
+
 _LEFT = ("incoming-not-scaled", "outgoing-not-scaled", "weight-not-scaled")
 
 
@@ -326,11 +346,6 @@ def _cause(manifold: Manifold, draft: _Draft, found: Recovered) -> Cause:
     sizes = [float(np.max(found.deviation[n][m], initial=0.0)) for n, m in masks.items()]
     kind = draft.kind
     names = [manifold.names[k] for k in sorted(draft.columns)]
-    if kind == "not-finite" and names:
-        dead = set(manifold.dead_units)
-        hit = [n for n in names if n in dead]
-        if hit and _only_at(manifold, masks, dead):
-            kind, names = "dead-unit-divided", hit
     detail = draft.detail
     if kind in ("slice-multiplied", "constant-factor", "incoming-against-incoming"):
         factors = [f for p in draft.parts[:1] for f in p.factors]
@@ -350,13 +365,3 @@ def _cause(manifold: Manifold, draft: _Draft, found: Recovered) -> Cause:
         max(sizes, default=None),
         masks=masks,
     )
-
-
-def _only_at(manifold: Manifold, masks: Mapping[str, Array], dead: set[str]) -> bool:
-    """Whether every marked entry belongs to one of these units."""
-    for block in manifold.blocks:
-        if block.name in masks:
-            for row in block.rows(np.flatnonzero(masks[block.name])):
-                if not any(manifold.names[k] in dead for k, _ in row):
-                    return False
-    return True

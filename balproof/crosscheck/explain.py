@@ -120,8 +120,8 @@ class _Search:
         wide = dataclasses.replace(view, rounding=coarse)
         rest = parts_of(wide)
         rounded = view.wrong(view.log) & ~wide.wrong(view.log)
-        if not rounded.any():
-            return rest
+        if not rounded.any():  # the scales were fitted to just these numbers
+            rounded = np.ones(shape, bool)
         return [Part("rounded", name, rounded, 1.0), *rest]
 
     def _fit(self, manifold: Manifold, rounding: Mapping[str, Rounding] | None = None) -> Recovered:

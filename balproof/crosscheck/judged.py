@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from balproof.balance.blocks import BlockProblem, measured, strongly_connected, sweeps
+from balproof.balance.blocks import BlockProblem, measured, require_measurable, strongly_connected, sweeps
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.solve import is_large
 from balproof.crosscheck.extremes import Asked, Extremes, feeds_back, sides
@@ -48,6 +48,15 @@ class Judged:
         if self.problem is not None:
             return optimality(self.problem, tolerance, balanced=balanced)
         return _by_sweeps(self, tolerance)
+
+
+def refuse(manifold: Manifold, costs: Asked) -> None:
+    """Raise what `judge` raises, at the cost of one pass for a large network."""
+    if isinstance(costs, Extremes) or not is_large(manifold.network):
+        judge(manifold, costs)
+    else:
+        costs.require_known(manifold.network)
+        require_measurable(manifold, costs)
 
 
 def judge(manifold: Manifold, costs: Asked) -> Judged:

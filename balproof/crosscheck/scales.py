@@ -24,6 +24,9 @@ scale close to 1 whose inverse rounds to 1 drifts the same way at each of them."
 WHOLE_BLOCK = 50_000
 """Entries of a parameter up to which the fit looks at all of them."""
 
+PART = 1 << 16
+"""Entries of a large block that are looked at together."""
+
 SAMPLE = 12
 """Entries for each row and each column of a larger one."""
 
@@ -122,19 +125,21 @@ def recover_scales(
     >>> recover_scales(manifold, old, new, roundings(net, net)).h.round(12).tolist()
     [0.5, -1.0]
     """
-    names = [b.name for b in manifold.blocks]
+    rows, right, noise, trust = list[sparse.csr_array](), list[Array](), list[Array](), list[Array]()
     h = np.zeros(manifold.count)
-    ratio = {n: log_ratio(before[n], after[n]) for n in names}
-    if manifold.count and any(np.isfinite(r).any() for r in ratio.values()):
-        chosen = {b.name: _chosen(b, np.isfinite(ratio[b.name])) for b in manifold.blocks}
-        rows = sparse.vstack([manifold.entries(b, chosen[b.name]) for b in manifold.blocks], format="csr")
-        right = np.concatenate([ratio[n].ravel()[chosen[n]] for n in names])
-        noise = np.concatenate(
-            [_fine_noise(ratio[n], after[n], rounding[n]).ravel()[chosen[n]] for n in names]
-        )
-        biases = manifold.network.biases
-        trust = np.concatenate([np.full(chosen[n].size, 0.9 if n in biases else 1.0) for n in names])
-        h = _fit(sparse.csr_array(rows), right, noise, trust, start)
+    biases = manifold.network.biases
+    for block in manifold.blocks if manifold.count else ():
+        old, new = (side[block.name].reshape(block.shape) for side in (before, after))
+        flat = _chosen(block, _comparable(old, new))
+        if flat.size:
+            found = log_ratio(old.ravel()[flat], new.ravel()[flat])
+            rows.append(manifold.entries(block, flat))
+            right.append(found)
+            noise.append(_fine_noise(found, new.ravel()[flat], rounding[block.name]))
+            trust.append(np.full(flat.size, 0.9 if block.name in biases else 1.0))
+    if rows:
+        together = sparse.csr_array(sparse.vstack(rows, format="csr"))
+        h = _fit(together, *(np.concatenate(x) for x in (right, noise, trust)), start)
     return judge_entries(manifold, before, after, rounding, h)
 
 
@@ -158,6 +163,11 @@ def _chosen(block: Block, usable: Array) -> Array:
                 places[a] = rng.integers(0, n, places.shape[1])
         taken.append(strides @ places[:, there[tuple(places)]])
     return np.unique(np.concatenate(taken))
+
+
+def _comparable(old: Array, new: Array) -> Array:
+    """Where the logarithm of the quotient is finite."""
+    return (old != 0) & (new != 0) & np.isfinite(new)
 
 
 def log_ratio(before: Array, after: Array) -> Array:
@@ -245,15 +255,44 @@ def judge_entries(
     wrong: dict[str, Array] = {}
     kept: dict[str, Array] = {}
     deviation: dict[str, Array] = {}
-    for name, log in manifold.apply(h).items():
+    for block in manifold.blocks:
+        name = block.name
         old, new, kind = before[name], after[name], rounding[name]
-        wrong[name], apart, meant = misses(old, new, log, kind)
+        if block.size > WHOLE_BLOCK and _all_right(manifold, block, old, new, kind, h):
+            none = np.broadcast_to(np.False_, new.shape)
+            wrong[name], kept[name], deviation[name] = none, none, np.broadcast_to(0.0, new.shape)
+            continue
+        wrong[name], apart, meant = misses(old, new, manifold.logs(block, h), kind)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             kept[name] = wrong[name] & (np.abs(new - old) <= kind.noise * np.abs(old) + 2 * kind.tiny)
             larger = np.maximum(np.abs(new), np.abs(meant))
             size = apart / np.where(larger == 0, 1.0, larger)
             deviation[name] = np.where(np.isfinite(size), size, 1.0)
     return Recovered(h, wrong, kept, deviation)
+
+
+def _all_right(manifold: Manifold, block: Block, old: Array, new: Array, kind: Rounding, h: Array) -> bool:
+    """Whether `misses` finds nothing in a large block: by products along its axes, part by part.
+
+    It allows less than that by the roundings of the products, and by what exp(A h) adds, so that a yes is one.
+    """
+    old, new = (x.reshape(block.shape) for x in (old, new))
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        factors = [np.exp(matrix @ h)[index] for index, matrix in manifold.maps(block.name)]
+        allowed = kind.noise - 2.0**-50
+        step = max(1, PART * block.shape[0] // block.size)
+        for at in range(0, block.shape[0], step):
+            here = slice(at, at + step)
+            meant = old[here].astype(np.float64)
+            for factor in factors:
+                meant *= factor[here] if factor.shape[0] > 1 else factor
+            apart = np.subtract(new[here], meant)
+            np.abs(apart, out=apart)
+            np.abs(meant, out=meant)
+            meant *= allowed
+            if not np.all(apart <= meant):
+                return False
+    return True
 
 
 def misses(old: Array, new: Array, log: Array, kind: Rounding) -> tuple[Array, Array, Array]:
@@ -277,6 +316,8 @@ def coarser(old: Array, new: Array, kind: Rounding) -> Rounding | None:
     >>> half.unit == 2.0**-11
     True
     """
+    if not new.any():
+        return None
     for type_ in ("float16", "bfloat16"):
         unit, tiny = _TYPES[type_]
         if unit > kind.unit and _is_of(type_, new) and not _is_of(type_, old):

@@ -40,9 +40,10 @@ class Case:
     expected: Expected
     units: tuple[str, ...] | None = None
     costs: str = "l2"
+    start: Callable[[Network], Network] = lambda network: network
 
     def pair(self, seed: int = 0, dtype: str = "float64") -> Made:
-        before = in_type(ALL[self.network](seed), dtype)
+        before = in_type(self.start(ALL[self.network](seed)), dtype)
         return before, in_type(self.make(before, np.random.default_rng(100 + seed)), dtype)
 
     def audit(self, seed: int = 0, dtype: str = "float64") -> Audit:
@@ -113,8 +114,8 @@ def stepwise() -> Iterator[Case]:
         yield case(wrong.out_multiplied, n, "wrong-direction", WEIGHTS[n])
         yield case(wrong.square_root_forgotten, n, "wrong-exponent", WEIGHTS[n])
         yield case(wrong.half_of_it, n, "wrong-exponent", WEIGHTS[n])
-        yield case(wrong.in_reverse, n, "scales-misplaced", WEIGHTS[n])
-        if n != "tied":
+        if n != "tied":  # (there, which side is misplaced is told from one more scale, and cannot be)
+            yield case(wrong.in_reverse, n, "scales-misplaced", WEIGHTS[n])
             yield case(wrong.off_by_one, n, "scales-misplaced", WEIGHTS[n])
     for n in ("mlp", "conv", "residual"):
         yield case(wrong.first_bias_forgotten, n, "bias-not-scaled", BIASES[n][:1])
@@ -199,6 +200,25 @@ def _entry(w: Array, old: Array) -> Array:
     return w
 
 
+def _column(w: Array, old: Array) -> Array:
+    """Of one input, which no unit scales."""
+    w = w.copy()
+    w[:, 1] *= 1.7
+    return w
+
+
+def _flipped(w: Array, old: Array) -> Array:
+    w = w.copy()
+    w.flat[5] *= -1
+    return w
+
+
+def _nan(w: Array, old: Array) -> Array:
+    w = w.copy()
+    w.flat[5] = np.nan
+    return w
+
+
 def _clipped(w: Array, old: Array) -> Array:
     most = float(np.quantile(np.abs(w), 0.9))
     return np.clip(w, -most, most)
@@ -214,8 +234,9 @@ def afterwards() -> Iterator[Case]:
         yield Case("one row", n, after(_at(FIRST[n], _row)), [("slice-multiplied", (FIRST[n],))])
         yield Case("a factor", n, after(_at(FIRST[n], lambda w, _: w * 1.37)), [("constant-factor", (FIRST[n],))])
         yield Case("clipped", n, after(_at(FIRST[n], _clipped)), [("clipped", (FIRST[n],))])
+        left = "weight" if n in ("mlp", "conv", "residual") else "reader" if n == "recurrent" else "outgoing"
         yield Case("as it was", n, after(_at(FIRST[n], lambda _, old: old)),
-                   [(ONE.get(n, "weight-not-scaled") if n in ("mlp", "conv", "residual") else "outgoing-not-scaled", (FIRST[n],))])  # fmt: skip
+                   [(f"{left}-not-scaled", (FIRST[n],))])  # fmt: skip
     yield Case("int8", "conv", after(_at("c2.weight", lambda w, _: _int8(w))), [("low-precision", ("c2.weight",))])
 
 
@@ -223,21 +244,19 @@ def afterwards() -> Iterator[Case]:
 
 
 def _dead(before: Network) -> Network:
+    """Nothing reads unit 3 of the first layer."""
     v = values(before)
     v["fc2.weight"][:, 3] = 0.0
     return before.with_parameters(v)
 
 
 def _divides_by_zero(before: Network, rng: np.random.Generator) -> Network:
-    """λ = (out/in)^{1/4} = 0 of a unit that nothing reads: 0/0 in what goes out."""
+    """λ = (out/in)^{1/4} is 0 for that unit: what comes in is lost, and what goes out is 0/0."""
+    v = values(before)
+    factors = [(wrong.sizes(v, out) / wrong.sizes(v, into)) ** 0.25 for into, out in SIDES["mlp"]]
     with np.errstate(invalid="ignore", divide="ignore"):
-        v = values(_dead(before))
-        for _ in range(200):
-            for into, out in SIDES["mlp"]:
-                s = (wrong.sizes(v, out) / wrong.sizes(v, into)) ** 0.25
-                s = np.where(np.isnan(s), 0.0, s)
-                wrong.right(v, into, out, s, "mlp")
-                v = {n: np.where(np.isnan(v[n]) & ~np.isnan(w), np.nan, v[n]) for n, w in v.items()}
+        for (into, out), s in zip(SIDES["mlp"], factors, strict=True):
+            wrong.right(v, into, out, s, "mlp")
     return before.with_parameters(v)
 
 
@@ -297,6 +316,8 @@ def programs() -> Iterator[Case]:
     for n in ("mlp", "residual", "recurrent", "conv", "tied"):
         yield Case("l1 for l2", n, _under("l1"), [("another-cost", ())])
     yield Case("biases without cost", "mlp", _without_biases, [("another-cost", ())])
+    yield Case("0/0 in a dead unit", "mlp", _divides_by_zero,
+               [("dead-unit-divided", ("fc1.weight", "fc1.bias", "fc2.weight"))], ("fc1[3]",), start=_dead)  # fmt: skip
     yield Case("copies", "tied", _split, [("tied-weights-split", ("loop.weight", "loop2.weight"))])
 
 
@@ -314,11 +335,12 @@ def two_at_once() -> Iterator[Case]:
     for n in NETS:
         name = FIRST[n]
         biases = ("bias-not-scaled", BIASES[n])
-        yield Case("biases, and a row", n, with_bias(_at(name, _row)), [biases, ("slice-multiplied", (name,))])
+        inputs = SIDES[n][-1 if n == "conv" else 0][0][0][0]
+        yield Case("biases, and a column", n, with_bias(_at(inputs, _column)), [biases, ("slice-multiplied", (inputs,))])
         yield Case("biases, and a weight", n, with_bias(_at(name, _entry)), [biases, ("not-a-rescaling", (name,))])
         yield Case("biases, and clipped", n, with_bias(_at(name, _clipped)), [biases, ("clipped", (name,))])
-        yield Case("biases, and a factor", n, with_bias(_at(name, lambda w, _: w * 1.37)),
-                   [biases, ("constant-factor", (name,))])  # fmt: skip
+        yield Case("biases, and a sign", n, with_bias(_at(name, _flipped)), [biases, ("sign-changed", (name,))])
+        yield Case("biases, and NaN", n, with_bias(_at(name, _nan)), [biases, ("not-finite", (name,))])
     last = {"mlp": ("fc4.weight",), "conv": ("c1.bn.gamma",), "residual": ("b.weight",)}
 
     def both(v: Values, into: wrong.Side, out: wrong.Side, s: Array, name: str) -> None:
