@@ -68,7 +68,7 @@ SAID: Mapping[CauseKind, str] = MappingProxyType(
         "branch-not-scaled": "other weights into the same units were multiplied, these were not",
         "reader-not-scaled": "other weights out of the same units were divided, these were not",
         "weight-not-scaled": "neither side of these weights was rescaled",
-        "shared-layer-scaled-once": "a layer that is called more than once was rescaled for one call only",
+        "shared-layer-scaled-once": "a layer that is called more than once was rescaled as if each call were another layer",
         "wrong-direction": "multiplied where it should be divided, or the other way round",
         "wrong-exponent": "the scales have a wrong exponent here",
         "transposed-scales": "the scales of rows and columns are at each other's place",
@@ -156,6 +156,23 @@ def merged(manifold: Manifold, parts: Sequence[Part], found: Recovered) -> tuple
     drafts = _refined(manifold, drafts)
     causes = tuple(_cause(manifold, draft, found) for draft in drafts)
     return causes, sum(draft.cost for draft in drafts)
+
+
+def as_one(manifold: Manifold, causes: Sequence[Cause], kind: CauseKind) -> Cause:
+    """Causes that are one mistake after all."""
+    masks: dict[str, Array] = {}
+    for cause in causes:
+        for name, mask in cause.masks.items():
+            masks[name] = masks.get(name, np.zeros(mask.shape, bool)) | mask
+    units = {u for c in causes for u in c.units}
+    return Cause(
+        kind,
+        tuple(masks),
+        tuple(u for u in manifold.names if u in units),
+        weights=sum(int(m.sum()) for m in masks.values()),
+        size=max((c.size for c in causes if c.size is not None), default=None),
+        masks=masks,
+    )
 
 
 # --- one part ---------------------------------------------------------------------------------------------

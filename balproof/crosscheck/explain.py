@@ -19,7 +19,8 @@ from itertools import combinations
 
 import numpy as np
 
-from balproof.crosscheck.causes import Cause, merged, side_of
+from balproof.crosscheck.calls import by_call
+from balproof.crosscheck.causes import Cause, as_one, merged, side_of
 from balproof.crosscheck.parts import Part, View, parts_of
 from balproof.crosscheck.scales import (
     Recovered,
@@ -86,6 +87,8 @@ def explain(
         other = search.explanation(candidate)
         if other.cost < best.cost - 1e-9:
             best = other
+    if best.cost > ENOUGH and by_call(manifold, old, new, rounding) is not None:
+        return Explanation(best.found, (as_one(manifold, best.causes, "shared-layer-scaled-once"),), 1.0)
     return best
 
 
