@@ -33,7 +33,10 @@ def write(path: Path, weights: list[np.ndarray], biases: list[np.ndarray]) -> No
     nodes, x = [], "x"
     initializers = []
     for i, (w, b) in enumerate(zip(weights, biases, strict=True), start=1):
-        initializers += [numpy_helper.from_array(w, f"fc{i}.weight"), numpy_helper.from_array(b, f"fc{i}.bias")]
+        initializers += [
+            numpy_helper.from_array(w, f"fc{i}.weight"),
+            numpy_helper.from_array(b, f"fc{i}.bias"),
+        ]
         nodes.append(helper.make_node("Gemm", [x, f"fc{i}.weight", f"fc{i}.bias"], [f"z{i}"], transB=1))
         x = f"z{i}"
         if i < len(weights):
@@ -72,7 +75,9 @@ def main() -> None:
 
         def read() -> list[np.ndarray]:
             models = [onnx.load(path) for path in (before, after)]
-            arrays = [[numpy_helper.to_array(t) for t in m.graph.initializer if len(t.dims) == 2] for m in models]
+            arrays = [
+                [numpy_helper.to_array(t) for t in m.graph.initializer if len(t.dims) == 2] for m in models
+            ]
             return [w * r * c for ws in arrays for w, (r, c) in zip(ws, ones, strict=True)]
 
         print(f"{sum(w.size for w in weights):,} weights")

@@ -54,5 +54,7 @@ def main() -> None:
             for cause in case.audit.explanation if case.audit else ():
                 alone = "" if cause.alone is None else f"; outputs change by {cause.alone:.2g}"
                 print(f"  {case.name}: {cause.kind} {cause.where}{alone}")
+
+
 if __name__ == "__main__":
     main()

@@ -93,7 +93,9 @@ def _effect(cause: Cause) -> str:
     many = f"; {cause.weights} weights" if cause.weights else ""
     if cause.alone is None or cause.repaired is None:
         return many
-    return f"{many}; outputs differ by {number(cause.alone)} by it alone, by {number(cause.repaired)} without it"
+    return (
+        f"{many}; outputs differ by {number(cause.alone)} by it alone, by {number(cause.repaired)} without it"
+    )
 
 
 def _print(audit: Audit) -> None:

@@ -189,7 +189,10 @@ def check(
         done = what_was_done(manifold, before, meant, costs, found.h, max(limit, 1e-5))
         if done is not None and not (causes and done.kind == "left-as-it-was"):
             units = tuple(f.where for f in faults if f.kind == "unbalanced-unit")
-            instead, told = [dataclasses.replace(done, units=units, size=imbalance)], told | {"unbalanced-unit"}
+            instead, told = (
+                [dataclasses.replace(done, units=units, size=imbalance)],
+                told | {"unbalanced-unit"},
+            )
     certified = best.gap is not None and best.certified and function["function"] is Verdict.certified
     return Audit(
         same_orbit=same_orbit,

@@ -7,14 +7,15 @@ weights each time. What is left are the columns of one call and the rows of anot
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import product
 
 import numpy as np
 
+from balproof.crosscheck.causes import side_of
 from balproof.crosscheck.scales import Recovered, Rounding, judge_entries, recover_scales
 from balproof.network.graph import Network
-from balproof.network.manifold import Block, Manifold, infer
+from balproof.network.manifold import Axes, Block, Manifold, infer
 
 Array = np.ndarray
 CALLS = 3
@@ -77,18 +78,26 @@ def _copy(name: str, call: int) -> str:
 
 
 def _models(manifold: Manifold, loose: Manifold, calls: Mapping[str, int]) -> Iterator[Manifold]:
-    """All shared parameters with the rows of one call, and the columns of one."""
+    """Every shared parameter with the scales of all calls multiplied, or the rows of one and the columns of one."""
     blocks = {b.name: b for b in loose.blocks}
-    most = max(calls.values())
-    for into, out in product(range(most), repeat=2):
+
+    def model(terms: Callable[[list[Block]], Iterable[Axes]]) -> Manifold:
         chosen: list[Block] = []
         for block in manifold.blocks:
-            if block.name not in calls:
-                chosen.append(blocks[block.name])
-                continue
-            last = calls[block.name] - 1
-            first, second = (blocks[_copy(block.name, min(call, last))] for call in (into, out))
-            terms = [t for t in first.terms if any(c > 0 for form in t.forms for _, c in form)]
-            terms += [t for t in second.terms if not any(c > 0 for form in t.forms for _, c in form)]
-            chosen.append(dataclasses.replace(first, terms=tuple(terms)))
-        yield dataclasses.replace(loose, blocks=tuple(chosen))
+            copies = [blocks[_copy(block.name, i)] for i in range(calls.get(block.name, 1))]
+            own = copies[0].terms if len(copies) == 1 else tuple(terms(copies))
+            chosen.append(Block(block.name, copies[0].shape, own))
+        return dataclasses.replace(loose, blocks=tuple(chosen))
+
+    yield model(lambda copies: (t for b in copies for t in b.terms))
+    for into, out in product(range(max(calls.values())), repeat=2):
+        yield model(
+            lambda copies, into=into, out=out: (
+                *(t for t in copies[min(into, len(copies) - 1)].terms if _leads_in(t)),
+                *(t for t in copies[min(out, len(copies) - 1)].terms if not _leads_in(t)),
+            )
+        )
+
+
+def _leads_in(term: Axes) -> bool:
+    return side_of(term.forms) > 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from types import MappingProxyType
 from typing import Literal
 
@@ -313,7 +312,12 @@ def _of_one_kind(drafts: Sequence[_Draft]) -> list[_Draft]:
     """The same mistake in several layers is one; slices of their own and odd entries are many."""
     groups: dict[tuple[object, ...], list[_Draft]] = {}
     for i, draft in enumerate(drafts):
-        many = draft.kind in ("slice-multiplied", "not-a-rescaling", "constant-factor", "incoming-against-incoming")
+        many = draft.kind in (
+            "slice-multiplied",
+            "not-a-rescaling",
+            "constant-factor",
+            "incoming-against-incoming",
+        )
         key = (i,) if many else (draft.kind, draft.detail)
         groups.setdefault(key, []).append(draft)
     return [
@@ -370,7 +374,9 @@ def _cause(manifold: Manifold, draft: _Draft, found: Recovered) -> Cause:
             detail = "by " + shown(f"{np.exp(f):.4g}" if abs(f) < 20 else f"e^{f:.4g}" for f in factors)
     if kind == "not-a-rescaling":
         places = [
-            manifold.network.tensors[n].element(int(i)) for n, m in masks.items() for i in np.flatnonzero(m)[:6]
+            manifold.network.tensors[n].element(int(i))
+            for n, m in masks.items()
+            for i in np.flatnonzero(m)[:6]
         ]
         detail = shown(places) if sum(int(m.sum()) for m in masks.values()) <= 5 else ""
     return Cause(

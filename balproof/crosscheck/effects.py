@@ -18,20 +18,22 @@ MEASURED = 8
 
 
 def with_effects(
-    before: Network, meant: Mapping[str, Array], new: Mapping[str, Array], causes: Sequence[Cause], seed: int = 0
+    before: Network,
+    meant: Mapping[str, Array],
+    new: Mapping[str, Array],
+    causes: Sequence[Cause],
+    seed: int = 0,
 ) -> tuple[Cause, ...]:
     """The causes with the difference that each makes alone, and what is left when it alone is repaired.
 
     ``meant`` are the weights that the rescaling should have given, which have the function of ``before``.
 
     >>> from balproof.importers import load
-    >>> net = load("tests/data/chain.json")
-    >>> old = {t.name: net.numbers(t.name) for t in net.parameters}
-    >>> mask = {"fc1.weight": np.ones(old["fc1.weight"].shape, bool)}
-    >>> cause = Cause("constant-factor", ("fc1.weight",), masks=mask)
-    >>> found = with_effects(net, old, {**old, "fc1.weight": 2 * old["fc1.weight"]}, [cause])[0]
-    >>> found.alone > 0, found.repaired
-    (True, 0.0)
+    >>> old = {"J": np.zeros((1, 1)), "W_in": np.ones((1, 1)), "W_out": np.ones((1, 1))}
+    >>> cause = Cause("constant-factor", ("W_in",), masks={"W_in": np.ones((1, 1), bool)})
+    >>> found = with_effects(load(old), old, {**old, "W_in": 2 * old["W_in"]}, [cause])[0]
+    >>> found.alone, found.repaired
+    (0.5, 0.0)
     """
 
     def error(values: Mapping[str, Array]) -> float | None:

@@ -61,7 +61,10 @@ def function_error(
     else:
         pairs = [(_run(before, given), _run(after, given)) for given in inputs]
     errors = [
-        e for left, right in pairs for a, b in zip(left, right, strict=True) if (e := _difference(a, b)) is not None
+        e
+        for left, right in pairs
+        for a, b in zip(left, right, strict=True)
+        if (e := _difference(a, b)) is not None
     ]
     return max(errors, default=None)
 

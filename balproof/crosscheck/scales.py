@@ -318,7 +318,7 @@ def coarser(old: Array, new: Array, kind: Rounding) -> Rounding | None:
     """
     if not new.any():
         return None
-    for type_ in ("float16", "bfloat16"):
+    for type_ in ("bfloat16", "float16"):
         unit, tiny = _TYPES[type_]
         if unit > kind.unit and _is_of(type_, new) and not _is_of(type_, old):
             return Rounding(unit, tiny, 8)

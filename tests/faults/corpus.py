@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import time
@@ -151,7 +150,13 @@ def after(change: Callable[[Values, Values], None]) -> Callable[[Network, np.ran
     return make
 
 
-FIRST = {"mlp": "fc2.weight", "conv": "c2.weight", "residual": "a.weight", "recurrent": "W_out", "tied": "out.weight"}
+FIRST = {
+    "mlp": "fc2.weight",
+    "conv": "c2.weight",
+    "residual": "a.weight",
+    "recurrent": "W_out",
+    "tied": "out.weight",
+}
 
 
 def _bfloat16(w: Array) -> Array:
@@ -228,16 +233,30 @@ def afterwards() -> Iterator[Case]:
     for n in NETS:
         tensors = tuple(t.name for t in ALL[n](0).parameters)
         yield Case("bfloat16", n, after(_to_all(_bfloat16)), [("low-precision", tensors)])
-        yield Case("float16", n, after(_to_all(lambda w: w.astype(np.float16).astype(float))), [("low-precision", tensors)])
-        yield Case("negative root", n, after(_negative(n)), [("sign-changed", tuple({t for s in SIDES[n][0] for t, _ in s}))])
+        yield Case(
+            "float16",
+            n,
+            after(_to_all(lambda w: w.astype(np.float16).astype(float))),
+            [("low-precision", tensors)],
+        )
+        yield Case(
+            "negative root",
+            n,
+            after(_negative(n)),
+            [("sign-changed", tuple({t for s in SIDES[n][0] for t, _ in s}))],
+        )
         yield Case("one weight", n, after(_at(FIRST[n], _entry)), [("not-a-rescaling", (FIRST[n],))])
         yield Case("one row", n, after(_at(FIRST[n], _row)), [("slice-multiplied", (FIRST[n],))])
-        yield Case("a factor", n, after(_at(FIRST[n], lambda w, _: w * 1.37)), [("constant-factor", (FIRST[n],))])
+        yield Case(
+            "a factor", n, after(_at(FIRST[n], lambda w, _: w * 1.37)), [("constant-factor", (FIRST[n],))]
+        )
         yield Case("clipped", n, after(_at(FIRST[n], _clipped)), [("clipped", (FIRST[n],))])
         left = "weight" if n in ("mlp", "conv", "residual") else "reader" if n == "recurrent" else "outgoing"
         yield Case("as it was", n, after(_at(FIRST[n], lambda _, old: old)),
                    [(f"{left}-not-scaled", (FIRST[n],))])  # fmt: skip
-    yield Case("int8", "conv", after(_at("c2.weight", lambda w, _: _int8(w))), [("low-precision", ("c2.weight",))])
+    yield Case(
+        "int8", "conv", after(_at("c2.weight", lambda w, _: _int8(w))), [("low-precision", ("c2.weight",))]
+    )
 
 
 # --- whole programs ---------------------------------------------------------------------------------------------
@@ -324,7 +343,9 @@ def programs() -> Iterator[Case]:
 def two_at_once() -> Iterator[Case]:
     bias = wrong.biases_forgotten
 
-    def with_bias(change: Callable[[Values, Values], None]) -> Callable[[Network, np.random.Generator], Network]:
+    def with_bias(
+        change: Callable[[Values, Values], None],
+    ) -> Callable[[Network, np.random.Generator], Network]:
         def make(before: Network, rng: np.random.Generator) -> Network:
             new = values(by_step(bias)(before, rng))
             change(new, values(before))
@@ -336,24 +357,49 @@ def two_at_once() -> Iterator[Case]:
         name = FIRST[n]
         biases = ("bias-not-scaled", BIASES[n])
         inputs = SIDES[n][-1 if n == "conv" else 0][0][0][0]
-        yield Case("biases, and a column", n, with_bias(_at(inputs, _column)), [biases, ("slice-multiplied", (inputs,))])
-        yield Case("biases, and a weight", n, with_bias(_at(name, _entry)), [biases, ("not-a-rescaling", (name,))])
+        yield Case(
+            "biases, and a column",
+            n,
+            with_bias(_at(inputs, _column)),
+            [biases, ("slice-multiplied", (inputs,))],
+        )
+        yield Case(
+            "biases, and a weight", n, with_bias(_at(name, _entry)), [biases, ("not-a-rescaling", (name,))]
+        )
         yield Case("biases, and clipped", n, with_bias(_at(name, _clipped)), [biases, ("clipped", (name,))])
-        yield Case("biases, and a sign", n, with_bias(_at(name, _flipped)), [biases, ("sign-changed", (name,))])
+        yield Case(
+            "biases, and a sign", n, with_bias(_at(name, _flipped)), [biases, ("sign-changed", (name,))]
+        )
         yield Case("biases, and NaN", n, with_bias(_at(name, _nan)), [biases, ("not-finite", (name,))])
     last = {"mlp": ("fc4.weight",), "conv": ("c1.bn.gamma",), "residual": ("b.weight",)}
 
     def both(v: Values, into: wrong.Side, out: wrong.Side, s: Array, name: str) -> None:
-        wrong.right(v, [x for x in into if not wrong.is_bias(x[0])], () if (into, out) == SIDES[name][-1] else out, s, name)
+        wrong.right(
+            v,
+            [x for x in into if not wrong.is_bias(x[0])],
+            () if (into, out) == SIDES[name][-1] else out,
+            s,
+            name,
+        )
 
     for n, tensors in last.items():
-        yield Case("biases, and the last way out", n, by_step(both), [("bias-not-scaled", BIASES[n]), ("outgoing-not-scaled", tensors)])
+        yield Case(
+            "biases, and the last way out",
+            n,
+            by_step(both),
+            [("bias-not-scaled", BIASES[n]), ("outgoing-not-scaled", tensors)],
+        )
 
     def transposed_without_biases(v: Values, into: wrong.Side, out: wrong.Side, s: Array, name: str) -> None:
         wrong.transposed(v, [x for x in into if not wrong.is_bias(x[0])], out, s, name)
 
     for n, tensors in (("mlp", ("fc2.weight",)), ("recurrent", ("J",))):
-        yield Case("biases, and transposed", n, by_step(transposed_without_biases), [("bias-not-scaled", BIASES[n]), ("transposed-scales", tensors)])
+        yield Case(
+            "biases, and transposed",
+            n,
+            by_step(transposed_without_biases),
+            [("bias-not-scaled", BIASES[n]), ("transposed-scales", tensors)],
+        )
     yield Case("biases, and copies", "tied", _split_and_biases,
                [("tied-weights-split", ("loop.weight", "loop2.weight")), ("bias-not-scaled", ("in.bias",))])  # fmt: skip
 
@@ -397,7 +443,9 @@ def main() -> None:
             audits = [(case, case.audit(dtype=dtype)) for case in cases]
             missed = [(c, a) for c, a in audits if not c.right(a)]
             kinds = {k for c in cases for k, _ in c.expected}
-            print(f"{title}, {dtype}: {len(cases) - len(missed)}/{len(cases)} detected and placed, {len(kinds)} kinds")
+            print(
+                f"{title}, {dtype}: {len(cases) - len(missed)}/{len(cases)} detected and placed, {len(kinds)} kinds"
+            )
             for case, audit in missed:
                 print(f"  missed: {case.name} on {case.network}: {case.found(audit)}, not {case.expected}")
             sys.stdout.flush()

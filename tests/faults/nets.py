@@ -30,7 +30,12 @@ def conv(seed: int = 0) -> Network:
 def _document(shapes: Mapping[str, tuple[int, ...]], ops: list[list[Any]], inputs: int, seed: int) -> Network:
     rng = np.random.default_rng(seed)
     operations = [
-        {"kind": kind, "inputs": list(given), "output": out, **({"function": "relu"} if kind == "activation" else {})}
+        {
+            "kind": kind,
+            "inputs": list(given),
+            "output": out,
+            **({"function": "relu"} if kind == "activation" else {}),
+        }
         for kind, given, out in ops
     ]
     return load(
@@ -60,7 +65,13 @@ def residual(seed: int = 0) -> Network:
 
 def tied(seed: int = 0) -> Network:
     """A square layer that is called twice."""
-    shapes = {"in.weight": (5, 4), "in.bias": (5,), "loop.weight": (5, 5), "out.weight": (3, 5), "out.bias": (3,)}
+    shapes = {
+        "in.weight": (5, 4),
+        "in.bias": (5,),
+        "loop.weight": (5, 5),
+        "out.weight": (3, 5),
+        "out.bias": (3,),
+    }
     ops: list[list[Any]] = [
         ["linear", ("x", "in.weight"), "r1"], ["bias", ("r1", "in.bias"), "z1"], ["activation", ("z1",), "a1"],
         ["linear", ("a1", "loop.weight"), "r2"], ["activation", ("r2",), "a2"],
@@ -115,11 +126,16 @@ SIDES: dict[str, list[tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], 
         ((("c1.weight", 0), ("c1.bn.mean", 0)), (("c1.bn.gamma", 0),)),
     ],
     "residual": [
-        ((("stem.weight", 0), ("stem.bias", 0), ("b.weight", 0), ("b.bias", 0)), (("a.weight", 1), ("out.weight", 1))),
+        (
+            (("stem.weight", 0), ("stem.bias", 0), ("b.weight", 0), ("b.bias", 0)),
+            (("a.weight", 1), ("out.weight", 1)),
+        ),
         ((("a.weight", 0), ("a.bias", 0)), (("b.weight", 1),)),
     ],
     "recurrent": [((("W_in", 0), ("J", 0), ("b", 0)), (("J", 1), ("W_out", 1)))],
-    "tied": [((("in.weight", 0), ("in.bias", 0), ("loop.weight", 0)), (("loop.weight", 1), ("out.weight", 1)))],
+    "tied": [
+        ((("in.weight", 0), ("in.bias", 0), ("loop.weight", 0)), (("loop.weight", 1), ("out.weight", 1)))
+    ],
 }
 """Of each group of units: which tensors lead in, and along which axis, and which lead out."""
 
