@@ -31,8 +31,8 @@ def assert_balanced(
 ) -> None:
     """Every unit that can be balanced is: its relative imbalance is at most ``tolerance``.
 
-    ``regularizer`` is anything that `balproof.check` takes, ``max`` say. Dead units and scales of degree ≤ 0 are left
-    out, as `balproof.solve` leaves them out.
+    ``regularizer`` is anything that `balproof.check` takes, ``max`` say. Dead units and scales of degree ≤ 0
+    are left out, as `balproof.solve` leaves them out.
 
     Raises AssertionError naming the most unbalanced units and their imbalances; ModelError, RequestError
     and RegularizerError as `balproof.load` and `BalanceProblem.build` do.

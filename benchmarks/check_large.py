@@ -1,7 +1,8 @@
 """`check` of 10⁷ weights against reading both files: ``python benchmarks/check_large.py``
 
-A perceptron 784-2048-2048-2048-10 in single precision, as ONNX, and what `solve` makes of it under l2. The measure is the time of reading both files and multiplying all weights once by a factor for
-each row and each column. Every time is the best of three, in one process.
+A perceptron 784-2048-2048-2048-10 in single precision, as ONNX, and what `solve` makes of it under l2. The
+measure is the time of reading both files and multiplying all weights once by a factor for each row and each
+column. Every time is the best of three, in one process; ``--profile`` says where it goes.
 """
 
 from __future__ import annotations

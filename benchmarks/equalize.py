@@ -6,8 +6,9 @@ Brevitas is no dependency of this project (it asks for older setuptools). In an 
     /tmp/equalize/bin/pip install -e '.[onnx,torch]' brevitas==0.13.4
     /tmp/equalize/bin/python benchmarks/equalize.py
 
-Brevitas makes the ranges max|w| of both sides of each channel equal, biases left out: what is asked of it is
-``max`` with biases without cost. It stops after 10 rounds, or where all scales of a round are within 0.05 of 1.
+Brevitas makes the ranges max|w| of both sides of each channel equal, biases left out: so it is asked for
+``max`` with biases without cost. It stops after 10 rounds, or once all
+scales of a round are within 0.05 of 1.
 """
 
 from __future__ import annotations

@@ -98,9 +98,9 @@ def check(
 ) -> Audit:
     """Is ``after`` a balanced rescaling of ``before``, and if not, what went wrong and where?
 
-    ``costs`` is anything that `balproof.solve` takes, or ``max`` or ``range``, balance of the extreme weights.
-    Both networks are anything that `balproof.load` takes; the weights of ``after`` need not be finite. Faults of
-    balance are those of the rescaling that was meant, so that a weight which missed it is one fault and
+    ``costs`` is anything that `balproof.solve` takes, or ``max`` or ``range``, balance of extreme weights.
+    Both networks are anything that `balproof.load` takes; the weights of ``after`` need not be finite. Faults
+    of balance are those of the rescaling that was meant, so that a weight which missed it is one fault and
     not three. Dead units (no weight in, or none out) have no balance: they are named in the notes, and
     neither they nor their costs count.
 
@@ -228,7 +228,7 @@ def _told(causes: Sequence[Cause]) -> bool:
 
 def _of_faults(faults: Sequence[Fault]) -> tuple[Cause, ...]:
     """Faults of structure and of balance, those of one kind put together; sizes are the largest."""
-    kinds = dict.fromkeys(f.kind for f in faults)
+    kinds: dict[FaultKind, None] = dict.fromkeys(f.kind for f in faults)
     found: list[Cause] = []
     for kind in kinds:
         own = [f for f in faults if f.kind == kind]

@@ -31,7 +31,7 @@ def shared(network: Network) -> dict[str, int]:
 def by_call(
     manifold: Manifold, old: Mapping[str, Array], new: Mapping[str, Array], rounding: Mapping[str, Rounding]
 ) -> Recovered | None:
-    """Scales of the untied network by which every weight is explained, by some rows and columns of its copies.
+    """Scales of the untied network by which every weight is explained, by some rows and columns of copies.
 
     None if there are none, or no parameter is shared.
 
@@ -78,7 +78,7 @@ def _copy(name: str, call: int) -> str:
 
 
 def _models(manifold: Manifold, loose: Manifold, calls: Mapping[str, int]) -> Iterator[Manifold]:
-    """Every shared parameter with the scales of all calls multiplied, or the rows of one and the columns of one."""
+    """Shared parameters with the scales of all calls multiplied, or with rows of one and columns of one."""
     blocks = {b.name: b for b in loose.blocks}
 
     def model(terms: Callable[[list[Block]], Iterable[Axes]]) -> Manifold:

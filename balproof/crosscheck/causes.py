@@ -67,12 +67,12 @@ SAID: Mapping[CauseKind, str] = MappingProxyType(
         "branch-not-scaled": "other weights into the same units were multiplied, these were not",
         "reader-not-scaled": "other weights out of the same units were divided, these were not",
         "weight-not-scaled": "neither side of these weights was rescaled",
-        "shared-layer-scaled-once": "a layer that is called more than once was rescaled as if each call were another layer",
+        "shared-layer-scaled-once": "a layer with several calls was rescaled as if each were another layer",
         "wrong-direction": "multiplied where it should be divided, or the other way round",
         "wrong-exponent": "the scales have a wrong exponent here",
         "transposed-scales": "the scales of rows and columns are at each other's place",
         "scales-misplaced": "the scales of these units are on other units",
-        "incoming-against-incoming": "two tensors that both lead into a unit were balanced against each other",
+        "incoming-against-incoming": "two tensors that both lead in were balanced against each other",
         "constant-factor": "all weights have one factor too much",
         "slice-multiplied": "these weights have a factor that no other weight makes good",
         "set-to-zero": "weights were set to 0",
@@ -174,7 +174,7 @@ def as_one(manifold: Manifold, causes: Sequence[Cause], kind: CauseKind) -> Caus
     )
 
 
-# --- one part ---------------------------------------------------------------------------------------------
+# --- one part -----------------------------------------------------------------------------------------
 
 
 def _named(manifold: Manifold, part: Part) -> _Draft:
@@ -223,7 +223,7 @@ def side_of(forms: Iterable[Form]) -> int:
     >>> side_of([((0, Fraction(1)),), ((0, Fraction(-1)), (1, Fraction(1)), (2, Fraction(1)))])
     1
     """
-    signs = {int(np.sign(sum(c for _, c in form))) for form in forms if form}
+    signs = {int(np.sign(float(sum(c for _, c in form)))) for form in forms if form}
     return signs.pop() if len(signs) == 1 else 0
 
 
@@ -235,7 +235,7 @@ def _reads(network: Network, name: str) -> int:
     return sum(name in op.inputs for op in network.operations)
 
 
-# --- parts that are one mistake -----------------------------------------------------------------------------
+# --- parts that are one mistake -------------------------------------------------------------------------
 
 
 def _against(drafts: Sequence[_Draft]) -> list[_Draft]:
@@ -356,7 +356,7 @@ def _refined(manifold: Manifold, drafts: Sequence[_Draft]) -> list[_Draft]:
     return result
 
 
-# --- what is said ---------------------------------------------------------------------------------------------
+# --- what is said -----------------------------------------------------------------------------------------
 
 
 def _cause(manifold: Manifold, draft: _Draft, found: Recovered) -> Cause:

@@ -124,8 +124,8 @@ def _proof(
             mantissa, exponent = mantissa * m[index], exponent + e[index]
         old, new = (side[tensor.name].reshape(shape) for side in (before, after))
         for here in _slabs(shape):
-            error = _error(old[here], new[here], mantissa[_within(here, mantissa)], exponent[_within(here, exponent)],
-                           len(terms), exact=exp is None)  # fmt: skip
+            m, e = (factor[_within(here, factor)] for factor in (mantissa, exponent))
+            error = _error(old[here], new[here], m, e, len(terms), exact=exp is None)
             if not error <= (limit if exp else 0.0):
                 by = "these scales" if exp else "powers of two"
                 return f"{tensor.name} is not rescaled by {by}"

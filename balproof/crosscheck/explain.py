@@ -1,9 +1,9 @@
-"""The smallest explanation of weights that are no rescaling: which mistakes, where, made all of the difference.
+"""The smallest explanation of weights that are no rescaling: which mistakes made all the difference, where.
 
 Scales that explain most entries need not be those that were meant: where a program forgot to divide the
 weights out of a layer, the weights out may well be more than those in. So several candidates are tried: fits
-to all entries, to all tensors but some, and to what a mistake made in every layer would leave behind. For each
-of them every tensor is asked for its simplest changes (`balproof.crosscheck.parts`), and changes that are one
+to all entries, to all tensors but some, and to what a mistake in every layer would leave behind. For each of
+them every tensor is asked for its simplest changes (`balproof.crosscheck.parts`), and changes that are one
 mistake are put together. The candidate with the least cost, counted in mistakes, is the explanation. It is
 exact: every entry is either right, or in the mask of a cause.
 """
@@ -11,7 +11,7 @@ exact: every entry is either right, or in the mask of a cause.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -77,16 +77,9 @@ def explain(
     best = search.explanation(found)
     if sum(np.count_nonzero(v) for v in old.values()) < EVIDENCE * manifold.count:
         return best
-    tried = [found.h]
-    for candidate in (*others, *search.candidates(lambda: best)):
-        if best.cost <= ENOUGH:
-            break
-        if any(np.array_equal(candidate.h, h) for h in tried):
-            continue
-        tried.append(candidate.h)
-        other = search.explanation(candidate)
-        if other.cost < best.cost - 1e-9:
-            best = other
+    best = search.improved(best, others)
+    best = search.improved(best, search.of_every_layer())
+    best = search.improved(best, search.but_some(best.causes))
     if best.cost > ENOUGH and by_call(manifold, old, new, rounding) is not None:
         return Explanation(best.found, (as_one(manifold, best.causes, "shared-layer-scaled-once"),), 1.0)
     return best
@@ -113,6 +106,16 @@ class _Search:
         causes, cost = merged(self.manifold, parts, found)
         return Explanation(found, causes, cost)
 
+    def improved(self, best: Explanation, candidates: Iterable[Recovered]) -> Explanation:
+        """The best of these and the one before, as soon as there is one that is simple enough."""
+        for candidate in candidates if best.cost > ENOUGH else ():
+            other = self.explanation(candidate)
+            if other.cost < best.cost - 1e-9:
+                best = other
+            if best.cost <= ENOUGH:
+                break
+        return best
+
     def _parts(self, block: Block, h: Array) -> list[Part]:
         name, shape = block.name, block.shape
         old, new, kind = self.old[name].reshape(shape), self.new[name].reshape(shape), self.rounding[name]
@@ -132,7 +135,8 @@ class _Search:
         h = recover_scales(manifold, self.old, self.new, rounding or self.rounding).h[: self.manifold.count]
         return judge_entries(self.manifold, self.old, self.new, self.rounding, h)
 
-    def candidates(self, best: Callable[[], Explanation]) -> Iterator[Recovered]:
+    def of_every_layer(self) -> Iterator[Recovered]:
+        """Fits to what is left where the same mistake was made in every layer."""
         if any(self.coarse[n] is not self.rounding[n] for n in self.rounding):
             yield self._fit(self.manifold, self.coarse)
         yield judge_entries(self.manifold, self.old, self.new, self.rounding, np.zeros(self.manifold.count))
@@ -140,13 +144,16 @@ class _Search:
             yield self._fit(_changed(self.manifold, negative, positive))
         for side in (-1, 1):
             yield self._fit(_loose(self.manifold, side))
-        suspects = self._suspects(best().causes)
+        for power in (0.5, 2.0):
+            yield self._fit(_changed(self.manifold, power, 1.0))
+
+    def but_some(self, causes: Sequence[Cause]) -> Iterator[Recovered]:
+        """Fits to all tensors but one or two of those that may be wrong."""
+        suspects = self._suspects(causes)
         for count in (1, 2):
             for aside in combinations(suspects, count):
                 kept = tuple(b for b in self.manifold.blocks if b.name not in aside)
                 yield self._fit(dataclasses.replace(self.manifold, blocks=kept))
-        for power in (0.5, 2.0):
-            yield self._fit(_changed(self.manifold, power, 1.0))
 
     def _suspects(self, causes: Sequence[Cause]) -> list[str]:
         """The tensors with wrong entries, and their neighbours: those that feel the same scales."""

@@ -1,8 +1,8 @@
 """Balance as quantisation tools have it: the largest weight into each unit is as large as the largest out.
 
 Cross-layer equalisation (Nagel, van Baalen, Blankevoort, Welling, *Data-free quantization through weight
-equalization and bias correction*, 2019, Section 4.1) makes the ranges of both sides of a channel equal, where
-the range is the largest |w|, or the largest less the smallest weight. Neither is a sum over the weights: there
+equalization and bias correction*, 2019, Section 4.1) makes the ranges of both sides of a channel equal. The
+range is the largest |w|, or the largest less the smallest weight. Neither is a sum over the weights: there
 is balance, unit by unit, and no cost of the network to be optimal for.
 """
 
@@ -26,7 +26,7 @@ KINDS = ("max", "range")
 
 @dataclass(frozen=True)
 class Extremes:
-    """``max``: the largest |w| of a side; ``range``: the largest less the smallest weight, of each tensor of it.
+    """``max``: the largest |w| of a side; ``range``: the largest less the smallest weight of a tensor.
 
     ``bias_cost=False`` leaves biases out, as most tools do. (Alone, a bias has the range 0.)
     """

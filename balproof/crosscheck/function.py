@@ -70,7 +70,7 @@ def function_error(
 
 
 def _mixes(network: Network) -> bool:
-    """Whether results for one input may depend on the others: statistics of a batch, or another first axis."""
+    """Whether results for one input may depend on others: statistics of a batch, or another first axis."""
     shapes = (network.tensors[op.output].shape[:1] for op in network.operations)
     return any(op.attributes.get("training") for op in network.operations) or any(s != (1,) for s in shapes)
 

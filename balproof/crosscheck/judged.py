@@ -21,7 +21,8 @@ Array = np.ndarray
 class Judged:
     """Imbalances of the scales that move (0 for the others), and which do not.
 
-    ``falling`` are the dead units whose cost could still fall. ``problem`` is None for a large network, and there is neither problem nor cost for extremes.
+    ``falling`` are the dead units whose cost could still fall. ``problem`` is None for a large network, and
+    there is neither problem nor cost for extremes.
     """
 
     manifold: Manifold
@@ -104,8 +105,8 @@ def _of_extremes(manifold: Manifold, extremes: Extremes) -> Optimality:
     notes = [f"no optimum under {extremes.kind}: it is no sum over the weights, and balance alone is judged"]
     if feeds_back(manifold):
         notes.append(
-            f"scales feed back into each other: under {extremes.kind} there may be several states in balance, "
-            "and another program may well have found another one"
+            f"scales feed back into each other: under {extremes.kind} there may be several states in "
+            "balance, and another program may well have found another one"
         )
     return Optimality(None, False, None, tuple(notes))
 

@@ -55,7 +55,7 @@ COST: Mapping[Change, float] = {
     "rounded": 1.0,
     "not-finite": 1.0,
 }
-"""In entries: a change must explain more of them. Single entries cost 1 each, each slice of its own 0.9 more."""
+"""In entries: a change must explain more of them. A single entry costs 1, each slice of its own 0.9 more."""
 
 FEWEST = 4
 """So many entries must speak for a change with a number of its own: of two or three, chance explains some."""
@@ -210,7 +210,7 @@ def _is_whole(view: View, variant: _Variant, chosen: Array) -> bool:
     return not (~chosen & (np.abs(scales) > 1e3 * view.rounding.unit)).any()
 
 
-# --- what may have been done -----------------------------------------------------------------------------
+# --- what may have been done -------------------------------------------------------------------------
 
 
 def _variants(view: View, open_: Array) -> Iterator[_Variant]:

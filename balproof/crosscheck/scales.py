@@ -139,7 +139,7 @@ def recover_scales(
             trust.append(np.full(flat.size, 0.9 if block.name in biases else 1.0))
     if rows:
         together = sparse.csr_array(sparse.vstack(rows, format="csr"))
-        h = _fit(together, *(np.concatenate(x) for x in (right, noise, trust)), start)
+        h = _fit(together, np.concatenate(right), np.concatenate(noise), np.concatenate(trust), start)
     return judge_entries(manifold, before, after, rounding, h)
 
 
@@ -274,7 +274,7 @@ def judge_entries(
 def _all_right(manifold: Manifold, block: Block, old: Array, new: Array, kind: Rounding, h: Array) -> bool:
     """Whether `misses` finds nothing in a large block: by products along its axes, part by part.
 
-    It allows less than that by the roundings of the products, and by what exp(A h) adds, so that a yes is one.
+    It allows less, by the roundings of the products and by what exp(A h) adds, so that a yes is one.
     """
     old, new = (x.reshape(block.shape) for x in (old, new))
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):

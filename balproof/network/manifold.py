@@ -164,7 +164,7 @@ class Manifold:
         return total.reshape(self.network.tensors[block.name].shape)
 
     def maps(self, name: str) -> list[tuple[Array, sparse.csr_array]]:
-        """Of each term of a parameter, which slice an entry is in, and the forms of the slices as a matrix."""
+        """Of each term of a parameter, which slice an entry is in, and the forms of slices as a matrix."""
         return self._maps[name]
 
     def adjoint(self, m: Mapping[str, Array]) -> Array:

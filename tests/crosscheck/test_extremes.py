@@ -1,4 +1,4 @@
-"""Balance of extreme weights: programs by hand, with the formula of the paper, and what is said of the result."""
+"""Balance of extreme weights: programs by hand, with the formula of the paper, and what is said of them."""
 
 from __future__ import annotations
 

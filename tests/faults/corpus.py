@@ -31,7 +31,7 @@ BALANCE = {"unbalanced-unit", "frozen-layer", "not-optimal"}
 
 @dataclass(frozen=True)
 class Case:
-    """``expected`` are kinds and tensors (or layers, units); ``units`` those of the first, where it matters."""
+    """``expected`` are kinds and tensors (or layers); ``units`` those of the first, where it matters."""
 
     name: str
     network: str
@@ -60,7 +60,7 @@ class Case:
         return self.found(audit) == wanted and (self.units is None or set(units) == set(self.units))
 
 
-# --- one wrong step in a program -----------------------------------------------------------------------------
+# --- one wrong step in a program -------------------------------------------------------------------------
 
 
 def by_step(step: Step) -> Callable[[Network, np.random.Generator], Network]:
@@ -134,7 +134,7 @@ def stepwise() -> Iterator[Case]:
     yield case(wrong.in_against_in, "recurrent", "incoming-against-incoming", ("W_in", "J"))
 
 
-# --- a program that is right, and something done to what it made -----------------------------------------------
+# --- a program that is right, and something done to what it made -------------------------------------------
 
 
 def after(change: Callable[[Values, Values], None]) -> Callable[[Network, np.random.Generator], Network]:
@@ -259,7 +259,7 @@ def afterwards() -> Iterator[Case]:
     )
 
 
-# --- whole programs ---------------------------------------------------------------------------------------------
+# --- whole programs -----------------------------------------------------------------------------------------
 
 
 def _dead(before: Network) -> Network:
@@ -336,7 +336,8 @@ def programs() -> Iterator[Case]:
         yield Case("l1 for l2", n, _under("l1"), [("another-cost", ())])
     yield Case("biases without cost", "mlp", _without_biases, [("another-cost", ())])
     yield Case("0/0 in a dead unit", "mlp", _divides_by_zero,
-               [("dead-unit-divided", ("fc1.weight", "fc1.bias", "fc2.weight"))], ("fc1[3]",), start=_dead)  # fmt: skip
+               [("dead-unit-divided", ("fc1.weight", "fc1.bias", "fc2.weight"))],
+               ("fc1[3]",), start=_dead)  # fmt: skip
     yield Case("copies", "tied", _split, [("tied-weights-split", ("loop.weight", "loop2.weight"))])
 
 
@@ -401,14 +402,15 @@ def two_at_once() -> Iterator[Case]:
             [("bias-not-scaled", BIASES[n]), ("transposed-scales", tensors)],
         )
     yield Case("biases, and copies", "tied", _split_and_biases,
-               [("tied-weights-split", ("loop.weight", "loop2.weight")), ("bias-not-scaled", ("in.bias",))])  # fmt: skip
+               [("tied-weights-split", ("loop.weight", "loop2.weight")),
+                ("bias-not-scaled", ("in.bias",))])  # fmt: skip
 
 
 ONE_FAULT = (*stepwise(), *afterwards(), *programs())
 TWO_FAULTS = tuple(two_at_once())
 
 
-# --- what is right ----------------------------------------------------------------------------------------------
+# --- what is right ------------------------------------------------------------------------------------------
 
 
 def correct(count: int = 200) -> Iterator[tuple[str, str, str, Audit]]:
@@ -444,7 +446,8 @@ def main() -> None:
             missed = [(c, a) for c, a in audits if not c.right(a)]
             kinds = {k for c in cases for k, _ in c.expected}
             print(
-                f"{title}, {dtype}: {len(cases) - len(missed)}/{len(cases)} detected and placed, {len(kinds)} kinds"
+                f"{title}, {dtype}: {len(cases) - len(missed)}/{len(cases)} detected and placed, "
+                f"{len(kinds)} kinds"
             )
             for case, audit in missed:
                 print(f"  missed: {case.name} on {case.network}: {case.found(audit)}, not {case.expected}")

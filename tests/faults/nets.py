@@ -73,7 +73,8 @@ def tied(seed: int = 0) -> Network:
         "out.bias": (3,),
     }
     ops: list[list[Any]] = [
-        ["linear", ("x", "in.weight"), "r1"], ["bias", ("r1", "in.bias"), "z1"], ["activation", ("z1",), "a1"],
+        ["linear", ("x", "in.weight"), "r1"], ["bias", ("r1", "in.bias"), "z1"],
+        ["activation", ("z1",), "a1"],
         ["linear", ("a1", "loop.weight"), "r2"], ["activation", ("r2",), "a2"],
         ["linear", ("a2", "loop.weight"), "r3"], ["activation", ("r3",), "a3"],
         ["linear", ("a3", "out.weight"), "r4"], ["bias", ("r4", "out.bias"), "y"],
@@ -111,7 +112,7 @@ def in_type(network: Network, dtype: str) -> Network:
     return dataclasses.replace(network, tensors=tensors)
 
 
-# --- the rescaling that was meant, by hand -------------------------------------------------------------------
+# --- the rescaling that was meant, by hand ---------------------------------------------------------------
 
 SIDES: dict[str, list[tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]]] = {
     "mlp": [

@@ -1,4 +1,4 @@
-"""Every fault of the corpus is named, with its place; what is right is left alone. The figures are printed."""
+"""Every fault of the corpus is named, with its place; what is right is left alone. Figures are printed."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_the_corpus_sees_a_wrong_place() -> None:
     assert not dataclasses.replace(case, units=("in[0]",)).right(audit)
 
 
-# --- what each does to the outputs ----------------------------------------------------------------------------
+# --- what each does to the outputs ------------------------------------------------------------------------
 
 
 def test_each_of_two_faults_has_its_share() -> None:

@@ -121,7 +121,7 @@ def in_against_in(v: Values, into: Side, out: Side, s: Array, name: str) -> None
     put(v, into[1][0], 1 / s, 0)
 
 
-# --- the program around a step ---------------------------------------------------------------------------------
+# --- the program around a step -----------------------------------------------------------------------------
 
 
 def sizes(v: Values, side: Side) -> Array:
