@@ -220,6 +220,7 @@ def _named(manifold: Manifold, part: Part) -> _Draft:
 def side_of(forms: Iterable[Form]) -> int:
     """1 if slices grow, −1 if they shrink when all scales grow alike, and 0 if they do neither or both.
 
+    >>> from fractions import Fraction
     >>> side_of([((0, Fraction(1)),), ((0, Fraction(-1)), (1, Fraction(1)), (2, Fraction(1)))])
     1
     """

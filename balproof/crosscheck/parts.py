@@ -215,7 +215,8 @@ def _is_whole(view: View, variant: _Variant, chosen: Array) -> bool:
 
 def _variants(view: View, open_: Array) -> Iterator[_Variant]:
     log, terms = view.log, view.terms
-    if len(terms) > 1:
+    moving = [np.max(np.abs(scales), initial=0.0) > 1e3 * view.rounding.unit for _, scales in terms]
+    if sum(moving) > 1:
         yield _Variant("kept", np.zeros_like(log))
     for t, (index, scales) in enumerate(terms):
         own = scales[index]
