@@ -176,7 +176,10 @@ def check(
         faults += _balance_faults(state, found.h, limit, noise)
     elif found.missed < 0.5 * sum(v.size for v in old.values()) or _told(causes):
         meant = dataclasses.replace(manifold, network=manifold.rescale(found.h))
-        faults += _balance_faults(judge(meant, costs), found.h, limit, noise)
+        try:
+            faults += _balance_faults(judge(meant, costs), found.h, limit, noise)
+        except RequestError as refused:
+            notes.append(f"balance of the rescaling that was meant not judged: {refused.cause}")
     else:
         notes.append("most weights differ, so that no rescaling can be told, nor what it should have been")
     if not faults and best.fault:

@@ -19,7 +19,7 @@ from itertools import combinations
 
 import numpy as np
 
-from balproof.crosscheck.calls import by_call
+from balproof.crosscheck.calls import by_call, shared
 from balproof.crosscheck.causes import Cause, as_one, merged, side_of
 from balproof.crosscheck.parts import Part, View, parts_of
 from balproof.crosscheck.scales import (
@@ -36,6 +36,9 @@ Values = Mapping[str, Array]
 
 ENOUGH = 1.3
 """One mistake, or one entry: nothing simpler is looked for."""
+
+SEVERAL = 3.0
+"""Costs more than one mistake: only then a shared layer is taken for several, which have more scales."""
 
 EVIDENCE = 2
 """With fewer weights for each scale, many scales explain them after some mistake or other."""
@@ -80,7 +83,12 @@ def explain(
     best = search.improved(best, others)
     best = search.improved(best, search.of_every_layer())
     best = search.improved(best, search.but_some(best.causes))
-    if best.cost > ENOUGH and by_call(manifold, old, new, rounding) is not None:
+    wrong = {name for cause in best.causes for name in cause.tensors}
+    if (
+        best.cost > SEVERAL
+        and wrong & set(shared(manifold.network))
+        and by_call(manifold, old, new, rounding)
+    ):
         return Explanation(best.found, (as_one(manifold, best.causes, "shared-layer-scaled-once"),), 1.0)
     return best
 

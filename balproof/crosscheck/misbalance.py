@@ -14,6 +14,7 @@ from balproof.crosscheck.causes import Cause
 from balproof.crosscheck.extremes import Asked, Extremes
 from balproof.crosscheck.judged import judge
 from balproof.crosscheck.optimality import EXACT
+from balproof.errors import RequestError
 from balproof.network.graph import Network
 from balproof.network.manifold import Manifold
 
@@ -44,7 +45,10 @@ def what_was_done(
         return Cause("scales-to-a-power", (), detail=f"{power} times their logarithms")
     there = dataclasses.replace(manifold, network=after)
     for other in _others(costs):
-        state = judge(there, other)
+        try:
+            state = judge(there, other)
+        except RequestError:  # weights too far apart for this cost
+            continue
         if state.active.any() and state.imbalance <= limit:
             return Cause("another-cost", (), detail=f"under {other.name}")
     return None

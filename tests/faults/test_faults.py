@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from balproof.crosscheck.audit import check
+from balproof.crosscheck.battery import perceptron
 from balproof.network.evaluate import evaluate
 from balproof.network.manifold import infer
 from tests.faults import wrong
@@ -150,3 +152,46 @@ def test_no_explanation_is_made_up() -> None:
         sum(c.weights for c in audit.explanation)
         > 0.9 * sum(t.size for t in before.parameters) - infer(before).count
     )
+
+
+def test_a_shared_layer_taken_for_several() -> None:
+    """As EqualizeGraph of Brevitas 0.13.4 does: each pair of calls is equalised, into the same weights."""
+    before = perceptron([3, 4, 4, 4, 2], seed=6, shared=(2, 3))
+    v = values(before)
+    rng = np.random.default_rng(0)
+    for into, out in (("fc1", "fc2"), ("fc2", "fc2"), ("fc2", "fc4")):
+        s = np.exp(rng.normal(size=4))
+        v[f"{into}.weight"], v[f"{into}.bias"] = v[f"{into}.weight"] * s[:, None], v[f"{into}.bias"] * s
+        v[f"{out}.weight"] = v[f"{out}.weight"] / s
+    audit = check(before, before.with_parameters(v))
+    cause = audit.explanation[0]
+    assert cause.kind == "shared-layer-scaled-once" and "fc2.weight" in cause.tensors
+    assert cause.alone is not None and cause.alone > 0.01
+    assert [c.kind for c in audit.explanation if c.kind not in ("unbalanced-unit", "frozen-layer")] == [
+        cause.kind
+    ]
+    # One weight more, and it is no longer that alone.
+    v["fc4.weight"][1, 2] *= 1.5
+    found = check(before, before.with_parameters(v)).explanation
+    assert "shared-layer-scaled-once" not in {c.kind for c in found}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_the_weights_are_there_is_an_answer(seed: int) -> None:
+    """Slices, signs, sizes, zeros and NaN at random: no exception, and a cause for whatever is not right."""
+    rng = np.random.default_rng(seed)
+    for _ in range(12):
+        before = ALL[str(rng.choice(list(ALL)))](int(rng.integers(9)))
+        v = values(before)
+        for _ in range(int(rng.integers(1, 4))):
+            w = v[str(rng.choice(list(v)))]
+            axis = int(rng.integers(w.ndim))
+            at = (slice(None),) * axis + (int(rng.integers(w.shape[axis])),)
+            change = int(rng.integers(6))
+            if change < 3:
+                w[at] = (np.nan, 0.0, np.inf)[change]
+            else:
+                w *= (-1.0, 10.0 ** int(rng.integers(-150, 150)), 1.3)[change - 3]
+        audit = check(before, before.with_parameters(v), str(rng.choice(["l1", "l2", "max"])))
+        json.dumps(audit.as_json(), allow_nan=False)
+        assert audit.ok or audit.explanation
