@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from balproof.balance.problem import Costs
 from balproof.crosscheck.audit import BALANCE_TOLERANCE, check
+from balproof.crosscheck.extremes import Asked, asked
 from balproof.crosscheck.faults import OFF_THE_ORBIT, shown
 from balproof.crosscheck.function import function_error
 from balproof.crosscheck.judged import Judged, judge
@@ -24,15 +24,15 @@ from balproof.network.manifold import infer
 
 def assert_balanced(
     model: object,
-    regularizer: Costs | str | Sequence[str] = "l2",
+    regularizer: Asked | str | Sequence[str] = "l2",
     *,
     tolerance: float = BALANCE_TOLERANCE,
     example_inputs: object = None,
 ) -> None:
     """Every unit that can be balanced is: its relative imbalance is at most ``tolerance``.
 
-    ``regularizer`` is anything that `balproof.solve` takes. Dead units and scales of degree ≤ 0 are left
-    out, as `balproof.solve` leaves them out.
+    ``regularizer`` is anything that `balproof.check` takes, ``max`` say. Dead units and scales of degree ≤ 0
+    are left out, as `balproof.solve` leaves them out.
 
     Raises AssertionError naming the most unbalanced units and their imbalances; ModelError, RequestError
     and RegularizerError as `balproof.load` and `BalanceProblem.build` do.
@@ -51,7 +51,7 @@ def assert_balanced(
 
 def assert_optimal(
     model: object,
-    regularizer: Costs | str | Sequence[str] = "l2",
+    regularizer: Asked | str | Sequence[str] = "l2",
     *,
     tolerance: float = OPTIMALITY_TOLERANCE,
     example_inputs: object = None,
@@ -145,9 +145,8 @@ def assert_same_function(
         )
 
 
-def _judged(model: object, regularizer: Costs | str | Sequence[str], example_inputs: object) -> Judged:
-    costs = regularizer if isinstance(regularizer, Costs) else Costs.parse(regularizer)
-    return judge(infer(load(model, example_inputs)), costs)
+def _judged(model: object, regularizer: Asked | str | Sequence[str], example_inputs: object) -> Judged:
+    return judge(infer(load(model, example_inputs)), asked(regularizer))
 
 
 def _unbalanced(state: Judged, tolerance: float) -> list[str]:

@@ -351,6 +351,14 @@ def measured(manifold: Manifold, costs: Costs) -> tuple[float, Balance] | None:
     return cost, Balance(total[0], total[1], np.ones(manifold.count))
 
 
+def require_measurable(manifold: Manifold, costs: Costs) -> None:
+    """Raise RequestError for weights too far apart for double precision, where every cost has one power."""
+    power = _single_power(manifold, costs)
+    if power is not None:
+        for _ in _costs(manifold, costs, power):
+            pass
+
+
 def _single_power(manifold: Manifold, costs: Costs) -> float | None:
     """p where every cost is a multiple of the same |w|^p."""
     terms = [_one_power(costs, block.name) for block in _costly(manifold, costs)]

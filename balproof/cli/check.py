@@ -23,8 +23,9 @@ from balproof.cli.output import (
 from balproof.errors import RequestError
 
 if TYPE_CHECKING:
-    from balproof.balance.problem import Costs
     from balproof.crosscheck.audit import Audit
+    from balproof.crosscheck.causes import Cause
+    from balproof.crosscheck.extremes import Asked
     from balproof.network.graph import Network
 
 
@@ -41,12 +42,14 @@ def check(
 ) -> int:
     """Audit AFTER: a rescaling of BEFORE, the same function, balanced, optimal, and if not, why?
 
+    With --regularizer max, or range, balance is that of cross-layer equalisation in quantisation tools.
+
     Exits with 1 where a fault was found.
 
     Example: balproof check tests/data/digits.onnx balanced.onnx --regularizer l2
     """
-    from balproof.balance.problem import Costs
     from balproof.crosscheck.audit import check as run
+    from balproof.crosscheck.extremes import asked
     from balproof.importers import load
 
     require_outputs((json_, plot), (before, after))
@@ -54,7 +57,7 @@ def check(
         from balproof.report.plots import check_plot_path
 
         check_plot_path(plot)
-    costs = Costs.parse(regularizer or "l2", bias_cost=not no_bias_cost)
+    costs = asked(regularizer or "l2", bias_cost=not no_bias_cost)
     with progress("checking"):
         networks = load(before), load(after, finite=False)
         audit = run(*networks, costs)
@@ -65,7 +68,7 @@ def check(
     return 0 if audit.ok else 1
 
 
-def _plot(before: Network, after: Network, costs: Costs, audit: Audit, path: Path) -> None:
+def _plot(before: Network, after: Network, costs: Asked, audit: Audit, path: Path) -> None:
     """Where both can be balanced: the same network, and numbers."""
     from balproof.crosscheck.audit import BALANCE_TOLERANCE
     from balproof.crosscheck.judged import judge
@@ -85,6 +88,16 @@ def _plot(before: Network, after: Network, costs: Costs, audit: Audit, path: Pat
     save_layers(path, layers, values[0], values[1], BALANCE_TOLERANCE)
 
 
+def _effect(cause: Cause) -> str:
+    """What it does to the outputs, where that was measured."""
+    many = f"; {cause.weights} weights" if cause.weights else ""
+    if cause.alone is None or cause.repaired is None:
+        return many
+    return (
+        f"{many}; outputs differ by {number(cause.alone)} by it alone, by {number(cause.repaired)} without it"
+    )
+
+
 def _print(audit: Audit) -> None:
     def say(word: bool) -> str:
         return "yes" if word else "NO"
@@ -95,6 +108,9 @@ def _print(audit: Audit) -> None:
     out.print(f"outputs differ by      {number(audit.function_error)} of the largest output")
     out.print(f"balanced               {say(audit.balanced)}, imbalance {number(audit.imbalance)}")
     out.print(f"above the optimum by   at most {number(audit.optimality_gap)}, relatively")
+    for cause in audit.explanation:
+        out.print(f"{cause.kind}  {cause.where}", markup=False)
+        out.print(f"  {cause.text}{_effect(cause)}", markup=False)
     for fault in audit.faults[:ROWS]:
         size = "" if fault.size is None else f"  ({fault.size:.3g})"
         out.print(f"  {fault.kind}: {fault.where}{size}", markup=False)

@@ -9,15 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from balproof.balance.problem import Costs
 from balproof.balance.solve import solve
+from balproof.crosscheck.causes import Cause
 from balproof.crosscheck.certified import FunctionProof, prove_function
-from balproof.crosscheck.faults import LISTED, Fault, FaultKind, shown
+from balproof.crosscheck.effects import with_effects
+from balproof.crosscheck.explain import explain
+from balproof.crosscheck.extremes import Asked, Extremes, asked
+from balproof.crosscheck.faults import BALANCE, LISTED, OFF_THE_ORBIT, Fault, FaultKind, shown
 from balproof.crosscheck.function import function_error
-from balproof.crosscheck.judged import Judged, judge
+from balproof.crosscheck.judged import Judged, judge, refuse
+from balproof.crosscheck.misbalance import what_was_done
 from balproof.crosscheck.optimality import EXACT, OPTIMALITY_TOLERANCE
 from balproof.crosscheck.scales import COARSEST, Recovered, recover_scales, roundings
-from balproof.crosscheck.structure import structure_faults
+from balproof.crosscheck.structure import structure_faults, untied
 from balproof.errors import RequestError, require_seed
 from balproof.importers import load
 from balproof.network.graph import Network, Tensor
@@ -41,6 +45,9 @@ OUTPUT_ROUNDINGS = 8
 class Audit:
     """The answer of `check`.
 
+    ``explanation`` says which mistakes, as few as possible, make all of the difference: there the faults are
+    listed weight by weight and unit by unit, here they are put together.
+
     ``same_orbit``: AFTER is a rescaling of BEFORE, up to rounding. ``function_error`` is the largest
     difference of the outputs relative to the largest output, over random inputs (None where the networks
     cannot be run here, or an output overflows). ``function`` says how it is known that both compute the same:
@@ -63,6 +70,7 @@ class Audit:
     notes: tuple[str, ...] = ()
     function: Verdict = Verdict.undecided
     proof: FunctionProof | None = None
+    explanation: tuple[Cause, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -81,16 +89,18 @@ class Audit:
             "ok": self.ok,
             "scales": dict(self.scales),
             "notes": list(self.notes),
+            "explanation": [c.as_json() for c in self.explanation],
         }
 
 
 def check(
-    before: object, after: object, costs: Costs | str | Sequence[str] = "l2", *, seed: int = 0
+    before: object, after: object, costs: Asked | str | Sequence[str] = "l2", *, seed: int = 0
 ) -> Audit:
     """Is ``after`` a balanced rescaling of ``before``, and if not, what went wrong and where?
 
-    Both are anything that `balproof.load` takes; the weights of ``after`` need not be finite. Faults of
-    balance are those of the rescaling that was meant, so that a weight which missed it is one fault and
+    ``costs`` is anything that `balproof.solve` takes, or ``max`` or ``range``, balance of extreme weights.
+    Both networks are anything that `balproof.load` takes; the weights of ``after`` need not be finite. Faults
+    of balance are those of the rescaling that was meant, so that a weight which missed it is one fault and
     not three. Dead units (no weight in, or none out) have no balance: they are named in the notes, and
     neither they nor their costs count.
 
@@ -107,27 +117,35 @@ def check(
     """
     require_seed(seed)
     before, after = load(before), load(after, finite=False)
-    if not isinstance(costs, Costs):
-        costs = Costs.parse(costs)
+    costs = asked(costs)
     solved = solve_scales(before)
     manifold, column = assemble(before, solved)
-    judge(manifold, costs)  # refuses what no audit can be made of
+    refuse(manifold, costs)
     faults = structure_faults(before, after)
     if faults:
-        return _refuted(faults, *_measured(before, after, seed))
+        if {f.kind for f in faults} == {"tied-weights-split"}:
+            return _untied(before, after, costs, faults, seed)
+        return _refuted(faults, *_measured(before, after, seed), causes=_of_faults(faults))
     old = {t.name: before.numbers(t.name) for t in before.parameters}
     new = {t.name: after.numbers(t.name) for t in after.parameters}
-    faults = _not_finite(after, new)
-    if faults:
-        return _refuted(faults, None, [])
 
     rounding = roundings(before, after)
     unit = max((r.unit for r in rounding.values()), default=2.0**-53)
     found = recover_scales(manifold, old, new, rounding)
-    if found.missed and sum(t.size for t in before.learned) <= EXACT:
-        # Of explanations that are as good, the one by the scales that balance BEFORE was meant.
-        other = recover_scales(manifold, old, new, rounding, solve(before, costs).h)
-        found = other if other.missed <= found.missed else found
+    causes: tuple[Cause, ...] = ()
+    if found.missed:
+        others: list[Recovered] = []
+        if not isinstance(costs, Extremes) and sum(t.size for t in before.learned) <= EXACT:
+            # Of explanations that are as good, the one by the scales that balance BEFORE was meant.
+            other = recover_scales(manifold, old, new, rounding, solve(before, costs).h)
+            found, *others = (other, found) if other.missed <= found.missed else (found, other)
+        best = explain(manifold, old, new, rounding, found, *others)
+        found, meant = best.found, manifold.rescale(best.found.h)
+        causes = with_effects(before, {n: meant.numbers(n) for n in old}, new, best.causes, seed)
+    faults = _not_finite(after, new)
+    if faults:
+        faults += _orbit_faults(manifold, old, new, found)
+        return _refuted(faults, None, [], causes=causes)
     faults = _orbit_faults(manifold, old, new, found)
     same_orbit = not faults
     error, notes = _measured(before, after, seed)
@@ -148,6 +166,7 @@ def check(
         return dataclasses.replace(
             _refuted(faults, error, [*notes, f"balance not judged: {refused.cause}"]),
             same_orbit=same_orbit,
+            explanation=causes or _of_faults(faults),
             **function,
         )
     imbalance = state.imbalance
@@ -155,14 +174,28 @@ def check(
     best = state.optimality(max(OPTIMALITY_TOLERANCE, limit**2), balanced=imbalance <= limit)
     if same_orbit:
         faults += _balance_faults(state, found.h, limit, noise)
-    elif found.missed < 0.5 * sum(v.size for v in old.values()):
+    elif found.missed < 0.5 * sum(v.size for v in old.values()) or _told(causes):
         meant = dataclasses.replace(manifold, network=manifold.rescale(found.h))
-        faults += _balance_faults(judge(meant, costs), found.h, limit, noise)
+        try:
+            faults += _balance_faults(judge(meant, costs), found.h, limit, noise)
+        except RequestError as refused:
+            notes.append(f"balance of the rescaling that was meant not judged: {refused.cause}")
     else:
         notes.append("most weights differ, so that no rescaling can be told, nor what it should have been")
     if not faults and best.fault:
         faults.append(best.fault)
     notes += [*_notes(state), *best.notes]
+    instead: list[Cause] = []
+    told: frozenset[str] = OFF_THE_ORBIT
+    if any(f.kind == "unbalanced-unit" for f in faults) and not any(f.kind == "frozen-layer" for f in faults):
+        meant = manifold.rescale(found.h)
+        done = what_was_done(manifold, before, meant, costs, found.h, max(limit, 1e-5))
+        if done is not None and not (causes and done.kind == "left-as-it-was"):
+            units = tuple(f.where for f in faults if f.kind == "unbalanced-unit")
+            instead, told = (
+                [dataclasses.replace(done, units=units, size=imbalance)],
+                told | {"unbalanced-unit"},
+            )
     certified = best.gap is not None and best.certified and function["function"] is Verdict.certified
     return Audit(
         same_orbit=same_orbit,
@@ -174,16 +207,64 @@ def check(
         verdict=Verdict.refuted if faults else Verdict.certified if certified else Verdict.sampled,
         scales={name: float(value) for name, value in zip(manifold.names, found.h, strict=True)},
         notes=tuple(notes),
+        explanation=(*causes, *instead, *_of_faults([f for f in faults if f.kind not in told])),
         **function,
     )
 
 
-def _refuted(faults: list[Fault], error: float | None, notes: list[str]) -> Audit:
+def _refuted(
+    faults: list[Fault], error: float | None, notes: list[str], *, causes: tuple[Cause, ...] = ()
+) -> Audit:
     """The answer where nothing can be said about balance."""
     function = _function(error, "", differs=(error or 0.0) > OUTPUT_ROUNDINGS * COARSEST)
     return Audit(
-        False, error, False, None, None, tuple(faults), Verdict.refuted, {}, tuple(notes), **function
+        *(False, error, False, None, None, tuple(faults), Verdict.refuted, {}, tuple(notes)),
+        explanation=causes,
+        **function,
     )
+
+
+def _told(causes: Sequence[Cause]) -> bool:
+    """Whether few mistakes explain it all."""
+    return sum(c.weights if c.kind == "not-a-rescaling" else 1 for c in causes) <= 4
+
+
+def _of_faults(faults: Sequence[Fault]) -> tuple[Cause, ...]:
+    """Faults of structure and of balance, those of one kind put together; sizes are the largest."""
+    kinds: dict[FaultKind, None] = dict.fromkeys(f.kind for f in faults)
+    found: list[Cause] = []
+    for kind in kinds:
+        own = [f for f in faults if f.kind == kind]
+        units = tuple(f.where for f in own)
+        size = max((f.size for f in own if f.size is not None), default=None)
+        at: dict[str, tuple[str, ...]] = {"units": units} if kind == "unbalanced-unit" else {"tensors": units}
+        found.append(Cause(kind, at.get("tensors", ()), at.get("units", ()), size=size))
+    return tuple(found)
+
+
+def _untied(before: Network, after: Network, costs: Asked, faults: list[Fault], seed: int) -> Audit:
+    """Copies of one tensor, each of them compared with it: what else is wrong?"""
+    loose, became = untied(before, after)
+    rest = check(loose, after, costs, seed=seed)
+    others = [f for f in rest.faults if f.kind in OFF_THE_ORBIT]
+    causes = [c for c in rest.explanation if c.kind not in BALANCE]
+    copies = tuple(name for names in became.values() for name in names)
+    apart = max((_apart(after, names) for names in became.values()), default=0.0)
+    tied = Cause("tied-weights-split", copies, detail=f"copies differ by up to {apart:.3g} of their size")
+    return dataclasses.replace(
+        _refuted([*faults, *others], rest.function_error, list(rest.notes)),
+        function=rest.function,
+        proof=rest.proof,
+        explanation=(tied, *causes),
+    )
+
+
+def _apart(after: Network, names: Sequence[str]) -> float:
+    """How far copies are from the first of them, relatively."""
+    first, *others = (after.numbers(n) for n in names)
+    largest = [float(np.max(np.abs(x - first), initial=0.0)) for x in others]
+    size = float(np.max(np.abs(first), initial=0.0))
+    return max(largest, default=0.0) / (size or 1.0)
 
 
 def _function(error: float | None, proof: FunctionProof | str, *, differs: bool) -> dict[str, Any]:
@@ -218,7 +299,7 @@ def _orbit_faults(
     manifold: Manifold, old: Mapping[str, Array], new: Mapping[str, Array], found: Recovered
 ) -> list[Fault]:
     faults: list[Fault] = []
-    for block in manifold.blocks:
+    for block in manifold.blocks if found.missed else ():
         name = block.name
         tensor = manifold.network.tensors[name]
 
@@ -227,9 +308,10 @@ def _orbit_faults(
             plural = "s" if " and " in units else ""
             return tensor.element(flat) + (f" (unit{plural} {units})" if units else "")
 
-        flipped = np.sign(old[name]) * np.sign(new[name]) < 0
+        bad = ~np.isfinite(new[name])
+        flipped = (np.sign(old[name]) * np.sign(new[name]) < 0) & ~bad
         left = found.kept[name] & ~flipped & (name in manifold.network.biases)
-        rest = found.wrong[name] & ~flipped & ~left
+        rest = found.wrong[name] & ~flipped & ~left & ~bad
         size = found.deviation[name]
         faults += _entries("sign-changed", name, place, flipped, size)
         faults += _entries("bias-not-scaled", name, place, left, size, limit=left.size)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from balproof.balance.problem import Costs
 from balproof.balance.solve import solve
+from balproof.crosscheck.extremes import Asked, Extremes, equalized
 from balproof.importers import load
 from balproof.network.graph import Network
 
@@ -24,10 +24,11 @@ BRIDGE = 1e-9
 """The one weight that keeps a matrix irreducible, or a unit alive."""
 
 
-def plain(costs: Costs) -> dict[str, Network]:
+def plain(costs: Asked) -> dict[str, Network]:
     """Perceptrons of dense layers and ReLU, `fc1`, `fc2`, …
 
-    >>> list(plain(Costs.parse("l2")))[:2]
+    >>> from balproof.crosscheck.extremes import asked
+    >>> list(plain(asked("l2")))[:2]
     ['with biases', 'without biases']
     """
     usual = perceptron([4, 6, 5, 3])
@@ -45,11 +46,11 @@ def plain(costs: Costs) -> dict[str, Network]:
         f"{DECADES} decades": perceptron([4, 6, 5, 3], seed=2, decades=DECADES),
         "deep and thin": perceptron([2] * 13, seed=3),
         "one weight from dead": held.with_parameters({"fc2.weight": last}),
-        "already balanced": solve(perceptron([4, 6, 5, 3], seed=4), costs).network,
+        "already balanced": _balanced(perceptron([4, 6, 5, 3], seed=4), costs),
     }
 
 
-def networks(costs: Costs) -> dict[str, Network]:
+def networks(costs: Asked) -> dict[str, Network]:
     """The plain ones, and a layer called twice, a residual sum, and an activation of degree 2."""
     return {
         **plain(costs),
@@ -59,10 +60,11 @@ def networks(costs: Costs) -> dict[str, Network]:
     }
 
 
-def matrices(costs: Costs) -> dict[str, Network]:
+def matrices(costs: Asked) -> dict[str, Network]:
     """Recurrent networks that have J alone, of which the balance is that of a matrix.
 
-    >>> matrices(Costs.parse("l2"))["one bridge"].numbers("J")[0, 4:].tolist()
+    >>> from balproof.crosscheck.extremes import asked
+    >>> matrices(asked("l2"))["one bridge"].numbers("J")[0, 4:].tolist()
     [0.0, 0.0, 0.0, 1e-09]
     """
     rng = np.random.default_rng(0)
@@ -85,8 +87,12 @@ def matrices(costs: Costs) -> dict[str, Network]:
     }
     return {
         **{name: load(J) for name, J in found.items()},
-        "already balanced": solve(load(_weights(rng, (n, n))), costs).network,
+        "already balanced": _balanced(load(_weights(rng, (n, n))), costs),
     }
+
+
+def _balanced(network: Network, costs: Asked) -> Network:
+    return equalized(network, costs) if isinstance(costs, Extremes) else solve(network, costs).network
 
 
 def perceptron(

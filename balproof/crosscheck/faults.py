@@ -34,6 +34,9 @@ OFF_THE_ORBIT: frozenset[FaultKind] = frozenset(
 )
 """Faults of which each says that AFTER is no rescaling of BEFORE."""
 
+BALANCE: frozenset[str] = frozenset({"frozen-layer", "unbalanced-unit", "not-optimal"})
+"""Faults of rescalings, which have the function of BEFORE."""
+
 LISTED = 100
 """So many weights of one tensor are listed with one kind of fault; biases left unscaled are all listed."""
 

@@ -17,6 +17,9 @@ linear regions of a unit, one is on each side of 0."""
 ENTRIES = 4_000_000
 """So many entries of results are computed for each size of inputs, or those of one input if that is more."""
 
+WEIGHTS = 64_000_000
+"""So many products of a weight are formed, as if each had one for each input; 4 inputs in any case."""
+
 EDGE = 1e150
 """The square of what is larger overflows."""
 
@@ -26,7 +29,7 @@ def function_error(
 ) -> float | None:
     """The largest difference of the outputs, relative to the largest output for inputs of that size.
 
-    Inputs are normal, ``batch`` of each of `SIZES` (fewer for a network with large results, `ENTRIES`), and
+    Inputs are normal, ``batch`` of each of `SIZES` (fewer for a large network, `ENTRIES`, `WEIGHTS`), and
     sequences of ``steps`` for a recurrent network.
     Infinite where outputs of AFTER overflow and those of BEFORE are far from it; None where the functions
     cannot be compared: an operation that is not known here, other inputs or outputs, or nothing visible.
@@ -43,15 +46,33 @@ def function_error(
     if _visible(before) != _visible(after):
         return None
     results = sum(before.tensors[op.output].size for op in before.operations)
-    batch = max(1, min(batch, ENTRIES // max(results, 1)))
+    weights = sum(t.size for t in before.parameters)
+    batch = max(1, min(batch, ENTRIES // max(results, 1), max(4, WEIGHTS // max(weights, 1))))
     rng = np.random.default_rng(seed)
-    errors: list[float] = []
-    for size in SIZES:
-        lead = (steps, batch) if before.states else (batch,)
-        given = [size * rng.standard_normal((*lead, *before.tensors[x].shape[1:])) for x in before.inputs]
-        left, right = _run(before, given), _run(after, given)
-        errors += [e for a, b in zip(left, right, strict=True) if (e := _difference(a, b)) is not None]
+    lead = (steps, batch) if before.states else (batch,)
+    shapes = [(*lead, *before.tensors[x].shape[1:]) for x in before.inputs]
+    inputs = [[size * rng.standard_normal(shape) for shape in shapes] for size in SIZES]
+    if weights * batch > WEIGHTS // 2 and not before.states and not _mixes(before):
+        # Reading the weights takes longest: all sizes together.
+        whole = [np.concatenate(same) for same in zip(*inputs, strict=True)]
+        both = [_run(network, whole) for network in (before, after)]
+        parts = [[y[i * batch :][:batch] for y in ys] for i in range(len(SIZES)) for ys in both]
+        pairs = list(zip(parts[::2], parts[1::2], strict=True))
+    else:
+        pairs = [(_run(before, given), _run(after, given)) for given in inputs]
+    errors = [
+        e
+        for left, right in pairs
+        for a, b in zip(left, right, strict=True)
+        if (e := _difference(a, b)) is not None
+    ]
     return max(errors, default=None)
+
+
+def _mixes(network: Network) -> bool:
+    """Whether results for one input may depend on others: statistics of a batch, or another first axis."""
+    shapes = (network.tensors[op.output].shape[:1] for op in network.operations)
+    return any(op.attributes.get("training") for op in network.operations) or any(s != (1,) for s in shapes)
 
 
 def _visible(network: Network) -> object:

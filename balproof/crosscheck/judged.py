@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from balproof.balance.blocks import BlockProblem, measured, strongly_connected, sweeps
-from balproof.balance.problem import BalanceProblem, Costs
+from balproof.balance.blocks import BlockProblem, measured, require_measurable, strongly_connected, sweeps
+from balproof.balance.problem import BalanceProblem
 from balproof.balance.solve import is_large
+from balproof.crosscheck.extremes import Asked, Extremes, feeds_back, sides
 from balproof.crosscheck.faults import Fault
 from balproof.crosscheck.optimality import WHOLE, Optimality, optimality
 from balproof.network.manifold import Manifold
@@ -20,12 +21,13 @@ Array = np.ndarray
 class Judged:
     """Imbalances of the scales that move (0 for the others), and which do not.
 
-    ``falling`` are the dead units whose cost could still fall. ``problem`` is None for a large network.
+    ``falling`` are the dead units whose cost could still fall. ``problem`` is None for a large network, and
+    there is neither problem nor cost for extremes.
     """
 
     manifold: Manifold
-    costs: Costs
-    cost: float
+    costs: Asked
+    cost: float | None
     imbalances: Array
     active: Array
     dead: tuple[int, ...]
@@ -42,19 +44,33 @@ class Judged:
 
     def optimality(self, tolerance: float, *, balanced: bool) -> Optimality:
         """How far the cost is above the optimum."""
+        if isinstance(self.costs, Extremes):
+            return _of_extremes(self.manifold, self.costs)
         if self.problem is not None:
             return optimality(self.problem, tolerance, balanced=balanced)
         return _by_sweeps(self, tolerance)
 
 
-def judge(manifold: Manifold, costs: Costs) -> Judged:
+def refuse(manifold: Manifold, costs: Asked) -> None:
+    """Raise what `judge` raises, at the cost of one pass for a large network."""
+    if isinstance(costs, Extremes) or not is_large(manifold.network):
+        judge(manifold, costs)
+    else:
+        costs.require_known(manifold.network)
+        require_measurable(manifold, costs)
+
+
+def judge(manifold: Manifold, costs: Asked) -> Judged:
     """Raises RequestError, RegularizerError and ModelError as `BalanceProblem.build`.
 
     >>> from balproof.importers import load
+    >>> from balproof.crosscheck.extremes import asked
     >>> from balproof.network.manifold import infer
-    >>> judge(infer(load("tests/data/chain.json")), Costs.parse("l2")).imbalances.round(2).tolist()
+    >>> judge(infer(load("tests/data/chain.json")), asked("l2")).imbalances.round(2).tolist()
     [0.95, 0.0]
     """
+    if isinstance(costs, Extremes):
+        return _judge_extremes(manifold, costs)
     found = measured(manifold, costs) if is_large(manifold.network) else None
     if found is None:
         problem = BalanceProblem.build(manifold, costs)
@@ -75,8 +91,29 @@ def judge(manifold: Manifold, costs: Costs) -> Judged:
     return Judged(manifold, costs, cost, imbalances, active, dead, left_out, falling, None)
 
 
+def _judge_extremes(manifold: Manifold, extremes: Extremes) -> Judged:
+    into, out = sides(manifold, extremes)
+    active, left_out = (into > 0) & (out > 0), tuple(sorted(manifold.endless))
+    active[list(left_out)] = False
+    dead = tuple(int(k) for k in np.flatnonzero(~active) if int(k) not in left_out)
+    falling = tuple(k for k in dead if into[k] or out[k])
+    imbalances = np.where(active, np.abs(into - out) / np.where(active, into + out, 1.0), 0.0)
+    return Judged(manifold, extremes, None, imbalances, active, dead, left_out, falling, None)
+
+
+def _of_extremes(manifold: Manifold, extremes: Extremes) -> Optimality:
+    notes = [f"no optimum under {extremes.kind}: it is no sum over the weights, and balance alone is judged"]
+    if feeds_back(manifold):
+        notes.append(
+            f"scales feed back into each other: under {extremes.kind} there may be several states in "
+            "balance, and another program may well have found another one"
+        )
+    return Optimality(None, False, None, tuple(notes))
+
+
 def _by_sweeps(judged: Judged, tolerance: float) -> Optimality:
     """Against the cost of the balanced state, found by sweeps over blocks of weights."""
+    assert not isinstance(judged.costs, Extremes) and judged.cost is not None
     problem = BlockProblem.build(judged.manifold, judged.costs)
     state = sweeps(problem) if problem is not None and strongly_connected(problem) else None
     if problem is None or state is None or state.imbalance > 1e-9:

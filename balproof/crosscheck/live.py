@@ -14,6 +14,7 @@ from balproof.balance.problem import Costs
 from balproof.balance.solve import solve
 from balproof.crosscheck.audit import Audit, check
 from balproof.crosscheck.battery import matrices, networks, plain
+from balproof.crosscheck.extremes import Asked, Extremes, asked
 from balproof.crosscheck.forms import Form, Misfit, form_of
 from balproof.crosscheck.optimality import OPTIMALITY_TOLERANCE
 from balproof.errors import BalproofError, RequestError, require_seed
@@ -101,7 +102,7 @@ class LiveAudit:
 def audit(
     function: Callable[[Any], Any],
     model: object = None,
-    regularizer: Costs | str | Sequence[str] = "l2",
+    regularizer: Asked | str | Sequence[str] = "l2",
     *,
     takes: Takes = "network",
     example_inputs: object = None,
@@ -133,7 +134,7 @@ def audit(
     if model is None and not battery:
         raise RequestError("there is nothing to run", "give a model, or leave battery=False out")
     require_seed(seed)
-    costs = regularizer if isinstance(regularizer, Costs) else Costs.parse(regularizer)
+    costs = asked(regularizer)
     form = form_of(takes)
     makers: list[tuple[str, Callable[[], tuple[Any, Any]]]] = []
     if model is not None:
@@ -150,14 +151,16 @@ def _case(
     make: Callable[[], tuple[Any, Any]],
     function: Callable[[Any], Any],
     form: Form,
-    costs: Costs,
+    costs: Asked,
     seed: int,
 ) -> Case:
     given, example = make()
     before = form.read(given, example)
     pristine = {t.name: before.numbers(t.name).copy() for t in before.parameters}
     before = before.with_parameters(pristine)  # numbers of its own, whatever becomes of the given ones
-    attained = solve(before, costs).existence.attained is not False
+    # (What has a balanced state under a sum has one under extremes, too.)
+    some = Costs.parse("l2", bias_cost=costs.bias_cost) if isinstance(costs, Extremes) else costs
+    attained = solve(before, some).existence.attained is not False
     problem, result, found = "", None, None
     start = time.perf_counter()
     try:

@@ -24,6 +24,9 @@ scale close to 1 whose inverse rounds to 1 drifts the same way at each of them."
 WHOLE_BLOCK = 50_000
 """Entries of a parameter up to which the fit looks at all of them."""
 
+PART = 1 << 16
+"""Entries of a large block that are looked at together."""
+
 SAMPLE = 12
 """Entries for each row and each column of a larger one."""
 
@@ -45,15 +48,19 @@ _TYPES = MappingProxyType(
 
 @dataclass(frozen=True)
 class Rounding:
-    """Rounding to nearest changes a number by at most ``unit`` of it, and by ``tiny``/2 near zero."""
+    """Rounding to nearest changes a number by at most ``unit`` of it, and by ``tiny``/2 near zero.
+
+    ``count`` is how many roundings a weight may have gone through.
+    """
 
     unit: float
     tiny: float
+    count: int = ROUNDINGS
 
     @property
     def noise(self) -> float:
         """The relative difference that is put down to rounding; 8 roundings in any case."""
-        return max(8 * self.unit, min(ROUNDINGS * self.unit, COARSEST))
+        return max(8 * self.unit, min(self.count * self.unit, COARSEST))
 
 
 def roundings(before: Network, after: Network) -> dict[str, Rounding]:
@@ -118,20 +125,22 @@ def recover_scales(
     >>> recover_scales(manifold, old, new, roundings(net, net)).h.round(12).tolist()
     [0.5, -1.0]
     """
-    names = [b.name for b in manifold.blocks]
+    rows, right, noise, trust = list[sparse.csr_array](), list[Array](), list[Array](), list[Array]()
     h = np.zeros(manifold.count)
-    ratio = {n: _log_ratio(before[n], after[n]) for n in names}
-    if manifold.count and any(np.isfinite(r).any() for r in ratio.values()):
-        chosen = {b.name: _chosen(b, np.isfinite(ratio[b.name])) for b in manifold.blocks}
-        rows = sparse.vstack([manifold.entries(b, chosen[b.name]) for b in manifold.blocks], format="csr")
-        right = np.concatenate([ratio[n].ravel()[chosen[n]] for n in names])
-        noise = np.concatenate(
-            [_fine_noise(ratio[n], after[n], rounding[n]).ravel()[chosen[n]] for n in names]
-        )
-        biases = manifold.network.biases
-        trust = np.concatenate([np.full(chosen[n].size, 0.9 if n in biases else 1.0) for n in names])
-        h = _fit(sparse.csr_array(rows), right, noise, trust, start)
-    return _judge(manifold, before, after, rounding, h)
+    biases = manifold.network.biases
+    for block in manifold.blocks if manifold.count else ():
+        old, new = (side[block.name].reshape(block.shape) for side in (before, after))
+        flat = _chosen(block, _comparable(old, new))
+        if flat.size:
+            found = log_ratio(old.ravel()[flat], new.ravel()[flat])
+            rows.append(manifold.entries(block, flat))
+            right.append(found)
+            noise.append(_fine_noise(found, new.ravel()[flat], rounding[block.name]))
+            trust.append(np.full(flat.size, 0.9 if block.name in biases else 1.0))
+    if rows:
+        together = sparse.csr_array(sparse.vstack(rows, format="csr"))
+        h = _fit(together, np.concatenate(right), np.concatenate(noise), np.concatenate(trust), start)
+    return judge_entries(manifold, before, after, rounding, h)
 
 
 def _chosen(block: Block, usable: Array) -> Array:
@@ -156,7 +165,12 @@ def _chosen(block: Block, usable: Array) -> Array:
     return np.unique(np.concatenate(taken))
 
 
-def _log_ratio(before: Array, after: Array) -> Array:
+def _comparable(old: Array, new: Array) -> Array:
+    """Where the logarithm of the quotient is finite."""
+    return (old != 0) & (new != 0) & np.isfinite(new)
+
+
+def log_ratio(before: Array, after: Array) -> Array:
     """log|w'/w|, not finite where one of them is 0."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         ratio = np.log(np.abs(after / before))
@@ -230,27 +244,101 @@ def _iterate(normal: sparse.csc_array, right: Array) -> Array:
 # --- the verdict on each entry -------------------------------------------------------------------------
 
 
-def _judge(
+def judge_entries(
     manifold: Manifold,
     before: Mapping[str, Array],
     after: Mapping[str, Array],
     rounding: Mapping[str, Rounding],
     h: Array,
 ) -> Recovered:
+    """What the scales h explain, and what they do not."""
     wrong: dict[str, Array] = {}
     kept: dict[str, Array] = {}
     deviation: dict[str, Array] = {}
-    for name, log in manifold.apply(h).items():
+    for block in manifold.blocks:
+        name = block.name
         old, new, kind = before[name], after[name], rounding[name]
+        if block.size > WHOLE_BLOCK and _all_right(manifold, block, old, new, kind, h):
+            none = np.broadcast_to(np.False_, new.shape)
+            wrong[name], kept[name], deviation[name] = none, none, np.broadcast_to(0.0, new.shape)
+            continue
+        wrong[name], apart, meant = misses(old, new, manifold.logs(block, h), kind)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            half = np.exp(log / 2)  # exp(A h) itself may overflow where w·exp(A h) does not
-            meant = old * half * half
-            apart = np.abs(new - meant)
-            # Numbers near zero have fewer digits; exp(A h) has an error that grows with A h.
-            allowed = (kind.noise + 2.0**-51 * np.abs(log)) * np.abs(meant) + 2 * kind.tiny
-            wrong[name] = ~(apart <= allowed) | ((old == 0) & (new != 0))
             kept[name] = wrong[name] & (np.abs(new - old) <= kind.noise * np.abs(old) + 2 * kind.tiny)
             larger = np.maximum(np.abs(new), np.abs(meant))
             size = apart / np.where(larger == 0, 1.0, larger)
             deviation[name] = np.where(np.isfinite(size), size, 1.0)
     return Recovered(h, wrong, kept, deviation)
+
+
+def _all_right(manifold: Manifold, block: Block, old: Array, new: Array, kind: Rounding, h: Array) -> bool:
+    """Whether `misses` finds nothing in a large block: by products along its axes, part by part.
+
+    It allows less, by the roundings of the products and by what exp(A h) adds, so that a yes is one.
+    """
+    old, new = (x.reshape(block.shape) for x in (old, new))
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        factors = [np.exp(matrix @ h)[index] for index, matrix in manifold.maps(block.name)]
+        allowed = kind.noise - 2.0**-50
+        step = max(1, PART * block.shape[0] // block.size)
+        for at in range(0, block.shape[0], step):
+            here = slice(at, at + step)
+            meant = old[here].astype(np.float64)
+            for factor in factors:
+                meant *= factor[here] if factor.shape[0] > 1 else factor
+            apart = np.subtract(new[here], meant)
+            np.abs(apart, out=apart)
+            np.abs(meant, out=meant)
+            meant *= allowed
+            if not np.all(apart <= meant):
+                return False
+    return True
+
+
+def misses(old: Array, new: Array, log: Array, kind: Rounding) -> tuple[Array, Array, Array]:
+    """Which entries are not old·exp(log), by how much, and what that is."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        half = np.exp(log / 2)  # exp(A h) itself may overflow where w·exp(A h) does not
+        meant = old * half * half
+        apart = np.abs(new - meant)
+        # Numbers near zero have fewer digits; exp(A h) has an error that grows with A h.
+        allowed = (kind.noise + 2.0**-51 * np.abs(log)) * np.abs(meant) + 2 * kind.tiny
+        return ~(apart <= allowed) | ((old == 0) & (new != 0)), apart, meant
+
+
+def coarser(old: Array, new: Array, kind: Rounding) -> Rounding | None:
+    """The rounding of a narrower type or of a grid of 8 bits, if all numbers of AFTER are of that.
+
+    Those of BEFORE must not be: otherwise it says nothing.
+
+    >>> x = np.random.default_rng(0).standard_normal(500)
+    >>> half = coarser(x, x.astype(np.float16).astype(float), Rounding(2.0**-24, 2.0**-149))
+    >>> half.unit == 2.0**-11
+    True
+    """
+    if not new.any():
+        return None
+    for type_ in ("bfloat16", "float16"):
+        unit, tiny = _TYPES[type_]
+        if unit > kind.unit and _is_of(type_, new) and not _is_of(type_, old):
+            return Rounding(unit, tiny, 8)
+    step = float(np.max(np.abs(new), initial=0.0)) / 127
+    if new.size > 127 and step > 0 and _on_grid(new, step) and not _on_grid(old, step):
+        return Rounding(kind.unit, step)
+    return None
+
+
+def _is_of(type_: str, numbers: Array) -> bool:
+    if not np.isfinite(numbers).all():
+        return False
+    if type_ == "float16":
+        with np.errstate(over="ignore", under="ignore"):
+            return bool(np.array_equal(numbers.astype(np.float16).astype(np.float64), numbers))
+    mantissa, _ = np.frexp(numbers)
+    return bool(np.all(np.ldexp(mantissa, 8) == np.rint(np.ldexp(mantissa, 8))))
+
+
+def _on_grid(numbers: Array, step: float) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        places = numbers / step
+        return bool(np.all(np.abs(places - np.rint(places)) <= 1e-4))

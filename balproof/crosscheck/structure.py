@@ -45,6 +45,18 @@ def structure_faults(before: Network, after: Network) -> list[Fault]:
     return faults
 
 
+def untied(before: Network, after: Network) -> tuple[Network, dict[str, tuple[str, ...]]]:
+    """BEFORE with as many copies of its tied parameters as AFTER has, and which those are.
+
+    Nothing but tied weights that were split may differ between the two.
+    """
+    became = _walk(before, after)[1]
+    values = {y: before.numbers(x) for x, ys in became.items() for y in ys}
+    copies = {x: tuple(sorted(ys)) for x, ys in became.items() if len(ys) > 1}
+    kept = {t.name: before.numbers(t.name) for t in after.parameters if t.name not in values}
+    return after.with_parameters({**kept, **values}), copies
+
+
 def _outside(network: Network) -> object:
     """How many inputs, outputs and states there are, and the shapes of those that are given."""
     given = (*network.inputs, *(name for name, _ in network.states))

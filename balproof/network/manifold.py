@@ -96,6 +96,10 @@ class Block:
     shape: tuple[int, ...]
     terms: tuple[Axes, ...]
 
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
     def row(self, flat: int) -> Form:
         """The exact row of A of one entry (row-major position)."""
         return next(self.rows(np.array([flat])))
@@ -150,13 +154,18 @@ class Manifold:
 
         ``h`` has length ``count``.
         """
-        return {block.name: self._logs(block, h) for block in self.blocks}
+        return {block.name: self.logs(block, h) for block in self.blocks}
 
-    def _logs(self, block: Block, h: Array) -> Array:
+    def logs(self, block: Block, h: Array) -> Array:
+        """Those of one parameter."""
         total = np.zeros(block.shape)
         for index, matrix in self._maps[block.name]:
             total += (matrix @ h)[index]
         return total.reshape(self.network.tensors[block.name].shape)
+
+    def maps(self, name: str) -> list[tuple[Array, sparse.csr_array]]:
+        """Of each term of a parameter, which slice an entry is in, and the forms of slices as a matrix."""
+        return self._maps[name]
 
     def adjoint(self, m: Mapping[str, Array]) -> Array:
         """Aᵀ m for one array per parameter (missing ones count as 0): row and column sums."""
@@ -305,7 +314,7 @@ class Manifold:
         values: dict[str, Array] = {}
         for block in self.blocks:
             if block.terms:
-                scaled = self._logs(block, h)
+                scaled = self.logs(block, h)
                 np.exp(scaled, out=scaled)
                 values[block.name] = np.multiply(scaled, self.network.numbers(block.name), out=scaled)
         return self.network.with_parameters(values)

@@ -711,3 +711,30 @@ def test_check_draws_the_layers(balproof_, digits, tmp_path) -> None:
     assert other.code == 2 and "no balance of AFTER to draw" in other.err
     assert not (tmp_path / "d.svg").exists()
     assert balproof_("check", digits, balanced, "--plot", tmp_path / "d.gif").code == 2
+
+
+def test_check_under_extremes(balproof_, digits, tmp_path) -> None:
+    picture = tmp_path / "p.svg"
+    found = balproof_("check", digits, digits, "--regularizer", "max", "--json", "-", "--plot", picture)
+    assert found.code == 1 and "<svg" in picture.read_text()
+    answer = json.loads(found.out)
+    assert answer["explanation"][0]["kind"] == "left-as-it-was" and answer["optimality_gap"] is None
+    text = balproof_("check", digits, digits, "--regularizer", "range", "--no-bias-cost")
+    assert "left-as-it-was" in text.out and "no optimum under range" in text.out
+
+
+def test_check_says_what_happened(balproof_, tmp_path) -> None:
+    """A layer whose way out was not divided: one line for the mistake, one for what it is and does."""
+    network = mlp([3, 4, 5, 2], seed=8)
+    s = np.array([2.0, 3.0, 0.25, 0.5])
+    v = {n: network.numbers(n) for n in ("fc1.weight", "fc1.bias")}
+    wrong = network.with_parameters({n: w * s.reshape(-1, *[1] * (w.ndim - 1)) for n, w in v.items()})
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    before.write_text(json.dumps(to_document(network)))
+    after.write_text(json.dumps(to_document(wrong)))
+    lines = balproof_("check", before, after).out.splitlines()
+    at = lines.index("outgoing-not-scaled  fc2.weight (units fc1[0], fc1[1], fc1[2], fc1[3])")
+    assert lines[at + 1].startswith(
+        "  the weights out of these units were not divided, those in were multiplied"
+    )
+    assert "20 weights; outputs differ by 0." in lines[at + 1] and "without it" in lines[at + 1]

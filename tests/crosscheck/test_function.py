@@ -91,3 +91,24 @@ def test_a_negative_seed_is_refused() -> None:
     for compare in (function_error, check):
         with pytest.raises(RequestError, match="seed -1 is negative"):
             compare(network, network, seed=-1)
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet"])
+def test_all_sizes_together_are_all_sizes_apart(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large network is run once for all inputs: the same inputs, and the same difference."""
+    from balproof.crosscheck import function
+    from tests.convnets import resnet
+
+    network = mlp([4, 6, 5, 3]) if name == "mlp" else resnet(3, (1, 1), 16, 5)
+    tensor = network.learned[-2].name
+    after = network.with_parameters({tensor: 1.01 * network.numbers(tensor)})
+    runs: list[int] = []
+    run = function._run
+    monkeypatch.setattr(function, "_run", lambda *x: (runs.append(1), run(*x))[1])
+    weights = sum(t.size for t in network.parameters)
+    monkeypatch.setattr(function, "WEIGHTS", 16 * weights)
+    together = function_error(network, after)
+    assert together and len(runs) == 2
+    monkeypatch.setattr(function, "_mixes", lambda network: True)
+    assert function_error(network, after) == pytest.approx(together, rel=1e-9)
+    assert len(runs) == 2 + 6

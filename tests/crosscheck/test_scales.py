@@ -183,3 +183,42 @@ def test_iteration_finds_what_factoring_finds(monkeypatch: pytest.MonkeyPatch) -
         assert sorted(f.kind for f in found.faults) == expected
     assert [(f.kind, f.where) for f in found.faults] == [(f.kind, f.where) for f in factored.faults]
     assert max(abs(found.scales[k] - factored.scales[k]) for k in factored.scales) < 1e-9
+
+
+@pytest.mark.parametrize("size", [0.5, 2.0])
+def test_a_large_block_is_judged_as_a_small_one(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Part by part, with products for logarithms: one entry that is off by more than rounding is seen."""
+    from balproof.crosscheck import scales
+    from tests.convnets import resnet
+
+    network = resnet(4, (1, 1), 16, 5)
+    manifold = infer(network)
+    h = np.random.default_rng(0).normal(size=manifold.count)
+    old = {t.name: network.numbers(t.name) for t in network.parameters}
+    new = {name: old[name] * np.exp(log) for name, log in manifold.apply(h).items()}
+    kinds = roundings(network, network)
+    name = "stage1.0.conv2.weight"
+    new[name][1, 2, 0, 1] *= 1 + size * kinds[name].noise
+    found = []
+    for whole, part in ((10**9, 1 << 16), (0, 64), (0, 7)):
+        monkeypatch.setattr(scales, "WHOLE_BLOCK", whole)
+        monkeypatch.setattr(scales, "PART", part)
+        found.append(scales.judge_entries(manifold, old, new, kinds, h))
+    for other in found:
+        assert other.missed == (size > 1)
+        for n in old:
+            np.testing.assert_array_equal(other.wrong[n], found[0].wrong[n])
+
+
+def test_narrower_numbers_are_told() -> None:
+    from balproof.crosscheck.scales import Rounding, coarser
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(400)
+    single = Rounding(2.0**-24, 2.0**-149)
+    torch_like = (x.astype(np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32).astype(np.float64)
+    half, grid = x.astype(np.float16).astype(np.float64), np.rint(x / np.abs(x).max() * 127) / 127
+    found = [coarser(x, y, single) for y in (torch_like, half, grid, x.astype(np.float32).astype(float))]
+    assert [f and f.unit for f in found] == [2.0**-8, 2.0**-11, single.unit, None]
+    assert found[2] is not None and found[2].tiny == pytest.approx(1 / 127)
+    assert coarser(half, half, single) is None and coarser(x, 0 * x, single) is None
