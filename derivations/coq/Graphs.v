@@ -296,6 +296,29 @@ Proof.
   - intros n. simpl. apply put_same.
 Qed.
 
+(** And a run of log-scales is a run of weights; so runs exist, for every order. *)
+Theorem weight_runs_exist order : every_edge_on_closed_walk -> (forall n, In (order n) units) ->
+  exists s w, (forall e, In e edges -> w 0%nat e = w0 e) /\ weight_balancing order s w.
+Proof.
+  intros Hc Ho. destruct wf as (Hu & _).
+  destruct (runs_exist eq_dec edges units incidence phi psi Hu phi_convex psi_continuous phi_coercive
+    (closed_walks_circulation Hc) order (fun _ => 0) Ho) as (h & H0 & Hr).
+  exists (fun n => exp (h (S n) (order n) - h n (order n))), (fun n => rescaled (h n) w0). split.
+  - intros e He. rewrite H0. unfold rescaled. destruct (target e), (source e); simpl; rewrite exp_0; field.
+  - intros n. destruct (Hr n) as (Hin & Hother & Hbal). split; [exact Hin|]. split; [apply exp_pos|]. split.
+    + intros e. unfold scaled.
+      assert (F : forall m, (match m with Some j => if eq_dec j (order n) then exp (h (S n) (order n) - h n (order n))
+          else 1 | None => 1 end) * exp (node_scale (h n) m) = exp (node_scale (h (S n)) m)).
+      { intros [j|]; simpl; [|ring]. destruct (eq_dec j (order n)) as [->|Hne].
+        - rewrite <- exp_plus. f_equal. ring.
+        - rewrite (Hother j Hne). ring. }
+      unfold rescaled. rewrite <- !F.
+      assert (exp (node_scale (h n) (source e)) <> 0) by apply Rgt_not_eq, exp_pos.
+      pose proof (exp_pos (h (S n) (order n) - h n (order n))).
+      destruct (source e) as [j|]; simpl in *; [destruct (eq_dec j (order n))|]; field; repeat split; lra.
+    + rewrite imbalance_is in Hbal. destruct (Rmult_integral _ _ Hbal); lra.
+Qed.
+
 (** Balancing a unit never raises the regularizer, and lowers it unless the unit was balanced. *)
 Theorem balancing_lowers order s w n :
   (forall e, w 0%nat e = w0 e) -> weight_balancing order s w ->
