@@ -1,7 +1,7 @@
 (** * What our certificates of optimality rest on *)
 
 From Coq Require Import Arith.
-From Balproof Require Import Sums Balance LinearAlgebra Convergence.
+From Balproof Require Import Sums Balance LinearAlgebra Convergence Graphs.
 
 (** ** The gap
 
@@ -263,4 +263,14 @@ Proof.
   - exact Gup.
   - exists h'. split; [exact Hb|]. split; [apply (balanced_optimal edges units A phi psi convex h' Hb)|].
     intros k Hk. specialize (Hin k Hk). apply Rabs_le. lra.
+Qed.
+
+(** Graphs of units of degree one satisfy the condition on signs. *)
+Lemma incidence_opposite_signs {E U : Type} (eq_dec : forall j k : U, {j = k} + {j <> k})
+    (edges : list E) (units : list U) (source target : E -> option U) :
+  opposite_signs edges units (incidence eq_dec source target).
+Proof.
+  intros e j k _ _ _ Hjk. unfold incidence, at_unit.
+  destruct (target e) as [t|], (source e) as [s|];
+    repeat match goal with |- context [eq_dec ?x ?y] => destruct (eq_dec x y); try congruence end; lra.
 Qed.

@@ -531,6 +531,7 @@ Qed.
 (** A fair order exists: one unit after the other, again and again. *)
 Lemma fair_order_exists : units <> [] -> exists order, (forall n, In (order n) units) /\ fair order.
 Proof.
+  clear - units.
   destruct units as [|k0 r] eqn:Eu; [contradiction|]. intros _.
   set (len := length units). assert (Hlen : len <> 0%nat) by (unfold len; rewrite Eu; discriminate).
   exists (fun n => nth (n mod len) units k0). rewrite <- Eu. split.

@@ -298,13 +298,13 @@ Qed.
 
 (** And a run of log-scales is a run of weights; so runs exist, for every order. *)
 Theorem weight_runs_exist order : every_edge_on_closed_walk -> (forall n, In (order n) units) ->
-  exists s w, (forall e, In e edges -> w 0%nat e = w0 e) /\ weight_balancing order s w.
+  exists s w, (forall e, w 0%nat e = w0 e) /\ weight_balancing order s w.
 Proof.
   intros Hc Ho. destruct wf as (Hu & _).
   destruct (runs_exist eq_dec edges units incidence phi psi Hu phi_convex psi_continuous phi_coercive
     (closed_walks_circulation Hc) order (fun _ => 0) Ho) as (h & H0 & Hr).
   exists (fun n => exp (h (S n) (order n) - h n (order n))), (fun n => rescaled (h n) w0). split.
-  - intros e He. rewrite H0. unfold rescaled. destruct (target e), (source e); simpl; rewrite exp_0; field.
+  - intros e. rewrite H0. unfold rescaled. destruct (target e), (source e); simpl; rewrite exp_0; field.
   - intros n. destruct (Hr n) as (Hin & Hother & Hbal). split; [exact Hin|]. split; [apply exp_pos|]. split.
     + intros e. unfold scaled.
       assert (F : forall m, (match m with Some j => if eq_dec j (order n) then exp (h (S n) (order n) - h n (order n))
