@@ -118,27 +118,36 @@ Proof.
   - rewrite log_scale_minus. apply tangent_strict; auto.
 Qed.
 
-(** [B.strictly-convex]: on the linear manifold of the log-scales of weights, the cost is strictly convex. *)
+(** [B.strictly-convex]: the cost is strictly convex in the logarithms L of the weights ... *)
+Theorem strictly_convex_in_log_weights (L L' : E -> R) s e :
+  0 < s < 1 -> In e edges -> L e <> L' e ->
+  (Σ e ∈ edges, phi e ((1 - s) * L e + s * L' e))
+  < (1 - s) * (Σ e ∈ edges, phi e (L e)) + s * (Σ e ∈ edges, phi e (L' e)).
+Proof.
+  intros Hs He Hne. rewrite <- !sum_scal, <- sum_plus.
+  assert (T : forall e', In e' edges ->
+    phi e' ((1 - s) * L e' + s * L' e') <= (1 - s) * phi e' (L e') + s * phi e' (L' e')
+    /\ (L e' <> L' e' -> phi e' ((1 - s) * L e' + s * L' e') < (1 - s) * phi e' (L e') + s * phi e' (L' e'))).
+  { intros e' He'. set (x := L e'). set (y := L' e'). set (z := (1 - s) * x + s * y).
+    assert (Z : (1 - s) * (psi e' z * (x - z)) + s * (psi e' z * (y - z)) = 0).
+    { transitivity (psi e' z * ((1 - s) * x + s * y - z)); [ring|unfold z; ring]. }
+    pose proof (Rmult_le_compat_l (1 - s) _ _ ltac:(lra) (tangent e' z x He')).
+    pose proof (Rmult_le_compat_l s _ _ ltac:(lra) (tangent e' z y He')).
+    split; [lra|].
+    intros Hxy. assert (Hxz : x <> z) by (unfold z; intros X; apply Hxy; nra).
+    pose proof (Rmult_lt_compat_l (1 - s) _ _ ltac:(lra) (tangent_strict e' z x He' Hxz)). lra. }
+  apply sum_lt with e; auto; intros; apply T; auto.
+Qed.
+
+(** ... hence on the linear manifold of those that rescalings reach. *)
 Theorem total_cost_strictly_convex h h' s e :
   0 < s < 1 -> In e edges -> log_scale h e <> log_scale h' e ->
   total_cost (fun k => (1 - s) * h k + s * h' k) < (1 - s) * total_cost h + s * total_cost h'.
 Proof.
-  intros Hs He Hne. set (m := fun k => (1 - s) * h k + s * h' k).
-  unfold total_cost. rewrite <- !sum_scal, <- sum_plus.
-  assert (T : forall e', In e' edges ->
-    phi e' (log_scale m e') <= (1 - s) * phi e' (log_scale h e') + s * phi e' (log_scale h' e')
-    /\ (log_scale h e' <> log_scale h' e' ->
-        phi e' (log_scale m e') < (1 - s) * phi e' (log_scale h e') + s * phi e' (log_scale h' e'))).
-  { intros e' He'. pose proof (log_scale_mix s h h' e') as Em. fold m in Em.
-    set (x := log_scale h e') in *. set (y := log_scale h' e') in *. set (z := log_scale m e') in *.
-    assert (Z : (1 - s) * (psi e' z * (x - z)) + s * (psi e' z * (y - z)) = 0).
-    { transitivity (psi e' z * ((1 - s) * x + s * y - z)); [ring|rewrite <- Em; ring]. }
-    pose proof (Rmult_le_compat_l (1 - s) _ _ ltac:(lra) (tangent e' z x He')).
-    pose proof (Rmult_le_compat_l s _ _ ltac:(lra) (tangent e' z y He')).
-    split; [lra|].
-    intros Hxy. assert (Hxz : x <> z) by (rewrite Em; intros X; apply Hxy; nra).
-    pose proof (Rmult_lt_compat_l (1 - s) _ _ ltac:(lra) (tangent_strict e' z x He' Hxz)). lra. }
-  apply sum_lt with e; auto; intros; apply T; auto.
+  intros Hs He Hne. unfold total_cost.
+  rewrite (sum_ext edges _ (fun e => phi e ((1 - s) * log_scale h e + s * log_scale h' e)))
+    by (intros; rewrite log_scale_mix; reflexivity).
+  exact (strictly_convex_in_log_weights (log_scale h) (log_scale h') s e Hs He Hne).
 Qed.
 
 (** ** Uniqueness and optimality *)
@@ -241,6 +250,17 @@ Qed.
 Theorem balanced_iff_optimal h : balanced h <-> optimal h.
 Proof. split; [apply balanced_optimal|apply optimal_balanced]. Qed.
 
+(** The optimal scales are one of them and the null space of A: all h' with A h' = A h. *)
+Theorem optimal_set h h' : optimal h ->
+  (optimal h' <-> forall e, In e edges -> log_scale h' e = log_scale h e).
+Proof.
+  intros Ho. split.
+  - intros Ho' e He. apply balanced_unique; auto using optimal_balanced.
+  - intros Heq x. unfold total_cost at 1.
+    rewrite (sum_ext edges _ (fun e => phi e (log_scale h e))) by (intros; rewrite Heq by assumption; reflexivity).
+    apply Ho.
+Qed.
+
 (** [B.existence], the easy half: where some rescaling raises no weight and lowers one, and costs rise
     with weights, nothing is balanced and the optimum is not attained. *)
 Theorem lowering_direction_not_attained d :
@@ -320,4 +340,40 @@ Proof.
   - intros s t Hst. apply I. split.
     + apply Rmult_lt_0_compat; [exact Hp|apply exp_pos].
     + apply Rmult_lt_compat_l; [exact Hp|]. apply exp_increasing, Hst.
+Qed.
+
+(** ** One unit, any regularizer
+
+    No convexity: at a minimum over its own scale t, what comes in is c times what goes out. Here [m e] is
+    the marginal cost w g'(w) of weight e at its present value. *)
+Theorem balance_equation {E : Type} (ins outs : list E) (phi : E -> R -> R) (m : E -> R) (c : R) :
+  (forall e, In e ins \/ In e outs -> is_derive (phi e) 0 (m e)) ->
+  (forall t, (Σ e ∈ ins, phi e 0) + (Σ e ∈ outs, phi e 0)
+          <= (Σ e ∈ ins, phi e t) + (Σ e ∈ outs, phi e (- c * t))) ->
+  sum ins m = c * sum outs m.
+Proof.
+  intros D Hmin.
+  assert (X : sum ins m + (Σ e ∈ outs, - c * m e) = 0).
+  { apply (minimum_derivative (fun t => (Σ e ∈ ins, phi e t) + (Σ e ∈ outs, phi e (- c * t)))).
+    - apply @is_derive_plus.
+      + apply sum_derive. intros e He. apply D. left; exact He.
+      + apply (sum_derive outs (fun e t => phi e (- c * t))). intros e He.
+        evar_last; [apply (is_derive_comp (phi e) (fun t => - c * t));
+          [rewrite Rmult_0_r; apply D; right; exact He|auto_derive; [exact I|reflexivity]]|].
+        unfold scal; simpl; unfold mult; simpl. ring.
+    - exists 1. split; [lra|]. intros t _.
+      rewrite (sum_ext outs (fun e => phi e (- c * 0)) (fun e => phi e 0))
+        by (intros; rewrite Rmult_0_r; reflexivity).
+      apply Hmin. }
+  rewrite sum_scal in X. lra.
+Qed.
+
+(** With |w|^p coming in and |w|^q going out, costs IN and OUT > 0: p IN = c q OUT at balance, so that the
+    costs are equal exactly if p = c q. *)
+Theorem balance_of_two_powers (IN OUT p q c : R) : 0 < IN -> 0 < OUT -> 0 < p ->
+  p * IN = c * q * OUT -> (IN = OUT <-> p = c * q).
+Proof.
+  intros HI HO Hp B. split.
+  - intros E. rewrite E in B. apply Rmult_eq_reg_r with OUT; lra.
+  - intros E. rewrite <- E in B. apply Rmult_eq_reg_l with p; lra.
 Qed.

@@ -434,6 +434,31 @@ Proof.
   destruct (convex e He) as [D _]. eexists; apply D.
 Qed.
 
+(** The moves of units that have weights tend to 0: their scales tend to 1. *)
+Theorem moves_shrink :
+  (forall k, In k units -> exists e, In e edges /\ A e k <> 0) ->
+  is_lim_seq (fun n => h (S n) (order n) - h n (order n)) 0.
+Proof.
+  intros Hlive. apply is_lim_seq_spec. intros [eps Heps]. simpl.
+  destruct (list_small units (fun k d => eventually (fun n =>
+    order n = k -> Rabs (h (S n) k - h n k) * d < eps * d))) as (d & Hd & HN).
+  { intros k d d' [N HN] Hd. exists N. intros n Hn Hk. specialize (HN n Hn Hk).
+    apply Rmult_lt_compat_r; [lra|]. apply Rmult_lt_reg_r with d; lra. }
+  { intros k Hk. destruct (Hlive k Hk) as (e & He & HA). exists (Rabs (A e k)).
+    assert (HA' : 0 < Rabs (A e k)) by (apply Rabs_pos_lt; exact HA).
+    split; [exact HA'|].
+    destruct (steps_shrink (eps * Rabs (A e k)) ltac:(apply Rmult_lt_0_compat; assumption)) as [N HN].
+    exists N. intros n Hn Ho. specialize (HN n Hn e He). rewrite <- Rabs_mult.
+    replace ((h (S n) k - h n k) * A e k) with (scale (h (S n)) e - scale (h n) e); [exact HN|].
+    rewrite <- log_scale_minus. unfold log_scale.
+    rewrite <- (sum_pick eq_dec units (fun j => (h (S n) k - h n k) * A e j) k nodup Hk).
+    apply sum_ext. intros j _. destruct (run n) as (_ & Hother & _). destruct (eq_dec j k) as [->|Hne]; [ring|].
+    rewrite Hother by congruence. ring. }
+  apply list_eventually in HN. destruct HN as [N HN]. exists N. intros n Hn.
+  rewrite Rminus_0_r. apply Rmult_lt_reg_r with d; [exact Hd|].
+  apply (HN n Hn (order n)); [apply (run n)|reflexivity].
+Qed.
+
 End Run.
 
 (** ** Steps, and therefore balanced states, exist *)
@@ -571,3 +596,58 @@ Arguments coercive_costs {E} edges phi.
 Arguments circulation {E U} edges units A.
 Arguments balancing_run {E U} edges units A psi order h.
 Arguments fair {U} units order.
+
+(** ** Theorem 5.1 for the regularizer sum |w|^p and scales of any degrees
+
+    With a_e = alpha_e |w_e|^p > 0. All that the theorem says of the regularizer and of the weights, for one
+    run; [same_limit_for_all_orders] says that the limit does not depend on the order. *)
+
+Lemma power_costs_coercive {E : Type} (edges : list E) (a p : E -> R) :
+  (forall e, In e edges -> 0 < a e /\ 0 < p e) -> coercive_costs edges (fun e => power_cost (a e) (p e)).
+Proof.
+  intros H e He. destruct (H e He) as [Ha Hp]. unfold power_cost. split.
+  - exists 0. intros t. apply Rmult_le_pos; [lra|apply Rlt_le, exp_pos].
+  - intros m. exists (m / a e / p e). intros s Hs.
+    apply Rmult_le_compat_l with (r := p e) in Hs; [|lra].
+    replace (p e * (m / a e / p e)) with (m / a e) in Hs by (field; lra).
+    pose proof (exp_ineq1_le (p e * s)) as X.
+    replace m with (a e * (m / a e)) by (field; lra). apply Rmult_le_compat_l; lra.
+Qed.
+
+Lemma power_marginal_continuous (a p t : R) : continuous (power_marginal a p) t.
+Proof. apply (ex_derive_continuous (power_marginal a p)). unfold power_marginal. auto_derive. exact I. Qed.
+
+Theorem powers_converge {E U : Type} (eq_dec : forall j k : U, {j = k} + {j <> k})
+    (edges : list E) (units : list U) (A : E -> U -> R) (a : E -> R) (p : R)
+    (order : nat -> U) (h : nat -> U -> R) :
+  let total := total_cost edges units A (fun e => power_cost (a e) p) in
+  let marginal := fun e => power_marginal (a e) p in
+  NoDup units -> (forall e, In e edges -> 0 < a e) -> 0 < p -> circulation edges units A ->
+  balancing_run edges units A marginal order h -> fair units order ->
+  (forall n, imbalance edges units A marginal (h n) (order n) <> 0 -> total (h (S n)) < total (h n)) /\
+  ((forall k, In k units -> exists e, In e edges /\ A e k <> 0) ->
+    is_lim_seq (fun n => h (S n) (order n) - h n (order n)) 0) /\
+  exists h', balanced edges units A marginal h' /\ optimal edges units A (fun e => power_cost (a e) p) h' /\
+    is_lim_seq (fun n => total (h n)) (total h') /\
+    forall e, In e edges -> is_lim_seq (fun n => log_scale units A (h n) e) (log_scale units A h' e).
+Proof.
+  intros total marginal Hu Ha Hp Hc Hrun Hfair.
+  assert (Hap : forall e, In e edges -> 0 < a e /\ 0 < p) by auto.
+  assert (convex : strictly_convex_costs edges (fun e => power_cost (a e) p) marginal)
+    by exact (power_costs_convex edges a (fun _ => p) Hap).
+  assert (smooth : forall e (t : R), In e edges -> continuous (marginal e) t)
+    by (intros; apply power_marginal_continuous).
+  assert (coercive : coercive_costs edges (fun e => power_cost (a e) p))
+    by exact (power_costs_coercive edges a (fun _ => p) Hap).
+  split; [|split].
+  - intros n Hn. destruct (Hrun n) as (_ & Hother & Hbal).
+    apply (step_descends_strictly edges units A _ marginal convex (h n) (h (S n)) (order n)); auto.
+    intros k _. destruct (eq_dec k (order n)) as [->|Hne]; auto.
+  - apply (moves_shrink eq_dec edges units A _ marginal Hu convex smooth coercive Hc order h Hrun).
+  - destruct (balancing_converges eq_dec edges units A _ marginal Hu convex smooth coercive Hc order h Hrun Hfair)
+      as (h' & Hb & Hlim).
+    exists h'. split; [exact Hb|]. split; [apply (balanced_optimal _ _ _ _ marginal convex), Hb|].
+    split; [|exact Hlim].
+    apply (cost_converges_to_optimum eq_dec edges units A _ marginal Hu convex smooth coercive Hc order h Hrun Hfair
+      h' Hb).
+Qed.

@@ -88,7 +88,7 @@ Qed.
 
 (** ** [B.favorable] (Remark 5.8): steps that merely lower the regularizer need not lead to balance *)
 
-Lemma cost_1_16 (s : R) : 0 < s -> unit_cost [1] [16] 1 1 s = s + 16 / s.
+Lemma cost_1_16 (s : R) : 0 < s -> unit_cost [(1, 1)] [(1, 16)] 1 1 s = s + 16 / s.
 Proof.
   intros Hs. unfold unit_cost. simpl. rewrite Rpower_1 by exact Hs.
   assert (P : forall x, 0 < x -> apow x 1 = x).
@@ -128,9 +128,9 @@ Proof.
 Qed.
 
 Theorem favorable_steps_false :
-  (forall t, unit_cost [1] [16] 1 1 (total_scale (S t)) < unit_cost [1] [16] 1 1 (total_scale t)) /\
-  is_lim_seq (fun t => unit_cost [1] [16] 1 1 (total_scale t)) (unit_cost [1] [16] 1 1 (exp (/ 5))) /\
-  unit_cost [1] [16] 1 1 4 < unit_cost [1] [16] 1 1 (exp (/ 5)).
+  (forall t, unit_cost [(1, 1)] [(1, 16)] 1 1 (total_scale (S t)) < unit_cost [(1, 1)] [(1, 16)] 1 1 (total_scale t)) /\
+  is_lim_seq (fun t => unit_cost [(1, 1)] [(1, 16)] 1 1 (total_scale t)) (unit_cost [(1, 1)] [(1, 16)] 1 1 (exp (/ 5))) /\
+  unit_cost [(1, 1)] [(1, 16)] 1 1 4 < unit_cost [(1, 1)] [(1, 16)] 1 1 (exp (/ 5)).
 Proof.
   assert (B : forall x, x <= / 5 -> 0 < exp x < 4).
   { intros x Hx. split; [apply exp_pos|]. apply Rle_lt_trans with (exp 1); [|pose proof exp_le_3; lra].
@@ -157,17 +157,17 @@ Qed.
     scaled at once, each by what would balance it alone. *)
 Definition both_at_once (ab : R * R) : R * R :=
   let (a, b) := ab in
-  let s1 := optimal_scale [b] [a] 1 1 in
-  let s2 := optimal_scale [a] [b] 1 1 in
+  let s1 := optimal_scale [(1, b)] [(1, a)] 1 1 in
+  let s2 := optimal_scale [(1, a)] [(1, b)] 1 1 in
   (a * s2 / s1, b * s1 / s2).
 
-Lemma best_scale_of_two (a b : R) : 0 < a -> 0 < b -> optimal_scale [a] [b] 1 1 = sqrt (b / a).
+Lemma best_scale_of_two (a b : R) : 0 < a -> 0 < b -> optimal_scale [(1, a)] [(1, b)] 1 1 = sqrt (b / a).
 Proof.
   intros Ha Hb. unfold optimal_scale. simpl.
   assert (P : forall x, 0 < x -> apow x 1 = x).
   { intros x Hx. unfold apow. destruct (Req_EM_T x 0); [lra|].
     rewrite Rabs_pos_eq, Rpower_1 by lra. reflexivity. }
-  rewrite !P by assumption. replace (1 * (b + 0) / (a + 0)) with (b / a) by (field; lra).
+  rewrite !P by assumption. replace (1 * (1 * b + 0) / (1 * a + 0)) with (b / a) by (field; lra).
   replace (/ (1 * (1 + 1))) with (/ 2) by field. apply Rpower_sqrt, Rdiv_lt_0_compat; assumption.
 Qed.
 
@@ -311,6 +311,84 @@ Proof.
     linear_error_invariant (linear_error_gradient w) 0%nat (or_introl eq_refl)).
   unfold deficit, squares, one_unit, three, linear_gradient, w. simpl.
   assert (0 < eta * eta) by nra. nra.
+Qed.
+
+(** Gradient descent from a balanced start may end, at a minimum of the error, out of balance: with the error
+    (w_0 w_2 - 1)^2 / 2, one step of size 1 from (1, 1, 0) leads to (1, 1, 1), where the error is 0. *)
+Definition square_error (w : nat -> R) : R := (w 0%nat * w 2%nat - 1) ^ 2 / 2.
+
+Definition square_gradient (w : nat -> R) (e : nat) : R :=
+  match e with
+  | 0%nat => (w 0%nat * w 2%nat - 1) * w 2%nat
+  | 1%nat => 0
+  | _ => (w 0%nat * w 2%nat - 1) * w 0%nat
+  end.
+
+Lemma square_error_invariant : invariant [0%nat] one_unit square_error.
+Proof.
+  intros h w. unfold square_error, act, log_scale, one_unit. simpl.
+  replace (1 * h 0%nat + 0) with (h 0%nat) by ring. replace (-1 * h 0%nat + 0) with (- h 0%nat) by ring.
+  rewrite exp_Ropp. do 3 f_equal; field; apply Rgt_not_eq, exp_pos.
+Qed.
+
+Lemma square_error_gradient w : has_gradient three square_error w (square_gradient w).
+Proof.
+  intros eps Heps. unfold square_error, square_gradient, three.
+  set (u := w 0%nat). set (v := w 2%nat). set (r := u * v - 1).
+  (* |u|, |v| and |r| are at most K; increments x and z at most 1 change the product by at most
+     (K + 1) (|x| + |z|) *)
+  set (K := Rabs u + Rabs v + Rabs r + 1).
+  pose proof (Rabs_pos u). pose proof (Rabs_pos v). pose proof (Rabs_pos r).
+  assert (HK : 1 <= K) by (unfold K; lra).
+  set (C := K + 2 * (K + 1) * (K + 1)). assert (HC : 0 < C) by (unfold C; nra).
+  exists (Rmin 1 (eps / C)). split; [apply Rmin_pos; [lra|apply Rdiv_lt_0_compat; lra]|].
+  intros w' Hw. pose proof (Hw 0%nat ltac:(simpl; tauto)) as Hx. pose proof (Hw 2%nat ltac:(simpl; tauto)) as Hz.
+  simpl. fold u v in Hx, Hz |- *. fold r. set (x := w' 0%nat - u) in *. set (z := w' 2%nat - v) in *.
+  replace (w' 0%nat) with (u + x) by (unfold x; ring). replace (w' 2%nat) with (v + z) by (unfold z; ring).
+  set (d := u * z + v * x + x * z).
+  replace (((u + x) * (v + z) - 1) * (((u + x) * (v + z) - 1) * 1) / 2 - r * (r * 1) / 2
+    - (r * v * x + (0 * (w' 1%nat - w 1%nat) + (r * u * z + 0)))) with (r * (x * z) + d * d / 2)
+    by (unfold d, r; field).
+  pose proof (Rmin_l 1 (eps / C)). pose proof (Rmin_r 1 (eps / C)).
+  set (S := Rabs x + Rabs z). pose proof (Rabs_pos x). pose proof (Rabs_pos z).
+  assert (Hd : Rabs d <= (K + 1) * S).
+  { unfold d. eapply Rle_trans; [apply Rabs_triang|].
+    eapply Rle_trans; [apply Rplus_le_compat_r, Rabs_triang|]. rewrite !Rabs_mult.
+    assert (Rabs u * Rabs z <= K * Rabs z) by (apply Rmult_le_compat_r; unfold K; lra).
+    assert (Rabs v * Rabs x <= K * Rabs x) by (apply Rmult_le_compat_r; unfold K; lra).
+    assert (Rabs x * Rabs z <= 1 * Rabs z) by (apply Rmult_le_compat_r; lra).
+    unfold S. lra. }
+  assert (HS : 0 <= S) by (unfold S; lra).
+  assert (HS2 : S <= 2 * (eps / C)) by (unfold S; lra).
+  assert (B : Rabs (r * (x * z) + d * d / 2) <= C * (S * S) / 2).
+  { eapply Rle_trans; [apply Rabs_triang|]. unfold Rdiv. rewrite !Rabs_mult, (Rabs_pos_eq (/ 2)) by lra.
+    assert (B1 : Rabs r * (Rabs x * Rabs z) <= K * (S * S / 2)).
+    { apply Rmult_le_compat; [lra|nra|unfold K; lra|unfold S; nra]. }
+    assert (B2 : Rabs d * Rabs d <= (K + 1) * S * ((K + 1) * S))
+      by (apply Rmult_le_compat; try apply Rabs_pos; exact Hd).
+    unfold C. nra. }
+  eapply Rle_trans; [exact B|].
+  apply Rle_trans with (eps * S).
+  - assert (X : C * S <= 2 * eps).
+    { apply Rmult_le_compat_l with (r := C) in HS2; [|lra].
+      replace (C * (2 * (eps / C))) with (2 * eps) in HS2 by (field; lra). exact HS2. }
+    nra.
+  - apply Rmult_le_compat_l; [lra|]. unfold S. pose proof (Rabs_pos (w' 1%nat - w 1%nat)). lra.
+Qed.
+
+Fact descent_ends_unbalanced : exists w : nat -> nat -> R,
+  (forall n e, In e three -> w (S n) e = w n e - 1 * square_gradient (w n) e) /\
+  deficit three one_unit (squares (w 0%nat)) 0%nat = 0 /\
+  (forall n e, (0 < n)%nat -> w n e = w 1%nat e) /\
+  (forall v, square_error (w 1%nat) <= square_error v) /\
+  deficit three one_unit (squares (w 1%nat)) 0%nat <> 0.
+Proof.
+  exists (fun n e => match n, e with O, 2%nat => 0 | _, _ => 1 end). repeat split.
+  - intros n e He. simpl in He. destruct He as [<-|[<-|[<-|[]]]]; destruct n; unfold square_gradient; simpl; ring.
+  - unfold deficit, squares, one_unit, three. simpl. ring.
+  - intros [|n] e Hn; [lia|reflexivity].
+  - intros v. unfold square_error. simpl. pose proof (Rle_0_sqr (v 0%nat * v 2%nat - 1)). unfold Rsqr in *. lra.
+  - unfold deficit, squares, one_unit, three. simpl. lra.
 Qed.
 
 (** And a gradient flow on which the deficit is 8 for ever: one linear unit with error w_0 w_1. *)

@@ -48,7 +48,7 @@ Lemma pair_dec : forall d e : option nat * option nat, {d = e} + {d <> e}.
 Proof. repeat decide equality. Qed.
 
 (** All weights 2 and p = 2: fair balancing exists, and it converges to the balanced weights. *)
-Example theorem_5_1_applies : exists order s w (W : option nat * option nat -> R),
+Fact theorem_5_1_applies : exists order s w (W : option nat * option nat -> R),
   weight_balancing Nat.eq_dec net_1221 [0; 1; 2; 3]%nat fst snd 2 order s w /\ fair [0; 1; 2; 3]%nat order /\
   (forall e, In e net_1221 -> w 0%nat e = 2) /\
   weights_balanced Nat.eq_dec net_1221 [0; 1; 2; 3]%nat fst snd 2 W.
@@ -65,7 +65,7 @@ Qed.
 (** Two units that feed each other: no visible unit, and scales that are not unique. *)
 Definition two_cycle : graph := [(Some 0, Some 1); (Some 1, Some 0)]%nat.
 
-Example recurrent_pair_attained :
+Fact recurrent_pair_attained :
   exists h, optimal two_cycle [0; 1]%nat matrix (fun e => power_cost 3 1) h.
 Proof.
   assert (wf : well_formed two_cycle [0; 1]%nat fst snd).
@@ -90,7 +90,7 @@ Qed.
 
 (** ** General regularizers: the elastic net |w| + w^2 / 10 *)
 
-Example elastic_net_convex (w : nat -> R) : (forall e, w e <> 0) ->
+Fact elastic_net_convex (w : nat -> R) : (forall e, w e <> 0) ->
   strictly_convex_costs [0; 1]%nat
     (fun e t => Rabs (w e) * exp t + (Rabs (w e) * exp t) ^ 2 / 10)
     (fun e t => Rabs (w e) * exp t * (1 + Rabs (w e) * exp t / 5)).
@@ -106,7 +106,7 @@ Qed.
 
 Definition one_hidden : graph := [(None, Some 0); (Some 0, None)]%nat.
 
-Example gap_is_zero_at_balance (h' : nat -> R) :
+Fact gap_is_zero_at_balance (h' : nat -> R) :
   total_cost one_hidden [0%nat] matrix (fun _ => power_cost 1 2) (fun _ => 0)
   <= total_cost one_hidden [0%nat] matrix (fun _ => power_cost 1 2) h'.
 Proof.
@@ -118,7 +118,7 @@ Proof.
   - intros k [<-|[]]. unfold matrix, incidence, at_unit. simpl. ring.
 Qed.
 
-Example box_applies : exists h', balanced one_hidden [0%nat] matrix (fun _ => power_marginal 1 1) h'
+Fact box_applies : exists h', balanced one_hidden [0%nat] matrix (fun _ => power_marginal 1 1) h'
   /\ optimal one_hidden [0%nat] matrix (fun _ => power_cost 1 1) h'
   /\ forall k, In k [0%nat] -> Rabs (h' k - 0) <= 1 * 1.
 Proof.

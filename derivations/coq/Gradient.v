@@ -3,7 +3,8 @@
     Claims [B.gradient-identity], [R.noether], [B.gd-does-not-balance], [B.gd-regularized-balances],
     [B.progress], [R.broken] (weight decay). *)
 
-From Balproof Require Import Sums Homogeneous Balance.
+From Coq Require Import FunctionalExtensionality.
+From Balproof Require Import Sums Homogeneous Rescaling Balance.
 
 Section Gradient.
 Context {E U : Type}.
@@ -193,6 +194,27 @@ Corollary never_balances Err w k t :
   deficit (squares (w 0)) k <> 0 -> deficit (squares (w t)) k <> 0.
 Proof. intros Hinv Hflow Hk H. rewrite (deficit_conserved Err w Hinv Hflow k Hk t). exact H. Qed.
 
+(** [B.progress]: the sum of squared deficits falls at the rate 4 mu, exactly ... *)
+Theorem progress_rate Err mu w t : invariant Err -> flow Err mu w ->
+  (Σ k ∈ units, deficit (squares (w t)) k ^ 2)
+  = exp (- 4 * mu * t) * Σ k ∈ units, deficit (squares (w 0)) k ^ 2.
+Proof.
+  intros Hinv Hflow. rewrite <- sum_scal. apply sum_ext. intros k Hk.
+  rewrite (deficit_decays Err mu w Hinv Hflow k Hk t).
+  replace (- 4 * mu * t) with (- 2 * mu * t + - 2 * mu * t) by ring. rewrite exp_plus. ring.
+Qed.
+
+(** ... and says nothing of the error: two errors give the same deficits at all times. *)
+Theorem progress_blind Err1 Err2 mu w1 w2 :
+  invariant Err1 -> invariant Err2 -> flow Err1 mu w1 -> flow Err2 mu w2 ->
+  (forall e, In e edges -> w1 0 e = w2 0 e) ->
+  forall k t, In k units -> deficit (squares (w1 t)) k = deficit (squares (w2 t)) k.
+Proof.
+  intros I1 I2 F1 F2 H0 k t Hk.
+  rewrite (deficit_decays Err1 mu w1 I1 F1 k Hk t), (deficit_decays Err2 mu w2 I2 F2 k Hk t). f_equal.
+  apply sum_ext. intros e He. unfold squares. rewrite H0 by exact He. reflexivity.
+Qed.
+
 (** A step of size eta with decay mu changes the deficit exactly so. *)
 Theorem deficit_after_step Err mu eta w g :
   invariant Err -> has_gradient Err w g -> forall k, In k units ->
@@ -205,6 +227,22 @@ Proof.
     + (eta ^ 2 * (A e k * squares g e) + (- 2 * eta * (1 - eta * mu)) * (A e k * (w e * g e)))))
     by (intros; unfold squares; ring).
   rewrite !sum_plus, !sum_scal, I0. ring.
+Qed.
+
+(** [B.gd-does-not-balance]: a step of plain gradient descent from a balanced state leaves balance just if
+    A^T g^2 is not 0 there; for a unit, if its incoming and outgoing gradients differ in norm. *)
+Corollary step_leaves_balance_iff Err eta w g k :
+  invariant Err -> has_gradient Err w g -> In k units -> eta <> 0 -> deficit (squares w) k = 0 ->
+  (deficit (squares (fun e => w e - eta * g e)) k <> 0 <-> deficit (squares g) k <> 0).
+Proof.
+  intros Hinv Hg Hk Heta Hb. pose proof (deficit_after_step Err 0 eta w g Hinv Hg k Hk) as X.
+  rewrite Hb in X. unfold deficit at 1 in X.
+  rewrite (sum_ext edges _ (fun e => A e k * squares (fun e => w e - eta * g e) e)) in X
+    by (intros; unfold squares; ring).
+  fold (deficit (squares (fun e => w e - eta * g e)) k) in X. rewrite X.
+  assert (0 < eta * eta) by nra. split; intros N Z; apply N.
+  - rewrite Z. ring.
+  - assert (Y : eta * eta * deficit (squares g) k = 0) by lra. destruct (Rmult_integral _ _ Y); lra.
 Qed.
 
 (** ** Critical points of error plus regularizer *)
@@ -321,3 +359,32 @@ Proof.
 Qed.
 
 End Gradient.
+
+(** [B.gradient-identity] for a unit k of degree c in a network as in [Rescaling]: if the error does not
+    change when k is scaled (it does not if it depends on the weights through the network's function, see
+    [unit_scaling_preserves]), then the sum of w dE/dw over incoming weights is c times that over outgoing
+    ones. Biases are incoming weights. *)
+Theorem unit_gradient_identity (N : network) (dec : forall i j : unit N, {i = j} + {i <> j})
+    (edges : list (edge N)) (c : unit N -> R) (k : unit N) (Err : (edge N -> R) -> R) (w g : edge N -> R) :
+  (forall s v, 0 < s -> Err (scale_unit N dec c k s v) = Err v) -> has_gradient edges Err w g ->
+  (Σ e ∈ edges, (if dec (target N e) k then 1 else 0) * (w e * g e))
+  = c k * Σ e ∈ edges, (if dec (source N e) k then 1 else 0) * (w e * g e).
+Proof.
+  intros Hinv Hg.
+  set (A := fun (e : edge N) (_ : unit N) =>
+    (if dec (target N e) k then 1 else 0) - c k * (if dec (source N e) k then 1 else 0)).
+  assert (I0 : invariant [k] A Err).
+  { intros h v. rewrite <- (Hinv (exp (h k)) v (exp_pos _)). f_equal. apply functional_extensionality. intros e.
+    unfold act, log_scale, scale_unit, A, Rpower. simpl. rewrite ln_exp.
+    destruct (dec (target N e) k), (dec (source N e) k);
+      [replace ((1 - c k * 1) * h k + 0) with (h k + - (c k * h k)) by ring
+      |replace ((1 - c k * 0) * h k + 0) with (h k) by ring
+      |replace ((0 - c k * 1) * h k + 0) with (- (c k * h k)) by ring
+      |replace ((0 - c k * 0) * h k + 0) with 0 by ring];
+      rewrite ?exp_plus, ?exp_Ropp, ?exp_0; field; apply Rgt_not_eq, exp_pos. }
+  pose proof (gradient_identity edges [k] A Err w g I0 Hg k (or_introl eq_refl)) as X.
+  unfold deficit, A in X.
+  rewrite (sum_ext edges _ (fun e => (if dec (target N e) k then 1 else 0) * (w e * g e)
+    - c k * ((if dec (source N e) k then 1 else 0) * (w e * g e)))) in X by (intros; ring).
+  rewrite sum_minus, sum_scal in X. lra.
+Qed.

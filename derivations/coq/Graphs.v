@@ -379,35 +379,16 @@ Qed.
 
 (** The scales of the steps tend to 1, if every unit has a weight that is not a loop. *)
 Theorem steps_tend_to_one order s w :
-  every_edge_on_closed_walk -> (forall e, w 0%nat e = w0 e) -> weight_balancing order s w -> fair units order ->
+  every_edge_on_closed_walk -> (forall e, w 0%nat e = w0 e) -> weight_balancing order s w ->
   (forall k, In k units -> exists e, In e edges /\ incidence e k <> 0) ->
   is_lim_seq s 1.
 Proof.
-  intros Hc H0 Hrun Hfair Hlive. destruct wf as (Hu & _).
+  intros Hc H0 Hrun Hlive. destruct wf as (Hu & _).
   destruct (run_of_log_scales order s w H0 Hrun) as (h & _ & Hr & Hln).
   assert (L : is_lim_seq (fun n => ln (s n)) 0).
-  { apply is_lim_seq_spec. intros [eps Heps]. simpl.
-    destruct (list_small units (fun k d => eventually (fun n => order n = k -> Rabs (ln (s n)) * d < eps * d)))
-      as (d & Hd & HN).
-    { intros k d d' [N HN] Hd. exists N. intros n Hn Hk. specialize (HN n Hn Hk).
-      apply Rmult_lt_compat_r; [lra|]. apply Rmult_lt_reg_r with d; lra. }
-    { intros k Hk. destruct (Hlive k Hk) as (e & He & HA). exists (Rabs (incidence e k)).
-      assert (HA' : 0 < Rabs (incidence e k)) by (apply Rabs_pos_lt; exact HA).
-      split; [exact HA'|].
-      destruct (steps_shrink eq_dec edges units incidence phi psi phi_convex psi_continuous phi_coercive
-        (closed_walks_circulation Hc) order h Hr (eps * Rabs (incidence e k))
-        ltac:(apply Rmult_lt_0_compat; assumption)) as [N HN].
-      exists N. intros n Hn Ho. specialize (HN n Hn e He). rewrite <- Rabs_mult.
-      replace (ln (s n) * incidence e k)
-        with (log_scale units incidence (h (S n)) e - log_scale units incidence (h n) e); [exact HN|].
-      rewrite <- log_scale_minus. unfold log_scale.
-      rewrite <- (sum_pick eq_dec units (fun j => ln (s n) * incidence e j) k Hu Hk).
-      apply sum_ext. intros j _. destruct (Hr n) as (_ & Hother & _). destruct (eq_dec j k) as [->|Hne].
-      - rewrite <- Ho, Hln. ring.
-      - rewrite Hother by congruence. ring. }
-    apply list_eventually in HN. destruct HN as [N HN]. exists N. intros n Hn.
-    rewrite Rminus_0_r. apply Rmult_lt_reg_r with d; [exact Hd|].
-    apply (HN n Hn (order n)); [apply (Hrun n)|reflexivity]. }
+  { apply is_lim_seq_ext with (fun n => h (S n) (order n) - h n (order n)); [intros n; rewrite Hln; ring|].
+    apply (moves_shrink eq_dec edges units incidence phi psi Hu phi_convex psi_continuous phi_coercive
+      (closed_walks_circulation Hc) order h Hr Hlive). }
   apply is_lim_seq_ext with (fun n => exp (ln (s n))); [intros n; apply exp_ln, (Hrun n)|].
   rewrite <- exp_0.
   apply (is_lim_seq_continuous exp (fun n => ln (s n)) 0); [apply continuity_pt_filterlim, continuous_exp|exact L].

@@ -91,6 +91,83 @@ Proof.
         destruct Hz as [->| ->]; [rewrite Rpower_O by assumption|]; ring.
 Qed.
 
+(** Continuity at 0, by degree. *)
+Theorem bipu_continuous_at_zero (c : R) (f : R -> R) :
+  homogeneous_of_degree c f ->
+  continuous f 0 <-> 0 < c \/ (c = 0 /\ f 1 = f 0 /\ f (-1) = f 0) \/ (forall x, f x = 0).
+Proof.
+  intros H.
+  assert (Hpos : forall x, 0 < x -> f x = Rpower x c * f 1).
+  { intros x Hx. rewrite <- H by exact Hx. f_equal. ring. }
+  assert (Hneg : forall x, x < 0 -> f x = Rpower (- x) c * f (-1)).
+  { intros x Hx. rewrite <- H by lra. f_equal. ring. }
+  assert (H0 : c <> 0 -> f 0 = 0).
+  { intros Hc. destruct (proj1 (power_iff_bipu c f) H) as (C & D & z & [E|Hz] & Hf); [contradiction|].
+    rewrite Hf. unfold BiPU. destruct (Rlt_dec 0 0); [lra|]. exact Hz. }
+  split.
+  - intros cont. destruct (Rlt_dec 0 c) as [|Hc]; [left; assumption|right].
+    (* along x, x/2, x/4, ... the values tend to f 0, and do not become smaller *)
+    assert (L : forall x, is_lim_seq (fun n => Rpower ((/ 2) ^ n) c * f x) (f 0)).
+    { intros x. apply is_lim_seq_ext with (fun n => f ((/ 2) ^ n * x)).
+      { intros n. apply H. apply pow_lt; lra. }
+      apply is_lim_seq_continuous; [apply continuity_pt_filterlim, cont|].
+      replace (Finite 0) with (Finite (0 * x)) by (f_equal; ring).
+      apply (is_lim_seq_scal_r (fun n => (/ 2) ^ n) x 0).
+      apply is_lim_seq_geom. rewrite Rabs_pos_eq; lra. }
+    destruct (Req_dec c 0) as [->|Hc0].
+    + left. split; [reflexivity|].
+      assert (X : forall x, f x = f 0).
+      { intros x. assert (L' : is_lim_seq (fun _ => f x) (f 0)).
+        { apply is_lim_seq_ext with (fun n => Rpower ((/ 2) ^ n) 0 * f x); [|apply L].
+          intros n. rewrite Rpower_O by (apply pow_lt; lra). ring. }
+        pose proof (is_lim_seq_unique _ _ L') as U. rewrite Lim_seq_const in U. injection U. auto. }
+      split; apply X.
+    + right. intros x. specialize (L x). rewrite (H0 Hc0) in L.
+      apply is_lim_seq_abs in L. simpl in L. rewrite Rabs_R0 in L.
+      assert (X : Rbar_le (Rabs (f x)) 0).
+      { apply (is_lim_seq_le (fun _ => Rabs (f x)) (fun n => Rabs (Rpower ((/ 2) ^ n) c * f x)) (Rabs (f x)) 0);
+          [|apply is_lim_seq_const|exact L].
+        intros n. rewrite Rabs_mult, (Rabs_pos_eq (Rpower _ _)) by apply Rlt_le, Rpower_pos.
+        rewrite <- (Rmult_1_l (Rabs (f x))) at 1. apply Rmult_le_compat_r; [apply Rabs_pos|].
+        rewrite <- (Rpower_O ((/ 2) ^ n)) by (apply pow_lt; lra). unfold Rpower.
+        assert (P : 0 < (/ 2) ^ n <= 1).
+        { split; [apply pow_lt; lra|]. rewrite <- (pow1 n). apply pow_incr. lra. }
+        assert (ln ((/ 2) ^ n) <= 0) by (rewrite <- ln_1; apply ln_le; lra).
+        rewrite Rmult_0_l. destruct (Req_dec (c * ln ((/ 2) ^ n)) 0) as [->|]; [lra|].
+        apply Rlt_le, exp_increasing. nra. }
+      simpl in X. pose proof (Rabs_pos (f x)). apply Rabs_eq_0. lra.
+  - intros [Hc|[(-> & E1 & E2)|Z]].
+    + apply filterlim_locally. intros [eps Heps].
+      set (K := Rabs (f 1) + Rabs (f (-1)) + 1).
+      pose proof (Rabs_pos (f 1)). pose proof (Rabs_pos (f (-1))).
+      assert (HK : 0 < eps / K) by (apply Rdiv_lt_0_compat; unfold K; lra).
+      exists (mkposreal (Rpower (eps / K) (/ c)) (Rpower_pos _ _)). intros x Hx.
+      unfold ball in *; simpl in *; unfold AbsRing_ball, abs, minus, plus, opp in *; simpl in *.
+      rewrite Ropp_0, Rplus_0_r in Hx. rewrite (H0 ltac:(lra)), Ropp_0, Rplus_0_r.
+      destruct (Req_dec x 0) as [->|Hx0]; [rewrite (H0 ltac:(lra)), Rabs_R0; exact Heps|].
+      assert (S : Rpower (Rabs x) c < eps / K).
+      { replace (eps / K) with (Rpower (Rpower (eps / K) (/ c)) c).
+        - apply Rlt_Rpower_l; [exact Hc|]. split; [apply Rabs_pos_lt, Hx0|exact Hx].
+        - rewrite Rpower_mult, Rinv_l, Rpower_1 by lra. reflexivity. }
+      assert (B : Rabs (f x) <= Rpower (Rabs x) c * K).
+      { pose proof (Rpower_pos (Rabs x) c) as P. destruct (Rlt_dec 0 x) as [Hp|Hn].
+        - rewrite Hpos, Rabs_mult, (Rabs_pos_eq x), (Rabs_pos_eq (Rpower x c)) in * by
+            (try exact Hp; try lra; apply Rlt_le, Rpower_pos).
+          apply Rmult_le_compat_l; unfold K; lra.
+        - rewrite Hneg, Rabs_mult, (Rabs_left x), (Rabs_pos_eq (Rpower (- x) c)) in * by
+            (try lra; apply Rlt_le, Rpower_pos).
+          apply Rmult_le_compat_l; unfold K; lra. }
+      eapply Rle_lt_trans; [exact B|].
+      assert (0 < K) by (unfold K; lra).
+      apply Rmult_lt_compat_r with (r := K) in S; [|assumption].
+      replace (eps / K * K) with eps in S by (field; lra). exact S.
+    + apply continuous_ext with (fun _ => f 0); [|apply continuous_const].
+      intros x. destruct (Rtotal_order x 0) as [Hx|[->|Hx]]; [|reflexivity|].
+      * rewrite (Hneg x Hx), Rpower_O, E2 by lra. symmetry. apply Rmult_1_l.
+      * rewrite (Hpos x Hx), Rpower_O, E1 by lra. symmetry. apply Rmult_1_l.
+    + apply continuous_ext with (fun _ => 0); [intros x; symmetry; apply Z|apply continuous_const].
+Qed.
+
 (** ** No other law of scaling *)
 
 (** A function on the line that turns sums into sums and is continuous at 0 is linear. *)
@@ -192,20 +269,20 @@ Qed.
 
 Definition relu (x : R) : R := if Rlt_dec x 0 then 0 else x.
 
-Example relu_homogeneous : positively_homogeneous relu.
+Fact relu_homogeneous : positively_homogeneous relu.
 Proof.
   apply homogeneous_iff_bilu. exists 0, 1. intros x. unfold relu, BiLU.
   destruct (Rlt_dec x 0); ring.
 Qed.
 
-Example square_degree_two : homogeneous_of_degree 2 (fun x => x * x).
+Fact square_degree_two : homogeneous_of_degree 2 (fun x => x * x).
 Proof.
   intros l x Hl. replace 2 with (1 + 1) by ring.
   rewrite Rpower_plus, Rpower_1 by assumption. ring.
 Qed.
 
 (** Twin of [B.power-iff-bipu]: no degree makes the shifted identity homogeneous. *)
-Example affine_not_homogeneous (c : R) : ~ homogeneous_of_degree c (fun x => x + 1).
+Fact affine_not_homogeneous (c : R) : ~ homogeneous_of_degree c (fun x => x + 1).
 Proof.
   intros H. pose proof (H 2 0 ltac:(lra)). pose proof (H 2 1 ltac:(lra)). lra.
 Qed.

@@ -102,25 +102,27 @@ Qed.
 
 End Scale.
 
-(** ** The claims, for lists of weights *)
+(** ** The claims, for lists of weights, each with a coefficient *)
 
 Section Claims.
-Variables (ins outs : list R) (p c : R).
+(** Pairs of coefficient and weight. *)
+Variables (ins outs : list (R * R)) (p c : R).
 
 (** The cost of the unit's weights after a scaling by s. *)
 Definition unit_cost (s : R) : R :=
-  (Σ w ∈ ins, apow (s * w) p) + (Σ w ∈ outs, apow (w / Rpower s c) p).
+  (Σ w ∈ ins, fst w * apow (s * snd w) p) + (Σ w ∈ outs, fst w * apow (snd w / Rpower s c) p).
 
-Let A := Σ w ∈ ins, apow w p.
-Let B := Σ w ∈ outs, apow w p.
+Let A := Σ w ∈ ins, fst w * apow (snd w) p.
+Let B := Σ w ∈ outs, fst w * apow (snd w) p.
 
 Lemma unit_cost_is (s : R) : 0 < s -> unit_cost s = cost A B p (p * c) s.
 Proof.
   intros Hs. unfold unit_cost, cost, A, B. f_equal.
-  - rewrite Rmult_comm, <- sum_scal. apply sum_ext. intros w _. apply apow_scale; assumption.
   - rewrite Rmult_comm, <- sum_scal. apply sum_ext. intros w _.
-    unfold Rdiv. rewrite Rmult_comm, apow_scale by apply Rinv_0_lt_compat, Rpower_pos.
-    f_equal. rewrite <- Rpower_Ropp, Rpower_mult. f_equal. ring.
+    rewrite apow_scale by assumption. ring.
+  - rewrite Rmult_comm, <- sum_scal. apply sum_ext. intros w _.
+    unfold Rdiv. rewrite (Rmult_comm (snd w)), apow_scale by apply Rinv_0_lt_compat, Rpower_pos.
+    rewrite <- Rpower_Ropp, Rpower_mult. replace (- c * p) with (- (p * c)) by ring. ring.
 Qed.
 
 Hypotheses (HA : 0 < A) (HB : 0 < B) (Hp : 0 < p) (Hc : 0 < c).
@@ -143,16 +145,17 @@ Qed.
 
 (** There the incoming cost is c times the outgoing cost, and nowhere else. *)
 Theorem balance_lp (s : R) : 0 < s ->
-  (Σ w ∈ ins, apow (s * w) p) = c * (Σ w ∈ outs, apow (w / Rpower s c) p) <-> s = optimal_scale.
+  (Σ w ∈ ins, fst w * apow (s * snd w) p) = c * (Σ w ∈ outs, fst w * apow (snd w / Rpower s c) p) <-> s = optimal_scale.
 Proof.
   intros Hs. rewrite optimal_scale_is.
   rewrite <- (best_iff_balanced A B p (p * c)) by (auto; apply Rmult_lt_0_compat; assumption).
-  assert (E1 : (Σ w ∈ ins, apow (s * w) p) = A * Rpower s p).
-  { unfold A. rewrite Rmult_comm, <- sum_scal. apply sum_ext. intros; apply apow_scale; assumption. }
-  assert (E2 : (Σ w ∈ outs, apow (w / Rpower s c) p) = B * Rpower s (- (p * c))).
+  assert (E1 : (Σ w ∈ ins, fst w * apow (s * snd w) p) = A * Rpower s p).
+  { unfold A. rewrite Rmult_comm, <- sum_scal. apply sum_ext. intros.
+    rewrite apow_scale by assumption. ring. }
+  assert (E2 : (Σ w ∈ outs, fst w * apow (snd w / Rpower s c) p) = B * Rpower s (- (p * c))).
   { unfold B. rewrite Rmult_comm, <- sum_scal. apply sum_ext. intros w _.
-    unfold Rdiv. rewrite Rmult_comm, apow_scale by apply Rinv_0_lt_compat, Rpower_pos.
-    f_equal. rewrite <- Rpower_Ropp, Rpower_mult. f_equal. ring. }
+    unfold Rdiv. rewrite (Rmult_comm (snd w)), apow_scale by apply Rinv_0_lt_compat, Rpower_pos.
+    rewrite <- Rpower_Ropp, Rpower_mult. replace (- c * p) with (- (p * c)) by ring. ring. }
   rewrite E1, E2. split; intros E.
   - rewrite E. ring.
   - apply Rmult_eq_reg_l with p; [rewrite E; ring|lra].
@@ -180,12 +183,28 @@ Proof.
   assert (B * Rpower B (- r) = B * Rpower B (- r)) by reflexivity. field. lra.
 Qed.
 
+(** The gain is never negative, and 0 only for a unit that is balanced already. *)
+Theorem cost_reduction_zero :
+  0 <= unit_cost 1 - unit_cost optimal_scale /\
+  (unit_cost 1 - unit_cost optimal_scale = 0 <-> A = c * B).
+Proof.
+  assert (E : 1 = optimal_scale <-> A = c * B).
+  { rewrite <- balance_lp by lra. rewrite Rpower_1_base.
+    rewrite (sum_ext ins _ (fun w => fst w * apow (snd w) p)) by (intros; rewrite Rmult_1_l; reflexivity).
+    rewrite (sum_ext outs _ (fun w => fst w * apow (snd w) p)) by (intros; unfold Rdiv; rewrite Rinv_1, Rmult_1_r; reflexivity).
+    fold A B. reflexivity. }
+  destruct (Req_dec 1 optimal_scale) as [H|H].
+  - rewrite <- H. split; [lra|]. split; [intros _; apply E, H|lra].
+  - pose proof (optimal_scale_lp 1 Rlt_0_1 H). split; [lra|].
+    split; [lra|]. intros X. exfalso. apply H, E, X.
+Qed.
+
 End Claims.
 
 (** [B.cost-reduction] as printed, for degree 1: one balancing lowers the cost by (sqrt A - sqrt B)^2. *)
-Theorem cost_reduction (ins outs : list R) (p : R) :
-  let A := Σ w ∈ ins, apow w p in
-  let B := Σ w ∈ outs, apow w p in
+Theorem cost_reduction (ins outs : list (R * R)) (p : R) :
+  let A := Σ w ∈ ins, fst w * apow (snd w) p in
+  let B := Σ w ∈ outs, fst w * apow (snd w) p in
   0 < A -> 0 < B -> 0 < p ->
   unit_cost ins outs p 1 1 - unit_cost ins outs p 1 (optimal_scale ins outs p 1) = (sqrt A - sqrt B) ^ 2.
 Proof.
@@ -197,9 +216,9 @@ Proof.
 Qed.
 
 (** The same number at degree 1 in the form that is printed. *)
-Theorem optimal_scale_printed (ins outs : list R) (p : R) :
-  let A := Σ w ∈ ins, apow w p in
-  let B := Σ w ∈ outs, apow w p in
+Theorem optimal_scale_printed (ins outs : list (R * R)) (p : R) :
+  let A := Σ w ∈ ins, fst w * apow (snd w) p in
+  let B := Σ w ∈ outs, fst w * apow (snd w) p in
   optimal_scale ins outs p 1 = Rpower (B / A) (1 / (2 * p)).
 Proof.
   intros A B. unfold optimal_scale, Rdiv. rewrite !Rmult_1_l.
@@ -208,12 +227,12 @@ Qed.
 
 (** ** Example: the hypotheses can be met. Twin: without outgoing weights there is no best scale. *)
 
-Example one_weight_each : 0 < (Σ w ∈ [3], apow w 2).
+Fact one_weight_each : 0 < (Σ w ∈ [(1, 3)], fst w * apow (snd w) 2).
 Proof. simpl. pose proof (apow_pos 3 2). lra. Qed.
 
-Example no_outgoing_weights (s : R) : 0 < s -> unit_cost [1] [] 1 1 (s / 2) < unit_cost [1] [] 1 1 s.
+Fact no_outgoing_weights (s : R) : 0 < s -> unit_cost [(1, 1)] [] 1 1 (s / 2) < unit_cost [(1, 1)] [] 1 1 s.
 Proof.
-  intros Hs. unfold unit_cost. simpl. rewrite !Rmult_1_r.
+  intros Hs. unfold unit_cost. simpl. rewrite !Rmult_1_r, !Rmult_1_l.
   rewrite <- (Rmult_1_r (s / 2)), <- (Rmult_1_r s), !apow_scale by lra.
   rewrite !Rpower_1 by lra. pose proof (apow_pos 1 1). nra.
 Qed.

@@ -72,8 +72,16 @@ Definition output_scale (i : unit N) : R := if input N i then 1 else Rpower (l i
 Definition rescale (w : edge N -> R) (e : edge N) : R :=
   l (target N e) * w e / output_scale (source N e).
 
+(** Units that are scaled are homogeneous, of degree [c i]; the others may be anything. *)
 Definition degrees : Prop :=
-  forall i, input N i = false -> homogeneous_of_degree (c i) (activation N i).
+  forall i, input N i = false -> l i = 1 \/ homogeneous_of_degree (c i) (activation N i).
+
+Lemma scaled_activation i z : degrees -> 0 < l i -> input N i = false ->
+  activation N i (l i * z) = Rpower (l i) (c i) * activation N i z.
+Proof.
+  intros Hc Hl Hi. destruct (Hc i Hi) as [E|H]; [|apply H, Hl].
+  rewrite E, Rpower_1_base, !Rmult_1_l. reflexivity.
+Qed.
 
 Lemma output_scale_pos i : 0 < output_scale i.
 Proof. unfold output_scale. destruct (input N i); [lra|apply Rpower_pos]. Qed.
@@ -92,7 +100,7 @@ Theorem rescaling_keeps_states (w : edge N -> R) (x y : unit N -> R) :
   is_state N w x y -> is_state N (rescale w) x (fun i => output_scale i * y i).
 Proof.
   intros Hc Hl Hy i. rewrite preactivation. rewrite (Hy i) at 1. unfold output_scale.
-  destruct (input N i) eqn:Hi; [ring|]. symmetry. apply Hc; auto.
+  destruct (input N i) eqn:Hi; [ring|]. symmetry. apply scaled_activation; auto.
 Qed.
 
 (** [B.scaling-preserves] for acyclic networks: the outputs are the same, for every input. *)
@@ -120,7 +128,8 @@ Proof.
   { induction t as [|t IH]; [exact H0|]. intros i. rewrite (Hy' t i), (Hy t i).
     rewrite (sum_ext _ _ (fun e => rescale w e * (output_scale (source N e) * y t (source N e))))
       by (intros e _; rewrite IH; reflexivity).
-    rewrite preactivation. unfold output_scale. destruct (input N i) eqn:Hi; [ring|]. apply Hc; auto. }
+    rewrite preactivation. unfold output_scale. destruct (input N i) eqn:Hi; [ring|].
+    apply scaled_activation; auto. }
   intros t. rewrite H. unfold output_scale. rewrite Ho, Rpower_1_base. destruct (input N o); ring.
 Qed.
 
@@ -153,11 +162,12 @@ Definition scale_unit (k : unit N) (s : R) (w : edge N -> R) (e : edge N) : R :=
   (if dec (target N e) k then s else 1) * w e / (if dec (source N e) k then Rpower s (c k) else 1).
 
 Theorem unit_scaling_preserves (k o : unit N) (s : R) (w : edge N -> R) (x y y' : unit N -> R) :
-  acyclic N -> degrees N c -> input N k = false -> o <> k -> 0 < s ->
+  acyclic N -> homogeneous_of_degree (c k) (activation N k) -> input N k = false -> o <> k -> 0 < s ->
   is_state N w x y -> is_state N (scale_unit k s w) x y' -> y' o = y o.
 Proof.
   intros Hac Hc Hk Ho Hs Hy Hy'. set (l := fun i => if dec i k then s else 1).
   apply (scaling_preserves N c l w x y y' o); auto.
+  - intros i _. unfold l. destruct (dec i k) as [->|]; auto.
   - intros i. unfold l. destruct (dec i k); lra.
   - unfold l. destruct (dec o k); [contradiction|reflexivity].
   - intros i. rewrite (Hy' i). destruct (input N i); [reflexivity|]. f_equal.
@@ -243,15 +253,15 @@ Definition chain : network := {|
   activation := fun _ => relu;
 |}.
 
-Example chain_acyclic : acyclic chain.
+Fact chain_acyclic : acyclic chain.
 Proof.
   exists (fun i => i). intros [|[|[|i]]] e; simpl; intros He; try contradiction;
     destruct He as [<-|[]]; auto with arith.
 Qed.
 
-Example chain_degrees : degrees chain (fun _ => 1).
-Proof. intros i _. apply degree_one, relu_homogeneous. Qed.
+Fact chain_degrees : degrees chain (fun _ => 1) (fun i => match i with 1%nat => 3 | _ => 1 end).
+Proof. intros i _. right. apply degree_one, relu_homogeneous. Qed.
 
 (** Twin: a bias that is left out of the scaling changes the function. *)
-Example bias_must_scale : relu (2 * 1 + 1) / 2 <> relu (1 + 1).
+Fact bias_must_scale : relu (2 * 1 + 1) / 2 <> relu (1 + 1).
 Proof. unfold relu. destruct (Rlt_dec _ 0), (Rlt_dec _ 0); lra. Qed.

@@ -1,0 +1,8 @@
+"""The theorems that Coq's kernel has checked: compiling them, auditing what they assume, pinning what they say."""
+
+from __future__ import annotations
+
+from balproof.formal.gate import Gate, coq_version, kernel_recheck, run_gate
+from balproof.formal.theories import THEORIES
+
+__all__ = ["Gate", "THEORIES", "coq_version", "kernel_recheck", "run_gate"]
