@@ -63,7 +63,14 @@ FORMAL: dict[str, Formal] = {
     "B.gradient-identity": Formal(_in("Gradient", "gradient_identity", "unit_gradient_identity")),
     "B.gd-does-not-balance": Formal(
         _in("Gradient", "deficit_conserved", "never_balances", "deficit_after_step", "step_leaves_balance_iff")
-        + _in("Counterexamples", "step_leaves_balance", "descent_ends_unbalanced", "flow_never_balances"),
+        + _in(
+            "Counterexamples",
+            "step_leaves_balance",
+            "square_error_invariant",
+            "square_error_gradient",
+            "descent_ends_unbalanced",
+            "flow_never_balances",
+        ),
     ),
     "B.gd-regularized-balances": Formal(
         _in("Gradient", "critical_balanced", "minimum_balanced", "deficit_decays", "deficit_after_step"),
@@ -88,7 +95,7 @@ FORMAL: dict[str, Formal] = {
         rest="Stiemke's theorem for degrees other than 1, and costs that are not convex in log-weights",
     ),
     "B.stochastic-balancing": Formal(
-        _in("Convergence", "powers_converge", "balancing_converges", "cost_converges_to_optimum")
+        _in("Convergence", "powers_converge", "same_limit_for_all_orders", "balancing_converges")
         + _in("Graphs", "stochastic_balancing", "steps_tend_to_one", "balancing_lowers")
         + _in("Rescaling", "scaling_preserves"),
     ),

@@ -411,17 +411,19 @@ Definition pair_flow (t : R) (e : nat) : R :=
   match e with 0%nat => 2 * exp (- t) + exp t | _ => 2 * exp (- t) - exp t end.
 
 Theorem flow_never_balances :
-  flow [0; 1]%nat pair_error 0 pair_flow /\ invariant [0%nat] one_unit pair_error /\
-  forall t, deficit [0; 1]%nat one_unit (squares (pair_flow t)) 0%nat = 8.
+  invariant [0%nat] one_unit pair_error /\
+  forall T, 0 < T -> flow [0; 1]%nat pair_error 0 (- T) T pair_flow /\
+  forall t, - T < t < T -> deficit [0; 1]%nat one_unit (squares (pair_flow t)) 0%nat = 8.
 Proof.
-  assert (F : flow [0; 1]%nat pair_error 0 pair_flow).
-  { intros t. eexists. split; [apply pair_error_gradient|]. intros e He.
-    destruct He as [<-|[<-|[]]]; unfold pair_flow; (auto_derive; [exact I|ring]). }
   assert (V : invariant [0%nat] one_unit pair_error).
   { intros h w. unfold pair_error, act, log_scale, one_unit. simpl.
     replace (1 * h 0%nat + 0) with (h 0%nat) by ring. replace (-1 * h 0%nat + 0) with (- h 0%nat) by ring.
     rewrite exp_Ropp. field. apply Rgt_not_eq, exp_pos. }
-  split; [exact F|split; [exact V|]]. intros t.
-  rewrite (deficit_conserved _ [0%nat] _ _ _ V F 0%nat (or_introl eq_refl)).
+  split; [exact V|]. intros T HT.
+  assert (F : flow [0; 1]%nat pair_error 0 (- T) T pair_flow).
+  { intros t _. eexists. split; [apply pair_error_gradient|]. intros e He.
+    destruct He as [<-|[<-|[]]]; unfold pair_flow; (auto_derive; [exact I|ring]). }
+  split; [exact F|]. intros t Ht.
+  rewrite (deficit_conserved _ [0%nat] _ _ _ _ _ V F 0%nat (or_introl eq_refl) 0 t ltac:(lra) Ht).
   unfold deficit, squares, one_unit, pair_flow. simpl. rewrite Ropp_0, exp_0. ring.
 Qed.

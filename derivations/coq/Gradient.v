@@ -134,22 +134,34 @@ Qed.
 
 (** ** Gradient flow and gradient descent *)
 
-(** Weights that follow dw/dt = - grad E - mu w; mu = 0 is plain gradient flow. *)
-Definition flow (Err : (E -> R) -> R) (mu : R) (w : R -> E -> R) : Prop :=
-  forall t, exists g, has_gradient Err (w t) g /\
+(** Weights that follow dw/dt = - grad E - mu w from time a to time b; mu = 0 is plain gradient flow. *)
+Definition flow (Err : (E -> R) -> R) (mu a b : R) (w : R -> E -> R) : Prop :=
+  forall t, a < t < b -> exists g, has_gradient Err (w t) g /\
     forall e, In e edges -> is_derive (fun s => w s e) t (- g e - mu * w t e).
+
+Lemma constant_between (f : R -> R) (a b s t : R) :
+  (forall x, a < x < b -> is_derive f x 0) -> a < s < b -> a < t < b -> f t = f s.
+Proof.
+  intros D Hs Ht.
+  assert (I : forall x, Rmin s t <= x <= Rmax s t -> a < x < b).
+  { intros x. unfold Rmin, Rmax. destruct (Rle_dec s t); lra. }
+  destruct (MVT_gen f s t (fun _ => 0)) as (c & _ & H).
+  - intros x Hx. apply D, I. lra.
+  - intros x Hx. apply continuity_pt_filterlim, (ex_derive_continuous f). exists 0. apply D, I, Hx.
+  - lra.
+Qed.
 
 Definition squares (w : E -> R) (e : E) : R := w e * w e.
 
 (** [B.gd-regularized-balances], [B.progress]: with weight decay the deficit of squared weights decays at
     the rate 2 mu, whatever the error does. *)
-Theorem deficit_decays Err mu w :
-  invariant Err -> flow Err mu w -> forall k, In k units -> forall t,
-  deficit (squares (w t)) k = deficit (squares (w 0)) k * exp (- 2 * mu * t).
+Theorem deficit_decays Err mu a b w :
+  invariant Err -> flow Err mu a b w -> forall k, In k units -> forall s t, a < s < b -> a < t < b ->
+  deficit (squares (w t)) k = deficit (squares (w s)) k * exp (- 2 * mu * (t - s)).
 Proof.
-  intros Hinv Hflow k Hk.
-  assert (D : forall t, is_derive (fun s => deficit (squares (w s)) k) t (- 2 * mu * deficit (squares (w t)) k)).
-  { intros t. destruct (Hflow t) as (g & Hg & Hw).
+  intros Hinv Hflow k Hk s0 t0 Hs0 Ht0.
+  assert (D : forall t, a < t < b -> is_derive (fun s => deficit (squares (w s)) k) t (- 2 * mu * deficit (squares (w t)) k)).
+  { intros t Ht. destruct (Hflow t Ht) as (g & Hg & Hw).
     replace (- 2 * mu * deficit (squares (w t)) k)
       with (Σ e ∈ edges, A e k * (2 * (w t e) * (- g e - mu * w t e))).
     - unfold deficit, squares. apply (sum_derive edges (fun e s => A e k * (w s e * w s e))).
@@ -162,57 +174,54 @@ Proof.
         by (intros; unfold squares; ring).
       rewrite sum_plus, !sum_scal, I0. ring. }
   (* deficit times exp(2 mu t) has derivative 0 *)
-  assert (C : forall t, is_derive (fun s => deficit (squares (w s)) k * exp (2 * mu * s)) t 0).
-  { intros t.
+  assert (C : forall t, a < t < b -> is_derive (fun s => deficit (squares (w s)) k * exp (2 * mu * s)) t 0).
+  { intros t Ht.
     evar_last; [apply (is_derive_mult (fun s => deficit (squares (w s)) k) (fun s => exp (2 * mu * s)));
-      [apply D|auto_derive; [exact I|reflexivity]|intros; apply Rmult_comm]|].
+      [apply D, Ht|auto_derive; [exact I|reflexivity]|intros; apply Rmult_comm]|].
     unfold plus, mult; simpl. ring. }
-  intros t.
-  assert (X : deficit (squares (w t)) k * exp (2 * mu * t) = deficit (squares (w 0)) k).
-  { destruct (MVT_gen (fun s => deficit (squares (w s)) k * exp (2 * mu * s)) 0 t (fun _ => 0)) as (c & _ & H).
-    - intros; apply C.
-    - intros s _. apply continuity_pt_filterlim.
-      apply (ex_derive_continuous (fun s => deficit (squares (w s)) k * exp (2 * mu * s))).
-      exists 0. apply C.
-    - rewrite Rmult_0_r, exp_0 in H. lra. }
-  rewrite <- X, Rmult_assoc, <- exp_plus. replace (2 * mu * t + - 2 * mu * t) with 0 by ring.
-  rewrite exp_0. ring.
+  pose proof (constant_between _ a b s0 t0 C Hs0 Ht0) as X. simpl in X.
+  replace (- 2 * mu * (t0 - s0)) with (2 * mu * s0 + - (2 * mu * t0)) by ring.
+  rewrite exp_plus, exp_Ropp. pose proof (exp_pos (2 * mu * t0)).
+  apply Rmult_eq_reg_r with (exp (2 * mu * t0)); [|lra]. rewrite X. field. lra.
 Qed.
 
 (** [B.gd-does-not-balance], [R.du-hu-lee]: along plain gradient flow the deficit is conserved. *)
-Theorem deficit_conserved Err w :
-  invariant Err -> flow Err 0 w -> forall k, In k units -> forall t,
-  deficit (squares (w t)) k = deficit (squares (w 0)) k.
+Theorem deficit_conserved Err a b w :
+  invariant Err -> flow Err 0 a b w -> forall k, In k units -> forall s t, a < s < b -> a < t < b ->
+  deficit (squares (w t)) k = deficit (squares (w s)) k.
 Proof.
-  intros Hinv Hflow k Hk t. rewrite (deficit_decays Err 0 w Hinv Hflow k Hk t).
-  replace (- 2 * 0 * t) with 0 by ring. rewrite exp_0. ring.
+  intros Hinv Hflow k Hk s t Hs Ht. rewrite (deficit_decays Err 0 a b w Hinv Hflow k Hk s t Hs Ht).
+  replace (- 2 * 0 * (t - s)) with 0 by ring. rewrite exp_0. ring.
 Qed.
 
 (** So what starts out of balance (for the sum of squares) never gets there. *)
-Corollary never_balances Err w k t :
-  invariant Err -> flow Err 0 w -> In k units ->
-  deficit (squares (w 0)) k <> 0 -> deficit (squares (w t)) k <> 0.
-Proof. intros Hinv Hflow Hk H. rewrite (deficit_conserved Err w Hinv Hflow k Hk t). exact H. Qed.
+Corollary never_balances Err a b w k s t :
+  invariant Err -> flow Err 0 a b w -> In k units -> a < s < b -> a < t < b ->
+  deficit (squares (w s)) k <> 0 -> deficit (squares (w t)) k <> 0.
+Proof.
+  intros Hinv Hflow Hk Hs Ht H. rewrite (deficit_conserved Err a b w Hinv Hflow k Hk s t Hs Ht). exact H.
+Qed.
 
 (** [B.progress]: the sum of squared deficits falls at the rate 4 mu, exactly ... *)
-Theorem progress_rate Err mu w t : invariant Err -> flow Err mu w ->
+Theorem progress_rate Err mu a b w s t :
+  invariant Err -> flow Err mu a b w -> a < s < b -> a < t < b ->
   (Σ k ∈ units, deficit (squares (w t)) k ^ 2)
-  = exp (- 4 * mu * t) * Σ k ∈ units, deficit (squares (w 0)) k ^ 2.
+  = exp (- 4 * mu * (t - s)) * Σ k ∈ units, deficit (squares (w s)) k ^ 2.
 Proof.
-  intros Hinv Hflow. rewrite <- sum_scal. apply sum_ext. intros k Hk.
-  rewrite (deficit_decays Err mu w Hinv Hflow k Hk t).
-  replace (- 4 * mu * t) with (- 2 * mu * t + - 2 * mu * t) by ring. rewrite exp_plus. ring.
+  intros Hinv Hflow Hs Ht. rewrite <- sum_scal. apply sum_ext. intros k Hk.
+  rewrite (deficit_decays Err mu a b w Hinv Hflow k Hk s t Hs Ht).
+  replace (- 4 * mu * (t - s)) with (- 2 * mu * (t - s) + - 2 * mu * (t - s)) by ring. rewrite exp_plus. ring.
 Qed.
 
 (** ... and says nothing of the error: two errors give the same deficits at all times. *)
-Theorem progress_blind Err1 Err2 mu w1 w2 :
-  invariant Err1 -> invariant Err2 -> flow Err1 mu w1 -> flow Err2 mu w2 ->
-  (forall e, In e edges -> w1 0 e = w2 0 e) ->
-  forall k t, In k units -> deficit (squares (w1 t)) k = deficit (squares (w2 t)) k.
+Theorem progress_blind Err1 Err2 mu a b w1 w2 s :
+  invariant Err1 -> invariant Err2 -> flow Err1 mu a b w1 -> flow Err2 mu a b w2 ->
+  a < s < b -> (forall e, In e edges -> w1 s e = w2 s e) ->
+  forall k t, In k units -> a < t < b -> deficit (squares (w1 t)) k = deficit (squares (w2 t)) k.
 Proof.
-  intros I1 I2 F1 F2 H0 k t Hk.
-  rewrite (deficit_decays Err1 mu w1 I1 F1 k Hk t), (deficit_decays Err2 mu w2 I2 F2 k Hk t). f_equal.
-  apply sum_ext. intros e He. unfold squares. rewrite H0 by exact He. reflexivity.
+  intros I1 I2 F1 F2 Hs H0 k t Hk Ht.
+  rewrite (deficit_decays Err1 mu a b w1 I1 F1 k Hk s t Hs Ht), (deficit_decays Err2 mu a b w2 I2 F2 k Hk s t Hs Ht).
+  f_equal. apply sum_ext. intros e He. unfold squares. rewrite H0 by exact He. reflexivity.
 Qed.
 
 (** A step of size eta with decay mu changes the deficit exactly so. *)
@@ -275,15 +284,15 @@ Qed.
 
 (** [R.noether]: if E is constant along curves through w that start in direction M w, with M symmetric,
     then <w, M w> is conserved by dw/dt = - grad E. (For M symmetric, w -> exp(t M) w is such a family.) *)
-Theorem noether Err (M : E -> E -> R) (orbit : (E -> R) -> R -> E -> R) (w : R -> E -> R) :
+Theorem noether Err a b (M : E -> E -> R) (orbit : (E -> R) -> R -> E -> R) (w : R -> E -> R) :
   (forall d e, M d e = M e d) ->
   (forall v e, orbit v 0 e = v e) -> (forall v s, Err (orbit v s) = Err v) ->
   (forall v e, In e edges -> is_derive (fun s => orbit v s e) 0 (Σ d ∈ edges, M e d * v d)) ->
-  flow Err 0 w ->
-  forall t, (Σ e ∈ edges, Σ d ∈ edges, w t e * (M e d * w t d))
-          = (Σ e ∈ edges, Σ d ∈ edges, w 0 e * (M e d * w 0 d)).
+  flow Err 0 a b w ->
+  forall s t, a < s < b -> a < t < b ->
+  (Σ e ∈ edges, Σ d ∈ edges, w t e * (M e d * w t d)) = (Σ e ∈ edges, Σ d ∈ edges, w s e * (M e d * w s d)).
 Proof.
-  intros Hsym Horb0 Horb Hdir Hflow.
+  intros Hsym Horb0 Horb Hdir Hflow s0 t0 Hs0 Ht0.
   assert (Ident : forall v g, has_gradient Err v g -> (Σ e ∈ edges, g e * Σ d ∈ edges, M e d * v d) = 0).
   { intros v g Hg.
     assert (Hg' : has_gradient Err (orbit v 0) g).
@@ -297,8 +306,8 @@ Proof.
     assert (D2 : is_derive (fun s => Err (orbit v s)) 0 0).
     { apply is_derive_ext with (fun _ => Err v); [intros s; symmetry; apply Horb|apply @is_derive_const]. }
     rewrite <- (is_derive_unique _ _ _ D1). apply is_derive_unique, D2. }
-  assert (C : forall t, is_derive (fun s => Σ e ∈ edges, Σ d ∈ edges, w s e * (M e d * w s d)) t 0).
-  { intros t. destruct (Hflow t) as (g & Hg & Hw). specialize (Ident (w t) g Hg).
+  assert (C : forall t, a < t < b -> is_derive (fun s => Σ e ∈ edges, Σ d ∈ edges, w s e * (M e d * w s d)) t 0).
+  { intros t Ht. destruct (Hflow t Ht) as (g & Hg & Hw). specialize (Ident (w t) g Hg).
     replace 0 with (Σ e ∈ edges, Σ d ∈ edges, (- g e * (M e d * w t d) + w t e * (M e d * - g d))).
     - apply (sum_derive edges (fun e s => Σ d ∈ edges, w s e * (M e d * w s d))). intros e He.
       apply (sum_derive edges (fun d s => w s e * (M e d * w s d))). intros d Hd.
@@ -314,28 +323,22 @@ Proof.
       + intros e _. rewrite sum_plus. f_equal.
         * rewrite <- !sum_scal. apply sum_ext. intros; ring.
         * apply sum_ext. intros d _. rewrite (Hsym e d). ring. }
-  intros t.
-  destruct (MVT_gen (fun s => Σ e ∈ edges, Σ d ∈ edges, w s e * (M e d * w s d)) 0 t (fun _ => 0)) as (c & _ & H).
-  - intros; apply C.
-  - intros s _. apply continuity_pt_filterlim.
-    apply (ex_derive_continuous (fun s => Σ e ∈ edges, Σ d ∈ edges, w s e * (M e d * w s d))).
-    exists 0. apply C.
-  - simpl in H. lra.
+  exact (constant_between _ a b s0 t0 C Hs0 Ht0).
 Qed.
 
 (** Mirror flow with potential psi, d/dt psi'(w) = - grad E, conserves A^T (w psi'(w) - psi(w)). *)
-Theorem mirror_conserved Err (pot dpot : E -> R -> R) (w : R -> E -> R) :
+Theorem mirror_conserved Err a b (pot dpot : E -> R -> R) (w : R -> E -> R) :
   invariant Err ->
   (forall e x, is_derive (pot e) x (dpot e x)) ->
-  (forall t, exists g dw, has_gradient Err (w t) g /\ forall e, In e edges ->
+  (forall t, a < t < b -> exists g dw, has_gradient Err (w t) g /\ forall e, In e edges ->
     is_derive (fun s => w s e) t (dw e) /\ is_derive (fun s => dpot e (w s e)) t (- g e)) ->
-  forall k, In k units -> forall t,
+  forall k, In k units -> forall s t, a < s < b -> a < t < b ->
   deficit (fun e => w t e * dpot e (w t e) - pot e (w t e)) k
-  = deficit (fun e => w 0 e * dpot e (w 0 e) - pot e (w 0 e)) k.
+  = deficit (fun e => w s e * dpot e (w s e) - pot e (w s e)) k.
 Proof.
-  intros Hinv Hpot Hflow k Hk.
-  assert (C : forall t, is_derive (fun s => deficit (fun e => w s e * dpot e (w s e) - pot e (w s e)) k) t 0).
-  { intros t. destruct (Hflow t) as (g & dw & Hg & Hw).
+  intros Hinv Hpot Hflow k Hk s0 t0 Hs0 Ht0.
+  assert (C : forall t, a < t < b -> is_derive (fun s => deficit (fun e => w s e * dpot e (w s e) - pot e (w s e)) k) t 0).
+  { intros t Ht. destruct (Hflow t Ht) as (g & dw & Hg & Hw).
     replace 0 with (Σ e ∈ edges, A e k * (- (w t e * g e))).
     - unfold deficit. apply (sum_derive edges (fun e s => A e k * (w s e * dpot e (w s e) - pot e (w s e)))).
       intros e He. destruct (Hw e He) as [D1 D2].
@@ -348,14 +351,7 @@ Proof.
     - pose proof (gradient_identity Err (w t) g Hinv Hg k Hk) as I0. unfold deficit in I0.
       rewrite (sum_ext edges _ (fun e => (- 1) * (A e k * (w t e * g e)))) by (intros; ring).
       rewrite sum_scal, I0. ring. }
-  intros t.
-  destruct (MVT_gen (fun s => deficit (fun e => w s e * dpot e (w s e) - pot e (w s e)) k) 0 t (fun _ => 0))
-    as (c & _ & H).
-  - intros; apply C.
-  - intros s _. apply continuity_pt_filterlim.
-    apply (ex_derive_continuous (fun s => deficit (fun e => w s e * dpot e (w s e) - pot e (w s e)) k)).
-    exists 0. apply C.
-  - simpl in H. lra.
+  exact (constant_between _ a b s0 t0 C Hs0 Ht0).
 Qed.
 
 End Gradient.
