@@ -1,4 +1,4 @@
-"""The theorems that Coq's kernel has checked: compiling them, auditing what they assume, pinning what they say."""
+"""Theorems that Coq's kernel checks: compiling them, auditing what they assume, pinning what they say."""
 
 from __future__ import annotations
 

@@ -80,12 +80,12 @@ _LOCAL = frozenset({"var", "sec", "binder", "not", "abbrev", "coe", "mod", "lib"
 
 
 def declared(module: str, glob: str) -> tuple[list[Declared], list[str]]:
-    """What ``module`` declares, from the .glob file that the compiler wrote, and the faults in that.
+    r"""What ``module`` declares, from the .glob file that the compiler wrote, and the faults in that.
 
     Constructors and projections are part of their type. A kind that is not known here is a fault, since
     it might be a way to assume something.
 
-    >>> declared("M", "prf 1:3 <> one\\nax 5:7 <> two\\n")
+    >>> declared("M", "prf 1:3 <> one\nax 5:7 <> two\n")
     ([Declared(name='M.one', theorem=True)], ['M.v: two is assumed'])
     """
     names: list[Declared] = []

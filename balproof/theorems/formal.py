@@ -47,7 +47,9 @@ FORMAL: dict[str, Formal] = {
             "scalings_commute",
         ),
     ),
-    "B.optimal-scale-lp": Formal(_in("OptimalScale", "optimal_scale_lp", "balance_lp", "optimal_scale_printed")),
+    "B.optimal-scale-lp": Formal(
+        _in("OptimalScale", "optimal_scale_lp", "balance_lp", "optimal_scale_printed")
+    ),
     "B.cost-reduction": Formal(
         _in("OptimalScale", "cost_reduction", "cost_reduction_degree", "cost_reduction_zero"),
     ),
@@ -62,7 +64,9 @@ FORMAL: dict[str, Formal] = {
     ),
     "B.gradient-identity": Formal(_in("Gradient", "gradient_identity", "unit_gradient_identity")),
     "B.gd-does-not-balance": Formal(
-        _in("Gradient", "deficit_conserved", "never_balances", "deficit_after_step", "step_leaves_balance_iff")
+        _in(
+            "Gradient", "deficit_conserved", "never_balances", "deficit_after_step", "step_leaves_balance_iff"
+        )
         + _in(
             "Counterexamples",
             "step_leaves_balance",
@@ -126,15 +130,17 @@ FORMAL: dict[str, Formal] = {
         rest="the spectrum, Σh along the flow, the Lax equation and the count",
     ),
     "S.osborne": Formal(
-        _in("OptimalScale", "optimal_scale_lp") + _in("Graphs", "existence_on_graphs", "balanced_weights_unique"),
+        _in("OptimalScale", "optimal_scale_lp")
+        + _in("Graphs", "existence_on_graphs", "balanced_weights_unique"),
         rest="that h is unique up to a constant on each component",
     ),
-    "R.noether": Formal(_in("Gradient", "noether", "mirror_conserved")),
     "R.du-hu-lee": Formal(
         _in("Gradient", "deficit_conserved"), rest="the sums over layers, and the matrix law of linear layers"
     ),
+    "R.noether": Formal(_in("Gradient", "noether", "mirror_conserved")),
     "R.broken": Formal(
-        _in("Gradient", "deficit_decays", "deficit_after_step"), rest="momentum, in steps and in continuous time"
+        _in("Gradient", "deficit_decays", "deficit_after_step"),
+        rest="momentum, in steps and in continuous time",
     ),
     "R.graph-form": Formal(_in("Gradient", "gradient_identity", "deficit_conserved")),
 }
@@ -156,6 +162,14 @@ def gate_of_claims() -> Gate:
     Raises MissingToolError if Coq is not installed, or if the theories are not there.
     """
     return run_gate(registered())
+
+
+def gate_or_reason() -> Gate | MissingToolError:
+    """The gate, or why it could not be run."""
+    try:
+        return gate_of_claims()
+    except MissingToolError as missing:
+        return missing
 
 
 def evidence(name: str, gate: Gate | MissingToolError) -> Evidence | None:
