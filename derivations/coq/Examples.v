@@ -5,7 +5,7 @@
     [Homogeneous], [Rescaling], [OptimalScale] and [Counterexamples].) *)
 
 From Coq Require Import Arith.
-From Balproof Require Import Sums Homogeneous OptimalScale Balance Convergence Graphs Certificates Counterexamples.
+From Balproof Require Import Sums Homogeneous OptimalScale Balance Convergence Graphs Gap Certificates Counterexamples.
 
 (** ** Theorem 5.1: the network 1-2-2-1 and a recurrent pair without visible units *)
 
