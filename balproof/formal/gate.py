@@ -34,6 +34,7 @@ ALLOWED: dict[str, str] = {
 """What a proof may assume: the axioms under Coq's real numbers, each with its statement."""
 
 PINNED = "statements.txt"
+CERTIFICATE = "Network"
 LIMIT_S = 300
 FLAGS = ("-q", "-w", "-ambiguous-paths", "-Q", ".", PREFIX)
 _MARK = "@@balproof"
@@ -112,6 +113,36 @@ def run_gate(theorems: Iterable[str], *, folder: Path = THEORIES, check_pins: bo
         len(names),
         time.perf_counter() - start,
     )
+
+
+def check_certificate(text: str, *, folder: Path = THEORIES) -> list[str]:
+    """Have Coq check the certificate of one network (`balproof.balance.kernel`): what is wrong, if anything.
+
+    The theories that it needs are compiled afresh, too.
+
+    Raises MissingToolError if Coq is not installed, or if the theories are not there.
+    """
+    if coq_version() is None:
+        raise MissingToolError("Coq is not installed", "apt install coq libcoq-coquelicot")
+    if not (folder / "Instance.v").exists():
+        raise MissingToolError(f"there are no theories in {folder}", "use a checkout of the project")
+    faults = forbidden_words(f"{CERTIFICATE}.v", text)
+    with tempfile.TemporaryDirectory(prefix="balproof-coq-") as name:
+        build = Path(name)
+        modules, _ = order_of(folder)
+        for module in modules[: modules.index("Instance") + 1]:
+            shutil.copy(folder / f"{module}.v", build)
+            fault = _coqc(build, module)[1]
+            if fault:
+                return [*faults, fault]
+        (build / f"{CERTIFICATE}.v").write_text(text, encoding="utf-8")
+        fault = _coqc(build, CERTIFICATE)[1]
+        if fault:
+            return [*faults, fault]
+        audit = f"From {PREFIX} Require Import {CERTIFICATE}.\nPrint Assumptions no_rescaling_is_better.\n"
+        (build / "Audit.v").write_text(audit, encoding="utf-8")
+        output, fault = _coqc(build, "Audit")
+    return [*faults, fault] if fault else faults + _assumptions(output.strip())[1]
 
 
 def kernel_recheck(*, folder: Path = THEORIES, limit_s: int = 1800) -> list[str]:

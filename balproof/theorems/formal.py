@@ -146,14 +146,22 @@ FORMAL: dict[str, Formal] = {
 }
 """The claims that have theorems in Coq."""
 
+CERTIFICATES: tuple[str, ...] = (
+    "Gap.chi_square_gap",
+    "Certificates.box_certificate",
+    "Instance.certified",
+)
+"""What the certificates of `balproof solve` rest on."""
+
 
 def registered() -> list[str]:
-    """All theorems that some claim names, each once.
+    """All theorems that some claim or certificate names, each once.
 
     >>> "Graphs.stochastic_balancing" in registered()
     True
     """
-    return list(dict.fromkeys(name for f in FORMAL.values() for name in f.theorems))
+    names = [name for f in FORMAL.values() for name in f.theorems]
+    return list(dict.fromkeys([*names, *CERTIFICATES]))
 
 
 def gate_of_claims() -> Gate:

@@ -7,12 +7,12 @@ From Coq Require Import ZArith Bool.
 From Balproof Require Import Sums Homogeneous OptimalScale Balance Gap.
 
 (** A weight is [mantissa / D], with one D for all. [row] names the scales that act on it, with their
-    entries of A. The rest is the certificate: [flow] is y in units of 1 / D^p, and [share] bounds this
-    weight's part of the gap in the same units. *)
+    entries of A. The rest is the certificate: y is the weight's cost plus [shift], in units of 1 / D^p, and
+    [share] bounds this weight's part of the gap in the same units. *)
 Record weight : Type := Weight {
   mantissa : Z;
   row : list (positive * Z);
-  flow : Z;
+  shift : Z;
   share : Z;
 }.
 
@@ -40,12 +40,21 @@ Definition cost_now : R := Σ w ∈ weights, Rabs (value w) ^ p.
 Fixpoint sumZ {T : Type} (l : list T) (f : T -> Z) : Z :=
   match l with [] => 0 | x :: r => (f x + sumZ r f)%Z end.
 
-Definition weight_ok (w : weight) : bool :=
-  let c := Z.pow (Z.abs (mantissa w)) (Z.of_nat p) in
-  let d := (flow w - c)%Z in
-  (negb (mantissa w =? 0) && (0 <? flow w) && (d * d <=? share w * c))%Z.
+Definition weight_cost (w : weight) : Z := Z.pow (Z.abs (mantissa w)) (Z.of_nat p).
 
-Definition scale_ok (k : positive) : bool := (sumZ weights (fun w => entry (row w) k * flow w) =? 0)%Z.
+Definition flow (w : weight) : Z := (weight_cost w + shift w)%Z.
+
+Definition weight_ok (w : weight) : bool :=
+  (negb (mantissa w =? 0) && (0 <? flow w) && (shift w * shift w <=? share w * weight_cost w))%Z.
+
+(** Most entries are 0, and then the flow need not be computed. *)
+Definition carried (k : positive) (w : weight) : Z :=
+  match entry (row w) k with 0%Z => 0%Z | c => (c * flow w)%Z end.
+
+Definition scale_ok (k : positive) : bool := (sumZ weights (carried k) =? 0)%Z.
+
+Lemma carried_is k w : carried k w = (entry (row w) k * flow w)%Z.
+Proof. unfold carried. destruct (entry (row w) k); reflexivity. Qed.
 
 Definition gap_ok (num den : Z) : bool :=
   ((0 <? den) && (sumZ weights share * den <=? num * Z.pow D (Z.of_nat p)))%Z.
@@ -79,20 +88,22 @@ Proof.
   { intros w Hin. specialize (Hw w Hin). unfold weight_ok in Hw. rewrite !andb_true_iff in Hw.
     destruct Hw as ((Hm & Hf) & Hd). apply negb_true_iff, Z.eqb_neq in Hm.
     apply Z.ltb_lt, IZR_lt in Hf. apply Z.leb_le, IZR_le in Hd.
-    rewrite !mult_IZR, minus_IZR, <- pow_IZR, abs_IZR in Hd.
-    set (c := Rabs (IZR (mantissa w)) ^ p) in Hd.
+    set (c := Rabs (IZR (mantissa w)) ^ p).
+    assert (Ec : IZR (weight_cost w) = c) by (unfold weight_cost; rewrite <- pow_IZR, abs_IZR; reflexivity).
+    assert (Ef : IZR (flow w) = c + IZR (shift w)) by (unfold flow; rewrite plus_IZR, Ec; reflexivity).
+    rewrite !mult_IZR, Ec in Hd.
     assert (Hc : 0 < c) by (apply pow_lt, Rabs_pos_lt, not_0_IZR, Hm).
     assert (Ea : a w = c / u).
     { unfold a, value, c, u, Rdiv. rewrite Rabs_mult, Rpow_mult_distr, Rabs_inv, (Rabs_pos_eq (IZR D)) by lra.
       f_equal. apply pow_inv. }
     split; [rewrite Ea; apply Rdiv_lt_0_compat; assumption|]. split; [apply Rdiv_lt_0_compat; assumption|].
-    rewrite Ea. unfold y.
-    replace ((IZR (flow w) / u - c / u) ^ 2 / (c / u)) with ((IZR (flow w) - c) * (IZR (flow w) - c) / c / u)
+    rewrite Ea. unfold y. rewrite Ef.
+    replace (((c + IZR (shift w)) / u - c / u) ^ 2 / (c / u)) with (IZR (shift w) * IZR (shift w) / c / u)
       by (field; lra).
     apply Rmult_le_compat_r; [apply Rlt_le, Rinv_0_lt_compat, Hu|].
     apply Rmult_le_reg_r with c; [exact Hc|].
-    replace ((IZR (flow w) - c) * (IZR (flow w) - c) / c * c)
-      with ((IZR (flow w) - c) * (IZR (flow w) - c)) by (field; lra). exact Hd. }
+    replace (IZR (shift w) * IZR (shift w) / c * c) with (IZR (shift w) * IZR (shift w)) by (field; lra).
+    exact Hd. }
   assert (HpR : 0 < INR p) by (apply lt_0_INR; exact Hp).
   pose proof (chi_square_gap weights scales entries a (fun _ => INR p)
     (fun w Hin => conj (proj1 (W w Hin)) HpR) y (fun _ => 0) h (fun w Hin => proj1 (proj2 (W w Hin)))) as G.
@@ -112,7 +123,9 @@ Proof.
   { intros k Hk. specialize (Hs k Hk). unfold scale_ok in Hs. apply Z.eqb_eq in Hs.
     apply (f_equal IZR) in Hs. rewrite sumZ_IZR in Hs.
     rewrite (sum_ext weights _ (fun w => INR p / u * IZR (entry (row w) k * flow w))).
-    - rewrite sum_scal, Hs. ring.
+    - rewrite sum_scal, (sum_ext weights _ (fun w => IZR (carried k w)))
+        by (intros; rewrite carried_is; reflexivity).
+      rewrite Hs. ring.
     - intros w _. rewrite mult_IZR. unfold entries, y. field. lra. }
   specialize (G Circ).
   assert (S : (Σ w ∈ weights, (y w - omega scales entries a (fun _ => INR p) (fun _ => 0) w) ^ 2
@@ -130,7 +143,7 @@ End Instance.
 
 (** One unit with weights 1 and 1 (p = 2) is optimal, and the kernel sees it. *)
 Definition one_unit_weights : list weight :=
-  [Weight 1 [(1%positive, 1%Z)] 1 0; Weight 1 [(1%positive, (-1)%Z)] 1 0].
+  [Weight 1 [(1%positive, 1%Z)] 0 0; Weight 1 [(1%positive, (-1)%Z)] 0 0].
 
 Fact one_unit_optimal (h : positive -> R) :
   cost_now 1 2 one_unit_weights <= cost_after 1 2 one_unit_weights [1%positive] h + 0 / 1.
