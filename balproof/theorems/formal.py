@@ -54,9 +54,9 @@ FORMAL: dict[str, Formal] = {
         _in("OptimalScale", "cost_reduction", "cost_reduction_degree", "cost_reduction_zero"),
     ),
     "B.optimal-scale-general": Formal(
-        _in("Balance", "general_costs_convex", "balanced_iff_optimal", "balanced_unique")
+        _in("OneUnit", "best_scale_exists", "best_scale_balances", "best_scale_unique")
+        + _in("Balance", "general_costs_convex")
         + _in("Counterexamples", "balanced_not_optimal"),
-        rest="that a minimiser exists where w·g′(w) does not increase",
     ),
     "B.balance-equation": Formal(
         _in("Balance", "balance_equation", "balance_of_two_powers")
