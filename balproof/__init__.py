@@ -27,8 +27,16 @@ _HOME = {
     "BalanceProblem": "balproof.balance.problem",
     "Solution": "balproof.balance.solve",
     "solve": "balproof.balance.solve",
+    "balance_": "balproof.balance.tensors",
+    "Balancer": "balproof.balance.tensors",
     "check": "balproof.crosscheck.audit",
     "audit": "balproof.crosscheck.live",
+    "conserved_along": "balproof.crosscheck.training",
+    "Sgd": "balproof.crosscheck.sgd",
+    "torch": "balproof.torch",
+    "canonical": "balproof.crosscheck.canonical",
+    "fingerprint": "balproof.crosscheck.canonical",
+    "same_orbit": "balproof.crosscheck.canonical",
     "verify": "balproof.theorems",
     "Verdict": "balproof.verdict",
     "BalproofError": "balproof.errors",
@@ -39,9 +47,13 @@ __all__ = ["__version__", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 if TYPE_CHECKING:
     from balproof.balance.problem import BalanceProblem
     from balproof.balance.solve import Solution, solve
+    from balproof.balance.tensors import Balancer, balance_
     from balproof.conservation import conserved
     from balproof.crosscheck.audit import check
+    from balproof.crosscheck.canonical import canonical, fingerprint, same_orbit
     from balproof.crosscheck.live import audit
+    from balproof.crosscheck.sgd import Sgd
+    from balproof.crosscheck.training import conserved_along
     from balproof.errors import BalproofError
     from balproof.importers import load, save
     from balproof.network.graph import Network
@@ -57,7 +69,8 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'balproof' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    module = importlib.import_module(_HOME[name])
+    return module if module.__name__ == f"balproof.{name}" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -32,6 +32,10 @@ class ModelError(BalproofError):
     """A model file or network that is malformed, inconsistent, not finite, or of an unknown kind."""
 
 
+class DataError(BalproofError):
+    """A data set that is missing, damaged, or in a form that is not read."""
+
+
 class RequestError(BalproofError):
     """Options that contradict one another, name something unknown, or ask for more than is possible."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Method = Literal["sympy", "z3", "exact", "interval", "convex", "sampled", "coq"]
 METHODS: tuple[Method, ...] = ("sympy", "z3", "exact", "interval", "convex", "sampled", "coq")
@@ -37,20 +37,32 @@ class Verdict(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Evidence:
-    """One check that was run: by which method, on what, with what outcome, in how many seconds."""
+    """One check that was run: by which method, on what, with what outcome, in how many seconds.
+
+    ``data`` are its figures, as JSON data, where they are worth keeping.
+    """
 
     method: Method
     what: str
     verdict: Verdict
     seconds: float = 0.0
+    data: Mapping[str, Any] | None = None
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Any]:
         return {
             "method": self.method,
             "what": self.what,
             "verdict": str(self.verdict),
             "seconds": round(self.seconds, 4),
+            **({} if self.data is None else {"data": dict(self.data)}),
         }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Evidence:
+        """What `as_json` wrote."""
+        return Evidence(
+            data["method"], data["what"], Verdict[data["verdict"]], data["seconds"], data.get("data")
+        )
 
 
 @dataclass(frozen=True)

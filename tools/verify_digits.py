@@ -28,13 +28,16 @@ from balproof.balance.convex import solve_convex
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.solve import Solution, solve
+from balproof.cli.reports import today
 from balproof.crosscheck.audit import Audit, check
 from balproof.importers import load, save
 from balproof.importers.files import write_atomically
 from balproof.network.graph import Network
 from balproof.network.manifold import infer
+from balproof.report.claims import Origin
 from balproof.report.html import NetworkReport, Solve, render_report
-from balproof.theorems import sources
+from balproof.report.pictures import pictures
+from balproof.theorems import counterexamples, functions, sources
 
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = ROOT / "tests" / "data" / "digits.onnx"
@@ -203,7 +206,8 @@ def main() -> int:
         network, outcome = report()
     records = claims()
     REPORT.mkdir(parents=True, exist_ok=True)
-    page = render_report(records, [network], sources=sources(), source_root="../..")
+    origin = Origin(sources(), functions(), counterexamples(), root="../..")
+    page = render_report(records, [network], origin=origin, figures=pictures(), date=today())
     write_atomically(REPORT / "index.html", page.encode())
     facts = {k: v for k, v in network.items() if k not in ("histories", "before", "after")}
     text = json.dumps({**facts, "faults": outcome.faults}, indent=2, default=float) + "\n"

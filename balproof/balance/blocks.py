@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import networkx as nx
 import numpy as np
@@ -78,8 +79,19 @@ class Pair:
         g, r, c = self.costs.shape
         left, right = self.rows.factor(h, power, (g, r)), self.columns.factor(h, power, (g, c))
         if side == 0:
-            return (left * (self.costs @ right[..., None])[..., 0]).ravel()
-        return (right * (left[:, None, :] @ self.costs)[:, 0]).ravel()
+            return (left * self.times(right)).ravel()
+        return (right * self.times(left, transposed=True)).ravel()
+
+    @property
+    def size(self) -> int:
+        """How many costs a read of the block reads."""
+        return prod(self.costs.shape)
+
+    def times(self, factors: Array, *, transposed: bool = False) -> Array:
+        """costs @ factors in every group, over the columns; over the rows where ``transposed``."""
+        if transposed:
+            return (factors[:, None, :] @ self.costs)[:, 0]
+        return (self.costs @ factors[..., None])[..., 0]
 
     def sides(self) -> Iterator[tuple[int, Side]]:
         yield 0, self.rows
@@ -149,8 +161,8 @@ class BlockProblem:
 
     def reads(self, units: Array) -> float:
         """How many passes over the weights `balance` takes for these scales."""
-        size = max(sum(p.costs.size for p in self.pairs), 1)
-        return sum(p.costs.size for p in self.pairs for _, side in p.sides() if side.touches(units)) / size
+        size = max(sum(p.size for p in self.pairs), 1)
+        return sum(p.size for p in self.pairs for _, side in p.sides() if side.touches(units)) / size
 
     def cost(self, h: Array) -> float:
         """F(h)."""
@@ -211,7 +223,7 @@ class BlockProblem:
             left, right = pair.rows.factor(h, self.power, (g, r)), pair.columns.factor(h, self.power, (g, c))
             for j, row_j in enumerate(second.rows):
                 seen = (second.index == j).reshape(g, c)
-                sums = (left * (pair.costs @ (right * seen)[..., None])[..., 0]).ravel()
+                sums = (left * pair.times(right * seen)).ravel()
                 for i, row_i in enumerate(first.rows):
                     costs.append(float(sums[first.index == i].sum()))
                     rows.append(row_i + row_j)
@@ -378,8 +390,22 @@ def _one_power(costs: Costs, name: str) -> tuple[float, float] | None:
     return (float(terms[0][0]), float(terms[0][1])) if terms is not None and len(terms) == 1 else None
 
 
-def _pair(block: Block, sized: Array, count: int) -> Pair | None:
-    """Axes along which both sides change first, then those of the first, then those of the second."""
+@dataclass(frozen=True)
+class Layout:
+    """How a block becomes (groups, rows, columns): sum over ``summed``, then ``order`` the axes."""
+
+    summed: tuple[int, ...]
+    order: tuple[int, ...]
+    sizes: tuple[int, int, int]
+    rows: Side
+    columns: Side
+
+
+def layout(block: Block, count: int) -> Layout | None:
+    """Axes along which both sides change first, then those of the first, then those of the second.
+
+    None where a weight has two scales on one side, or one of them twice.
+    """
     if len(block.terms) > 2 or any(len(form) > 1 for t in block.terms for form in t.forms):
         return None
     first, *rest = list(block.terms)
@@ -389,16 +415,22 @@ def _pair(block: Block, sized: Array, count: int) -> Pair | None:
     both, left, right = sorted(own[0] & second), sorted(own[0] - second), sorted(second - own[0])
     alike = tuple(a for a in axes if a not in own[0] | second)
     summed = tuple(a for a in alike if block.shape[a] > 1)  # often none: then no copy either
-    costs = sized.sum(axis=summed, keepdims=True) if summed else sized
-    costs = costs.transpose(*both, *left, *right, *alike)
-    sizes = [int(np.prod([block.shape[a] for a in part], dtype=np.int64)) for part in (both, left, right)]
+    g, r, c = (prod(block.shape[a] for a in part) for part in (both, left, right))
     order = (*both, *left, *right, *alike)
-    rows = _side(first, order, sizes[0] * sizes[1], count)
-    columns = _side(rest[0], order, sizes[0] * sizes[2], count) if rest else None
+    rows = _side(first, order, g * r, count)
+    columns = _side(rest[0], order, g * c, count) if rest else None
     if columns is not None and rows.columns & columns.columns:
         return None
-    empty = Side(sparse.csr_array((sizes[0] * sizes[2], count)))
-    return Pair(block.name, np.ascontiguousarray(costs.reshape(sizes)), rows, columns or empty)
+    return Layout(summed, order, (g, r, c), rows, columns or Side(sparse.csr_array((g * c, count))))
+
+
+def _pair(block: Block, sized: Array, count: int) -> Pair | None:
+    found = layout(block, count)
+    if found is None:
+        return None
+    costs = sized.sum(axis=found.summed, keepdims=True) if found.summed else sized
+    costs = np.ascontiguousarray(costs.transpose(found.order).reshape(found.sizes))
+    return Pair(block.name, costs, found.rows, found.columns)
 
 
 def _side(term: Axes, order: Sequence[int], size: int, count: int) -> Side:

@@ -16,6 +16,7 @@ from balproof.balance.convex import solve_convex
 from balproof.balance.descent import Schedule, require_schedule, stochastic
 from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
+from balproof.balance.flow import flow
 from balproof.balance.isotone import certify_blocks
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
@@ -27,8 +28,8 @@ from balproof.network.graph import Network
 from balproof.network.manifold import Manifold, infer
 from balproof.verdict import Verdict
 
-Method = Literal["auto", "multilevel", "newton", "stochastic", "cvxpy"]
-METHODS: tuple[Method, ...] = ("auto", "multilevel", "newton", "stochastic", "cvxpy")
+Method = Literal["auto", "multilevel", "sweeps", "newton", "stochastic", "flow", "cvxpy"]
+METHODS: tuple[Method, ...] = ("auto", "multilevel", "sweeps", "newton", "stochastic", "flow", "cvxpy")
 Status = Literal["balanced", "unattained", "unconverged"]
 
 BALANCED = 1e-12
@@ -253,6 +254,11 @@ def _minimise(
         return dataclasses.replace(polished, method=f"cvxpy ({optimum.form}), Newton polish")
     if method == "multilevel":
         return multilevel(problem, progress=progress)
+    if method == "sweeps":
+        swept = multilevel(problem, sweeps=100_000, coarse=False, progress=progress)
+        return dataclasses.replace(swept, method="sweeps")
+    if method == "flow":
+        return flow(problem, progress=progress)
     # Sweeps pay where few colours cover all units; a dense recurrent matrix needs one for each unit.
     if problem.single_power is not None and len(colours(problem)) <= 16:
         state = multilevel(problem, sweeps=60, progress=progress)

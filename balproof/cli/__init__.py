@@ -19,6 +19,7 @@ from balproof.cli.conserved import conserved
 from balproof.cli.derive import derive
 from balproof.cli.inspect import inspect
 from balproof.cli.output import ReaderGone, out, standard_output
+from balproof.cli.simulate import simulate
 from balproof.cli.solve import solve
 from balproof.cli.verify import verify
 from balproof.errors import BalproofError
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (verify, derive, inspect, conserved, solve, check):
+for command in (verify, derive, inspect, conserved, solve, check, simulate):
     app.command()(command)
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from balproof.errors import RequestError
@@ -132,6 +133,26 @@ def progress(what: str) -> Generator[Callable[[str], None]]:
         return
     with err.status(what) as status:
         yield lambda text: status.update(f"{what}: {escape(text)}")
+
+
+@contextmanager
+def progress_bar(what: str) -> Generator[Callable[[int, int, str], None]]:
+    """A bar on a terminal, told how much is done, of how much, and what was last; silent in a pipe."""
+    err = Console(stderr=True)
+    if not err.is_terminal:
+        yield lambda done, of, last: None
+        return
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[last]}", markup=False),
+        console=err,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(what, total=None, last="")
+        yield lambda done, of, last: bar.update(task, completed=done, total=of, last=last)
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> None:

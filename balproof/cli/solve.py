@@ -42,7 +42,7 @@ def solve(
     regularizer: Specs = None,
     no_bias_cost: NoBiasCost = False,
     method: Annotated[
-        str, typer.Option(metavar="NAME", help="auto, multilevel, newton, stochastic or cvxpy")
+        str, typer.Option(metavar="NAME", help="auto, multilevel, sweeps, newton, stochastic, flow or cvxpy")
     ] = "auto",
     schedule: Annotated[
         str, typer.Option(metavar="NAME", help="for stochastic: random, cyclic, reshuffled or greedy")

@@ -65,3 +65,17 @@ class Momentum:
         """
         c = momentum * (self.c - rate * self.m_squares) + decay * self.z
         return Momentum(self.z - 2 * rate * c + rate**2 * m_squares, c, m_squares)
+
+
+def after_step(z: Array, across: Array, squares: Array, rate: float, decay: float = 0.0) -> Array:
+    """z after w₊ = (1 − ηδ)w − ηu for any direction u, from Aᵀ(w∘u) = ``across`` and Aᵀu² = ``squares``.
+
+    δ is decay beside the gradient (``decay``). What an optimizer is tells Aᵀ(w∘u) without the gradient: for
+    SGD with coupled decay λ, u = g + λw, it is λz; for a momentum m that w has met, u = a(g + λw) + bm, it is
+    aλz + b·Aᵀ(w∘m).
+
+    >>> after_step(np.array([4.0]), np.array([0.0]), np.array([1.0]), 0.5, 1.0).tolist()
+    [1.25]
+    """
+    kept = 1 - rate * decay
+    return kept**2 * z - 2 * rate * kept * across + rate**2 * squares

@@ -260,11 +260,12 @@ class Manifold:
         """The names of the units whose weights in, or whose weights out, are all 0."""
         return tuple(self.names[k] for k in self.dead(self.support))
 
-    def rank(self, support: Mapping[str, Array] | None = None) -> int:
-        """The exact rank of A on the learned parameters: on all entries, or where ``support`` is true."""
+    def rank(self, support: Mapping[str, Array] | None = None, *, buffers: bool = False) -> int:
+        """The exact rank of A on the learned parameters (and on ``buffers``): on all entries, or where
+        ``support`` is true."""
         seen: set[Form] = set()
         for block in self.blocks:
-            if self.network.tensors[block.name].buffer or not block.terms:
+            if (self.network.tensors[block.name].buffer and not buffers) or not block.terms:
                 continue
             keep = None if support is None else np.asarray(support[block.name]).reshape(block.shape)
             entries = _star(block) if keep is None or keep.all() else _spanning_entries(block, keep)
@@ -277,6 +278,27 @@ class Manifold:
         nonzero = int(sum(s.sum() for s in self.support.values()))
         whole = nonzero == sum(t.size for t in self.network.learned)
         return nonzero - (self.free_scales if whole else self.rank(self.support))
+
+    def absolute(self) -> Manifold:
+        """|A| in place of A, term by term: its ``adjoint`` bounds sums of sizes.
+
+        >>> from balproof.importers import load
+        >>> manifold = infer(load("tests/data/chain.json"))
+        >>> ones = {t.name: np.ones(t.shape) for t in manifold.network.parameters}
+        >>> manifold.adjoint(ones).tolist(), manifold.absolute().adjoint(ones).tolist()
+        ([0.0, 0.0], [2.0, 2.0])
+        """
+        blocks = tuple(
+            dataclasses.replace(
+                b,
+                terms=tuple(
+                    Axes(t.index, tuple(tuple((k, abs(c)) for k, c in form) for form in t.forms))
+                    for t in b.terms
+                ),
+            )
+            for b in self.blocks
+        )
+        return dataclasses.replace(self, blocks=blocks)
 
     def rescale(self, h: Array) -> Network:
         """The network with every parameter w replaced by w·exp(A h), in float64."""

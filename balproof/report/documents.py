@@ -13,6 +13,7 @@ import sympy
 from sympy.printing.mathml import mathml as sympy_mathml
 
 from balproof.report.formulas import as_html, mathml
+from balproof.report.tex import tex_code, tex_plain
 from balproof.symbolic.steps import Step
 
 
@@ -115,31 +116,9 @@ def markdown(blocks: Sequence[Block]) -> str:
 
 # --- LaTeX ------------------------------------------------------------------------------------------------
 
-_TEX_MARKS = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
-    "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": "$<$", ">": "$>$", "|": "$|$",
-    "λ": r"$\lambda$", "Σ": r"$\Sigma$", "φ": r"$\varphi$", "α": r"$\alpha$", "β": r"$\beta$", "η": r"$\eta$",
-    "∂": r"$\partial$", "≤": r"$\le$", "≥": r"$\ge$", "≠": r"$\ne$", "→": r"$\to$",
-    "⇒": r"$\Rightarrow$", "∞": r"$\infty$", "−": "$-$", "·": r"$\cdot$", "∇": r"$\nabla$", "ẇ": r"$\dot w$",
-    "…": r"\dots{}", "μ": r"$\mu$", "θ": r"$\theta$", "γ": r"$\gamma$", "ψ": r"$\psi$",
-    "′": "$'$", "½": r"$\frac12$",
-    "ᵀ": r"$^\top$", "∘": r"$\circ$", "∈": r"$\in$", "⟨": r"$\langle$", "⟩": r"$\rangle$", "√": r"$\surd$",
-    **{mark: f"$^{n}$" for n, mark in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
-}  # fmt: skip
-
-
-def _tex_plain(text: str) -> str:
-    """Text for pdflatex: marks escaped, the Greek of our own sentences as formulas, all else ASCII."""
-    return "".join(_TEX_MARKS.get(mark, mark if mark.isascii() else "?") for mark in text)
-
-
-def _texcode(text: str) -> str:
-    breakable = re.sub(r"([,+*/]|\$\\cdot\$)", r"\1\\allowbreak{}", _tex_plain(text))
-    return rf"\texttt{{{breakable}}}"
-
 
 def _tex_text(text: str) -> str:
-    return _inline(_with_scripts(text), _tex_plain, _texcode, lambda f: f"${f}$")
+    return _inline(_with_scripts(text), tex_plain, tex_code, lambda f: f"${f}$")
 
 
 def _tex_formula(formula: str) -> str:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 
 _LETTERS = re.findall(
     r"\w+",
     """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho varsigma
 sigma tau upsilon varphi chi psi omega""",
 )
-_GREEK = {
+GREEK = {
     **{name: chr(0x3B1 + i) for i, name in enumerate(_LETTERS)},
     "phi": "φ", "varepsilon": "ε", "ell": "ℓ", "Phi": "Φ", "Delta": "Δ", "Lambda": "Λ", "partial": "∂",
 }  # fmt: skip
-_OPERATORS = {
+OPERATORS = {
     "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "ne": "≠", "neq": "≠", "equiv": "≡", "in": "∈", "to": "→",
     "mapsto": "↦", "cdot": "·", "times": "×", "circ": "∘", "pm": "±", "sum": "∑", "prod": "∏", "int": "∫",
     "infty": "∞", "nabla": "∇", "iff": "⇔", "Rightarrow": "⇒", "Leftrightarrow": "⇔", "quad": "\u2003",
@@ -32,30 +33,45 @@ _OPERATORS = {
 }  # fmt: skip
 
 _WIDTHS = {"\u2003": 1, "\u2009": 0.17, "\u2005": 0.28, "\u00a0": 0.25}
-_NAMES = frozenset(re.findall(r"\w+", "log ln exp sin cos tanh max min inf sup det dim ker rank lim sgn tr"))
-_ACCENTS = {"dot": "˙", "ddot": "¨", "hat": "^", "bar": "¯", "tilde": "~", "overline": "¯"}
-_DOUBLE = {"R": "ℝ", "N": "ℕ", "Z": "ℤ", "Q": "ℚ", "C": "ℂ", "E": "𝔼"}
-_TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[0-9]+(?:\.[0-9]+)?|\s+|.", re.DOTALL)
+NAMES = frozenset(re.findall(r"\w+", "log ln exp sin cos tanh max min inf sup det dim ker rank lim sgn tr"))
+ACCENTS = {"dot": "˙", "ddot": "¨", "hat": "^", "bar": "¯", "tilde": "~", "overline": "¯"}
+DOUBLE = {"R": "ℝ", "N": "ℕ", "Z": "ℤ", "Q": "ℚ", "C": "ℂ", "E": "𝔼"}
+TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[0-9]+(?:\.[0-9]+)?|\s+|.", re.DOTALL)
 
 
 class _Unknown(Exception):
     """LaTeX beyond the subset."""
 
 
-def mathml(latex: str) -> str | None:
+_LONG = 12
+"""Parts of a formula that stay on one line."""
+_BREAKS = re.compile("<mo>(?:[=≤≥≠≡≈→↦⇒⇔]|&[lg]t;)</mo>")
+
+
+def mathml(latex: str, *, breaking: bool = False) -> str | None:
     r"""Inline MathML of a formula, or None if it uses what is not understood here.
 
     >>> mathml(r"x^2\ge 0")
     '<math><mrow><msup><mi>x</mi><mn>2</mn></msup><mo>≥</mo><mn>0</mn></mrow></math>'
     >>> mathml(r"\unheard{x}") is None
     True
+
+    Browsers do not break a formula: with ``breaking`` a long one is several, each from a relation on.
     """
-    tokens = [t for t in _TOKEN.findall(latex) if not t.isspace()]
+    tokens = [t for t in TOKEN.findall(latex) if not t.isspace()]
     try:
         content = _row(tokens)
     except (_Unknown, IndexError):
         return None
-    return None if tokens else f"<math>{_group(content)}</math>"
+    if tokens:
+        return None
+    parts: list[list[str]] = [[]]
+    for piece in content:
+        if breaking and len(content) > _LONG and parts[-1] and _BREAKS.fullmatch(piece):
+            parts.append([])
+            piece = piece.replace("<mo>", '<mo form="infix">')
+        parts[-1].append(piece)
+    return " ".join(f"<math>{_group(part)}</math>" for part in parts)
 
 
 def _group(content: list[str]) -> str:
@@ -71,9 +87,9 @@ def _row(tokens: list[str]) -> list[str]:
         while tokens and tokens[0] in "_^'":
             mark = tokens.pop(0)
             if mark == "_":
-                below = _atom(tokens)
+                below = _taken(tokens)
             elif mark == "^":
-                above = _join(above, _atom(tokens))
+                above = _join(above, _taken(tokens))
             else:
                 above = _join(above, "<mo>′</mo>")
         if below and above:
@@ -93,6 +109,9 @@ _OPEN = re.compile(r'<mo(?: form="prefix"[^>]*)?>[^)\]}]</mo>$')
 _BAR = '<mo stretchy="false" lspace="0" rspace="0">{}</mo>'
 
 
+_FENCES = frozenset(("|", "Vert", "vert", "lVert", "rVert", "lvert", "rvert", "langle", "rangle", "{", "}"))
+
+
 def _join(first: str, second: str) -> str:
     return f"<mrow>{first}{second}</mrow>" if first else second
 
@@ -105,6 +124,17 @@ def _argument(tokens: list[str]) -> str:
     words = "".join(tokens[:end])
     del tokens[: end + 1]
     return words
+
+
+def first_digit(tokens: list[str]) -> None:
+    r"""What a script or a fraction takes is one digit: \frac12 is a half, and x^12 is x^{1}2."""
+    if tokens and len(tokens[0]) > 1 and tokens[0][0].isdigit():
+        tokens[:1] = [tokens[0][0], tokens[0][1:]]
+
+
+def _taken(tokens: list[str]) -> str:
+    first_digit(tokens)
+    return _atom(tokens)
 
 
 def _atom(tokens: list[str]) -> str:
@@ -130,10 +160,14 @@ def _atom(tokens: list[str]) -> str:
 
 
 def _command(name: str, tokens: list[str]) -> str:
-    if name in _GREEK:
-        return f"<mi>{_GREEK[name]}</mi>"
-    if name in _OPERATORS:
-        symbol = html.escape(_OPERATORS[name])
+    if name in GREEK:
+        return f"<mi>{GREEK[name]}</mi>"
+    if name in OPERATORS:
+        symbol = html.escape(OPERATORS[name])
+        if name in ("infty", "emptyset"):  # no operators, so without their spaces
+            return f'<mi mathvariant="normal">{symbol}</mi>'
+        if name in _FENCES:
+            return _BAR.format(symbol)
         return (
             f'<mspace width="{sum(_WIDTHS[c] for c in symbol)}em"/>'
             if symbol.isspace()
@@ -141,20 +175,20 @@ def _command(name: str, tokens: list[str]) -> str:
             if symbol
             else ""
         )
-    if name in _NAMES:
+    if name in NAMES:
         thin = "" if not tokens or not tokens[0][0].isalnum() else '<mspace width="0.17em"/>'
         return f"<mi>{name}</mi>{thin}"
     if name in ("frac", "tfrac", "dfrac"):
-        return f"<mfrac>{_atom(tokens)}{_atom(tokens)}</mfrac>"
+        return f"<mfrac>{_taken(tokens)}{_taken(tokens)}</mfrac>"
     if name == "sqrt":
-        return f"<msqrt>{_atom(tokens)}</msqrt>"
-    if name in _ACCENTS:
-        return f'<mover accent="true">{_atom(tokens)}<mo>{_ACCENTS[name]}</mo></mover>'
+        return f"<msqrt>{_taken(tokens)}</msqrt>"
+    if name in ACCENTS:
+        return f'<mover accent="true">{_atom(tokens)}<mo>{ACCENTS[name]}</mo></mover>'
     if name == "mathbb":
         letter = _argument(tokens) if tokens[0] == "{" else tokens.pop(0)
-        if letter not in _DOUBLE:
+        if letter not in DOUBLE:
             raise _Unknown
-        return f"<mi>{_DOUBLE[letter]}</mi>"
+        return f"<mi>{DOUBLE[letter]}</mi>"
     if name in ("operatorname", "mathrm"):
         return f'<mi mathvariant="normal">{html.escape(_argument(tokens))}</mi>'
     if name == "left":
@@ -172,7 +206,7 @@ def _delimiter(tokens: list[str], form: str) -> str:
     piece = tokens.pop(0)
     if piece == ".":
         return ""
-    symbol = _OPERATORS.get(piece[1:], "") if piece.startswith("\\") else piece
+    symbol = OPERATORS.get(piece[1:], "") if piece.startswith("\\") else piece
     if not symbol or symbol.isalnum():
         raise _Unknown
     return f'<mo form="{form}" stretchy="true">{html.escape(symbol)}</mo>'
@@ -186,27 +220,42 @@ _SCRIPT = re.compile(
 _FORMULA = re.compile(r"\$([^$]+)\$")
 
 
-def _plain(text: str) -> str:
-    """Escape, and set a_i, W_in, e^{−h_i} as sub- and superscripts."""
+def with_scripts(text: str, plain: Callable[[str], str], script: Callable[[str, str], str]) -> str:
+    """Text without formulas: ``plain`` renders a run of it, ``script`` a mark (_ or ^) with what it holds.
+
+    >>> with_scripts("e^{-h_i} of W_in", str, lambda mark, inside: f"<{mark}{inside}>")
+    'e<^-h<_i>> of W<_in>'
+    """
+
+    def held(match: re.Match[str]) -> str:
+        """The script itself, without the braces or brackets that hold it together."""
+        inside = match["arg"][1:-1] if match["arg"][0] in "{(" else match["arg"]
+        return script(match["mark"], with_scripts(inside, plain, script))
+
     out, position = "", 0
     while match := _SCRIPT.search(text, position):
-        tag = "sub" if match["mark"] == "_" else "sup"
-        out += (
-            html.escape(text[position : match.start()] + match["base"]) + f"<{tag}>{_inside(match)}</{tag}>"
-        )
+        out += plain(text[position : match.start()] + match["base"]) + held(match)
         position = match.end()
         if position < len(text) - 1 and text[position] in "_^":  # λ_i^c: a second script on the same base
             again = _SCRIPT.match("x" + text[position:])
             if again:
-                tag = "sub" if again["mark"] == "_" else "sup"
-                out += f"<{tag}>{_inside(again)}</{tag}>"
+                out += held(again)
                 position += again.end() - 1
-    return out + html.escape(text[position:])
+    return out + plain(text[position:])
 
 
-def _inside(script: re.Match[str]) -> str:
-    """The script itself, without the braces or brackets that hold it together."""
-    return _plain(script["arg"][1:-1] if script["arg"][0] in "{(" else script["arg"])
+def pieces(text: str) -> list[tuple[str, bool]]:
+    """Text and formulas in turn, and whether it is a formula.
+
+    >>> pieces("if $c>0$")
+    [('if ', False), ('c>0', True), ('', False)]
+    """
+    return [(piece, i % 2 == 1) for i, piece in enumerate(_FORMULA.split(text))]
+
+
+def _script(mark: str, inside: str) -> str:
+    tag = "sub" if mark == "_" else "sup"
+    return f"<{tag}>{inside}</{tag}>"
 
 
 def as_html(text: str) -> str:
@@ -217,9 +266,9 @@ def as_html(text: str) -> str:
     >>> as_html("matrix_balance, solve_ivp")
     'matrix_balance, solve_ivp'
     """
-    pieces = _FORMULA.split(text)
-    done = [
-        _plain(p) if i % 2 == 0 else mathml(p) or f"<code>{html.escape(p)}</code>"
-        for i, p in enumerate(pieces)
-    ]
-    return "".join(done)
+    return "".join(
+        mathml(piece, breaking=True) or f"<code>{html.escape(piece)}</code>"
+        if formula
+        else with_scripts(piece, html.escape, _script)
+        for piece, formula in pieces(text)
+    )

@@ -1,41 +1,34 @@
-"""The report of ``verify --html``: one page that opens from disk, without scripts and without a network."""
+"""The report of ``verify --html``: one page that opens from disk, and is whole without script and network."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib.metadata
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, Protocol, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from balproof.report.claims import (
+    GROUPS,
+    MARKS,
+    MEANINGS,
+    Origin,
+    Reported,
+    counts,
+    groups,
+    summary,
+    versions,
+    view,
+)
+from balproof.report.dependencies import dependency_svg
 from balproof.report.formulas import as_html
+from balproof.report.pictures import Picture
+from balproof.report.plain import as_plain
 from balproof.report.plots import convergence_figure, imbalance_figure
-from balproof.verdict import Verdict
-
-MEANINGS = (
-    ("refuted", "a counterexample was checked"),
-    ("undecided", "nothing was shown"),
-    ("sampled", "floating point agreed on some instances"),
-    ("certified", "instances were settled, exactly or with every rounding bounded"),
-    ("proved", "all instances are settled, by checked symbolic steps or a solver's proof"),
-    ("formal", "a proof assistant has checked it"),
-)
-
-_MARKS = {"refuted": "✗", "undecided": "?", "sampled": "≈", "certified": "◆", "proved": "✓", "formal": "✓✓"}
-
-_GROUPS = (
-    ("B", "A theory of synaptic neural balance"),
-    ("S", "Synaptic balancing of recurrent networks"),
-    ("R", "Related results"),
-)
-
-
-class Reported(Protocol):
-    """What this page needs of a record: the fields of ``verify --json``."""
-
-    def as_json(self) -> dict[str, Any]: ...
 
 
 class Solve(TypedDict):
@@ -77,26 +70,15 @@ def render_report(
     records: Sequence[Reported],
     networks: Sequence[NetworkReport] = (),
     *,
-    sources: Mapping[str, str] | None = None,
-    source_root: str | None = None,
+    origin: Origin | None = None,
+    figures: Sequence[Picture] = (),
+    date: str = "",
 ) -> str:
-    """The page as a string.
+    """The page as a string: one file that opens from disk, complete without its script.
 
-    ``sources`` says in which file the function of each claim is written; with ``source_root``, a path or
-    address to which these files are relative, they become links.
+    ``origin`` says where claims are checked, and how their files are linked; ``date`` is shown as it is.
     """
-    claims = [_claim(r.as_json(), sources or {}, source_root) for r in records]
-    anchors = {c["id"]: c["anchor"] for c in claims}
-    for c in claims:
-        c["uses"] = [{"id": name, "anchor": anchors.get(name)} for name in c["depends"]]
-    groups = [
-        {
-            "title": title,
-            "anchor": f"group-{letter}",
-            "claims": [c for c in claims if c["id"].startswith(f"{letter}.")],
-        }
-        for letter, title in _GROUPS
-    ]
+    claims = view(records, origin or Origin())
     environment = Environment(
         loader=PackageLoader("balproof.report"),
         autoescape=True,
@@ -104,47 +86,71 @@ def render_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["formulas"] = _formulas
+    anchors = {c["id"]: c["anchor"] for c in claims}
+
+    def formulas(text: str) -> Markup:
+        return _formulas(text, anchors)
+
+    environment.filters["formulas"] = formulas
+    environment.filters["plain"] = as_plain
+    script = _template_file(environment, "verify.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         environment.get_template("verify.html.j2")
         .render(
             version=importlib.metadata.version("balproof"),
+            date=date,
             claims=claims,
-            groups=[g for g in groups if g["claims"]],
-            counts=_counts(claims),
+            groups=groups(claims),
+            counts=counts(claims),
+            sentences=summary(claims),
+            choices=_choices(claims),
+            graph=Markup(dependency_svg(claims)),  # noqa: S704 escaped where it is made
+            alone=[c for c in claims if not c["used_by"] and not any(u["anchor"] for u in c["uses"])],
+            figures=[{**f._asdict(), "svg": Markup(f.svg)} for f in figures],  # noqa: S704 our own figures
             networks=[_network(n, i) for i, n in enumerate(networks, 1)],
             meanings=MEANINGS,
-            marks=_MARKS,
+            marks=MARKS,
+            versions=versions(),
+            style=Markup(_template_file(environment, "verify.css")),  # noqa: S704 our own file
+            script=Markup(script),  # noqa: S704 our own file
+            digest=digest,
         )
         .lstrip()
     )
 
 
-def _formulas(text: str) -> Markup:
-    return Markup(as_html(text))  # noqa: S704 as_html escapes everything but the markup it makes
+def _template_file(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return "\n" + environment.loader.get_source(environment, name)[0]
 
 
-def _claim(json: dict[str, Any], sources: Mapping[str, str], root: str | None) -> dict[str, Any]:
-    file = sources.get(json["id"])
-    href = f"{root.rstrip('/')}/{file}" if file and root is not None else None
-    return {**json, "anchor": _anchor("claim", json["id"]), "file": file, "href": href}
+def _formulas(text: str, anchors: Mapping[str, str]) -> Markup:
+    """Formulas as MathML, and the names of claims of this page as links."""
+
+    def link(match: re.Match[str]) -> str:
+        name = match[0]
+        return f'<a href="#{anchors[name]}">{name}</a>' if name in anchors else name
+
+    linked = re.sub(r"\b[A-Z]\.[a-z]+(?:-[a-z]+)*\b", link, as_html(text))
+    return Markup(linked)  # noqa: S704 as_html escapes everything but the markup it makes
 
 
-def _anchor(kind: str, name: str) -> str:
-    return f"{kind}-{re.sub(r'[^A-Za-z0-9.-]+', '-', name)}"
-
-
-def _counts(claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    required = [c for c in claims if c["required"]]
-    exact = [Verdict[c["exact"]["verdict"]] for c in claims]
-    printed = [Verdict[c["printed"]["verdict"]] for c in claims]
+def _choices(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The filters: a name, a label, and the values that occur with how they are shown."""
+    order = [v for v, _ in MEANINGS]
+    exact, printed = ({c[key]["verdict"] for c in claims} for key in ("exact", "printed"))
+    papers = {c["paper"] for c in claims}
+    methods = sorted({m for c in claims for m in c["methods"]})
     return [
-        ("claims", str(len(claims))),
-        ("as required", f"{sum(c['ok'] for c in required)} of {len(required)}"),
-        ("exact statements proved", str(sum(v >= Verdict.proved for v in exact))),
-        ("certified on instances", str(sum(v is Verdict.certified for v in exact))),
-        ("printed claims refuted", str(sum(v is Verdict.refuted for v in printed))),
-        ("not checked yet", str(sum(v is Verdict.undecided for v in exact))),
+        {
+            "name": "paper",
+            "label": "Paper",
+            "values": [(a, f"[{a}] {title}") for a, title in GROUPS if a in papers],
+        },
+        {"name": "printed", "label": "As printed", "values": [(v, v) for v in order if v in printed]},
+        {"name": "exact", "label": "Exact statement", "values": [(v, v) for v in order if v in exact]},
+        {"name": "methods", "label": "Checked with", "values": [(m, m) for m in methods]},
     ]
 
 

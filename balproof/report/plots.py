@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from balproof.importers.files import write_atomically
 COLOURS = ("#0e82b8", "#c2593a", "#3f8a4f", "#9a5fb5", "#9b7600", "#b5507c")
 """Each has a contrast of at least 3 to white and to the dark background of the report."""
 
-_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-_INK = "#010203"  # replaced by currentColor in inline figures, so that they follow dark and light
+STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+INK = "#010203"  # replaced by currentColor in inline figures, so that they follow dark and light
 _FLOOR = 1e-17
 """Imbalances of exactly 0 are drawn here, on a logarithmic axis."""
 
@@ -36,10 +36,10 @@ def convergence_figure(
     >>> "<title" in convergence_figure({0: [2.0, 1.5, 1.1]}, 1.0)
     True
     """
-    figure = _figure(5.4, 3.5)
+    figure = blank(5.4, 3.5)
     _draw_convergence(figure.subplots(), histories, optimum)
     sweeps = max((len(h) - 1 for h in histories.values()), default=0)
-    return _inline(
+    return inline(
         figure,
         name,
         "Convergence of stochastic balancing",
@@ -54,9 +54,9 @@ def imbalance_figure(before: Sequence[float], after: Sequence[float], *, name: s
     >>> "<desc" in imbalance_figure([0.5, 0.1], [0.0, 1e-16])
     True
     """
-    figure = _figure(5.4, 3.5)
+    figure = blank(5.4, 3.5)
     _draw_imbalances(figure.subplots(), before, after)
-    return _inline(
+    return inline(
         figure,
         name,
         "Imbalance of the units before and after balancing",
@@ -79,7 +79,7 @@ def save_plot(
     Raises RequestError for another suffix.
     """
     kind = check_plot_path(path)
-    figure = _figure(10.0, 4.0)
+    figure = blank(10.0, 4.0)
     left, right = figure.subplots(1, 2)
     _draw_convergence(left, {0: history}, optimum)
     _draw_imbalances(right, before, after)
@@ -98,7 +98,7 @@ def save_layers(
     """
     kind = check_plot_path(path)
     order = list(dict.fromkeys(layers))
-    figure = _figure(min(40.0, 4.0 + 0.35 * len(order)), 4.4)
+    figure = blank(min(40.0, 4.0 + 0.35 * len(order)), 4.4)
     axes = figure.subplots()
     place = np.array([order.index(layer) for layer in layers], dtype=float)
     for i, (values, label, marker, aside) in enumerate(
@@ -106,28 +106,49 @@ def save_layers(
     ):
         shown = np.maximum(np.asarray(values, float), _FLOOR)
         axes.plot(place + aside, shown, marker, ms=3.5, alpha=0.6, color=COLOURS[i], label=label)
-    axes.axhline(limit, color=_INK, linewidth=0.8, linestyle="--", label=f"balanced: at most {limit:.1g}")
-    _log_axis(axes)
+    axes.axhline(limit, color=INK, linewidth=0.8, linestyle="--", label=f"balanced: at most {limit:.1g}")
+    log_axis(axes)
     axes.set_xticks(range(len(order)), order, rotation=90 if len(order) > 6 else 0)
     axes.set_xlim(-0.6, len(order) - 0.4)
     axes.set_ylabel("relative imbalance")
-    figure.legend(frameon=False, labelcolor=_INK, loc="outside upper center", ncols=3)
-    _paint(axes)
+    figure.legend(frameon=False, labelcolor=INK, loc="outside upper center", ncols=3)
+    paint(axes)
     write_atomically(Path(path), render(figure, kind, "layers", "white"))
 
 
-def check_plot_path(path: str | Path) -> str:
-    """``svg`` or ``png``, by the suffix of the path; to be asked before any work is done.
+def save_drawing(path: str | Path, draw: Callable[[Any], None], width: float, height: float) -> None:
+    """Write what ``draw`` puts into an empty figure, in our colours, to an .svg, .png or .pdf file.
+
+    The file is replaced whole or not at all.
+
+    Raises RequestError for another suffix.
+    """
+    import matplotlib as mpl
+    from cycler import cycler
+
+    kind = check_plot_path(path, "svg", "png", "pdf")
+    with mpl.rc_context({"axes.prop_cycle": cycler(color=COLOURS), "font.family": ["DejaVu Sans"]}):
+        figure = blank(width, height)
+        draw(figure)
+        for axes in figure.axes:
+            paint(axes)
+        content = render(figure, kind, "study", "white")
+    write_atomically(Path(path), content)
+
+
+def check_plot_path(path: str | Path, *kinds: str) -> str:
+    """``svg`` or ``png`` (or one of ``kinds``), by the suffix of the path; to be asked before any work.
 
     >>> check_plot_path("a.SVG")
     'svg'
 
     Raises RequestError for another suffix.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in (".svg", ".png"):
+    suffix, known = Path(path).suffix.lower(), [f".{kind}" for kind in kinds or ("svg", "png")]
+    if suffix not in known:
         raise RequestError(
-            f"a plot cannot be written as {suffix or 'a file without suffix'!r}", "end it in .svg or .png"
+            f"a plot cannot be written as {suffix or 'a file without suffix'!r}",
+            f"end it in {', '.join(known[:-1])} or {known[-1]}",
         )
     return suffix.removeprefix(".")
 
@@ -135,7 +156,7 @@ def check_plot_path(path: str | Path) -> str:
 # --- drawing ------------------------------------------------------------------------------------------
 
 
-def _figure(width: float, height: float) -> Any:
+def blank(width: float, height: float) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -149,40 +170,40 @@ def _draw_convergence(axes: Any, histories: Mapping[int, Sequence[float]], optim
         above = np.asarray(history, float) - optimum
         sweeps = np.arange(len(above))[above > 0]
         label = f"seed {seed}" if len(histories) > 1 else None
-        style = _STYLES[i % len(_STYLES)]
+        style = STYLES[i % len(STYLES)]
         axes.plot(sweeps, above[above > 0], linestyle=style, color=COLOURS[i % len(COLOURS)], label=label)
-    _log_axis(axes)
+    log_axis(axes)
     axes.set_xlabel("sweeps")
     axes.set_ylabel("R − R*")
     if len(histories) > 1:
-        axes.legend(frameon=False, labelcolor=_INK)
-    _paint(axes)
+        axes.legend(frameon=False, labelcolor=INK)
+    paint(axes)
 
 
 def _draw_imbalances(axes: Any, before: Sequence[float], after: Sequence[float]) -> None:
     for i, (values, label, marker) in enumerate(((before, "before", "o"), (after, "after", "^"))):
         ascending = np.maximum(np.sort(np.asarray(values, float)), _FLOOR)
         axes.plot(np.arange(1, len(ascending) + 1), ascending, marker, ms=4, color=COLOURS[i], label=label)
-    _log_axis(axes)
+    log_axis(axes)
     axes.set_xlabel("units, in ascending order")
     axes.set_ylabel("relative imbalance")
-    axes.legend(frameon=False, labelcolor=_INK, loc="center right")
-    _paint(axes)
+    axes.legend(frameon=False, labelcolor=INK, loc="center right")
+    paint(axes)
 
 
-def _log_axis(axes: Any) -> None:
+def log_axis(axes: Any) -> None:
     axes.set_yscale("log")
     axes.margins(y=0.08)
-    axes.grid(visible=True, axis="y", color=_INK, alpha=0.15, linewidth=0.8)
+    axes.grid(visible=True, axis="y", color=INK, alpha=0.15, linewidth=0.8)
 
 
-def _paint(axes: Any) -> None:
+def paint(axes: Any) -> None:
     axes.set_facecolor("none")
-    axes.tick_params(colors=_INK, which="both")
+    axes.tick_params(colors=INK, which="both")
     for part in (axes.xaxis.label, axes.yaxis.label):
-        part.set_color(_INK)
+        part.set_color(INK)
     for side, spine in axes.spines.items():
-        spine.set_color(_INK)
+        spine.set_color(INK)
         spine.set_visible(side in ("left", "bottom"))
 
 
@@ -203,13 +224,13 @@ def render(figure: Any, kind: str, salt: str, background: str, dpi: int = 160) -
     return stream.getvalue()
 
 
-def _inline(figure: Any, name: str, title: str, description: str) -> str:
+def inline(figure: Any, name: str, title: str, description: str) -> str:
     """The SVG element alone, with a title and description for screen readers, in the reader's colours."""
     text = render(figure, "svg", f"balproof-{name}", "none").decode()
     body = text[text.index("<svg") :]
     # The style element would reach beyond the figure into the page.
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
-    body = body.replace(_INK, "currentColor")
+    body = body.replace(INK, "currentColor")
     body = body.replace("'DejaVu Sans'", "'DejaVu Sans', sans-serif")
     size = re.search(r'viewBox="([^"]*)"', body)
     assert size is not None

@@ -6,12 +6,16 @@ its function in a module here, name the module in ``_MODULES`` and the id in ``O
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from balproof.campaign import Progress
 from balproof.theorems import (
     b_activations,
     b_convergence,
     b_convex,
     b_general_cost,
     b_graphs,
+    b_learning,
     b_networks,
     b_optimal_scale,
     b_order,
@@ -21,7 +25,6 @@ from balproof.theorems import (
     b_schedules,
     b_tied,
     b_training,
-    pending,
     r_broken,
     r_completeness,
     r_conservation,
@@ -40,8 +43,7 @@ from balproof.theorems import (
     s_rank_one,
     s_trajectories,
 )
-from balproof.theorems.registry import ClaimFunction, Record, select
-from balproof.theorems.registry import verify as run
+from balproof.theorems.registry import ClaimFunction, Record
 
 ORDER: tuple[str, ...] = (
     "B.homogeneous-iff-bilu",
@@ -104,10 +106,10 @@ _MODULES = (
     b_scaling,
     b_networks,
     b_graphs,
+    b_learning,
     b_schedules,
     b_tied,
     b_training,
-    pending,
     r_conservation,
     r_noether,
     r_broken,
@@ -132,15 +134,29 @@ CLAIMS: tuple[ClaimFunction, ...] = tuple(
 )
 
 
-def verify(*ids: str, jobs: int = 1) -> list[Record]:
+def verify(
+    *ids: str,
+    jobs: int = 1,
+    samples: int = 0,
+    dask: str | None = None,
+    resume: Path | None = None,
+    progress: Progress | None = None,
+) -> list[Record]:
     """Check the claims with these ids, all of them for none, ``jobs`` at a time.
 
-    Raises RequestError for an id that the registry does not have, or if ``jobs`` is not positive.
+    Claims that have a campaign are tried on ``samples`` random instances of its family besides. The work can
+    go to the cluster whose scheduler listens at ``dask``; what is finished is kept in the folder ``resume``
+    and is not done again there. ``progress`` is told how much is finished, of how much, and what was last.
+
+    Raises RequestError for an id that the registry does not have, ``jobs`` below 1, negative ``samples``, or
+    what `balproof.campaign.run` refuses.
 
     >>> [(r.claim.id, str(r.verdict)) for r in verify("S.gradient-flow")]
     [('S.gradient-flow', 'proved')]
     """
-    return run(select(CLAIMS, ids), jobs=jobs)
+    from balproof.theorems.running import run  # which needs the list above
+
+    return run(ids, jobs=jobs, samples=samples, dask=dask, resume=resume, progress=progress)
 
 
 def sources() -> dict[str, str]:
@@ -153,3 +169,22 @@ def sources() -> dict[str, str]:
         c.claim.id: module.__name__.replace(".", "/") + ".py" for module in _MODULES for c in module.CLAIMS
     }
     return {c.claim.id: files[c.claim.id] for c in CLAIMS}
+
+
+def functions() -> dict[str, str]:
+    """The name of the function that checks a claim, by id; none where a claim is only stated.
+
+    >>> functions()["S.gradient-flow"]
+    'gradient_flow'
+    """
+    return {c.claim.id: c.name for c in CLAIMS if c.name.isidentifier()}
+
+
+def counterexamples() -> dict[str, str]:
+    """The files with networks on which a printed claim fails, by name, relative to the package's parent.
+
+    >>> counterexamples()["two_cycle.json"]
+    'balproof/theorems/counterexamples/two_cycle.json'
+    """
+    folder = Path(__file__).parent / "counterexamples"
+    return {p.name: p.relative_to(folder.parents[2]).as_posix() for p in sorted(folder.glob("*.json"))}

@@ -17,6 +17,10 @@ from balproof.theorems.registry import Printed, Twin
 from balproof.verdict import Evidence, Verdict
 
 PAPER = "[B] Baldi, Alexos, Domingo, Rahmansetayesh, A Theory of Synaptic Neural Balance"
+STOCK = (
+    "[S] Stock, Harvey, Ocko, Ganguli, Synaptic balancing: a biologically plausible local learning rule, "
+    "PLoS Comput Biol 2022"
+)
 
 
 def vanishes(*expressions: sympy.Expr) -> bool:

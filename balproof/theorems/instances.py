@@ -162,7 +162,8 @@ def dense(rows: Sequence[Form], count: int) -> list[list[Fraction]]:
 def enclose_balanced(problem: BalanceProblem, h: np.ndarray, radius: float = 1e-11, bits: int = 160) -> bool:
     """Whether F has exactly one balanced state with all log-scales within ``radius`` of h: Krawczyk's test.
 
-    For costs |w|^p with one rational p, all scales moving, and A injective there. K = h − Y∇F(h) +
+    For costs |w|^p with one rational p, all scales moving, and A injective there; otherwise False, as where
+    the test does not go through. K = h − Y∇F(h) +
     (1 − Y·H(box))(box − h) inside the box gives existence and uniqueness in the box; F is strictly convex,
     so there is no other anywhere.
 
@@ -170,7 +171,8 @@ def enclose_balanced(problem: BalanceProblem, h: np.ndarray, radius: float = 1e-
     True
     """
     p = problem.single_power
-    assert p is not None and bool(problem.active.all()), "one power, no dead units"
+    if p is None or not problem.active.all():
+        return False
     rows, n = problem.rows, problem.count
     with ctx.workprec(bits):
         centre = [arb(float(x)) for x in h]

@@ -1,4 +1,4 @@
-"""The registry of claims: what a claim is, what was found about it, and running them.
+"""The registry of claims: what a claim is, and what was found about it.
 
 A claim is one function that returns its `Findings`; the decorator `claim` gives it its statement,
 hypotheses and source. `balproof.theorems.CLAIMS` lists the functions. Statement and proof have separate
@@ -8,10 +8,9 @@ status: the printed claim has a verdict of its own, which may be ``refuted`` whe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from balproof.errors import RequestError
 from balproof.verdict import Evidence, Verdict
@@ -22,7 +21,7 @@ class Claim:
     """The statement of a claim.
 
     ``printed`` is what the paper says and ``exact`` what is true, with ``assumptions``. ``required`` is
-    the verdict that the exact statement must reach (None: nothing is promised yet). Formulas in the
+    the verdict that the exact statement must reach (None: nothing is promised). Formulas in the
     texts stand between dollar signs, in LaTeX.
     """
 
@@ -55,8 +54,13 @@ class Twin:
     verdict: Verdict
     witness: str
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Any]:
         return {"dropped": self.dropped, "verdict": str(self.verdict), "witness": self.witness}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Twin:
+        """What `as_json` wrote."""
+        return Twin(data["dropped"], Verdict[data["verdict"]], data["witness"])
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,29 @@ class Findings:
     evidence: tuple[Evidence, ...] = ()
     twins: tuple[Twin, ...] = ()
 
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "printed": {"verdict": str(self.printed.verdict), "why": self.printed.why},
+            "evidence": [e.as_json() for e in self.evidence],
+            "twins": [t.as_json() for t in self.twins],
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Findings:
+        """What `as_json` wrote."""
+        printed = Printed(Verdict[data["printed"]["verdict"]], data["printed"]["why"])
+        evidence = tuple(map(Evidence.from_json, data["evidence"]))
+        return Findings(printed, evidence, tuple(map(Twin.from_json, data["twins"])))
+
 
 class ClaimFunction(Protocol):
     """A function that checks a claim and carries its statement."""
 
     @property
     def claim(self) -> Claim: ...
+
+    @property
+    def name(self) -> str: ...
 
     def __call__(self) -> Findings: ...
 
@@ -81,6 +102,11 @@ class ClaimFunction(Protocol):
 class _Checked:
     claim: Claim
     check: Callable[[], Findings] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Of the function, in the module that `balproof.theorems.sources` says."""
+        return self.check.__qualname__
 
     def __call__(self) -> Findings:
         return self.check()
@@ -162,34 +188,6 @@ def select(claims: Sequence[ClaimFunction], ids: Iterable[str]) -> list[ClaimFun
     return [c for c in claims if not wanted or c.claim.id in wanted]
 
 
-def verify(
-    claims: Sequence[ClaimFunction],
-    *,
-    jobs: int = 1,
-    progress: Callable[[Record], None] | None = None,
-) -> list[Record]:
-    """Check claims, ``jobs`` at a time, and return their records in the given order.
-
-    Raises RequestError if ``jobs`` is not positive.
-    """
-    if jobs < 1:
-        raise RequestError(f"{jobs} jobs", "ask for at least 1")
-    records: list[Record] = []
-    if jobs == 1:
-        results: Iterable[Record] = map(run_claim, claims)
-        for record in results:
-            records.append(record)
-            if progress:
-                progress(record)
-        return records
-    with ProcessPoolExecutor(max_workers=min(jobs, len(claims) or 1)) as pool:
-        for record in pool.map(_run_by_id, [c.claim.id for c in claims]):
-            records.append(record)
-            if progress:
-                progress(record)
-    return records
-
-
 def run_claim(check: ClaimFunction) -> Record:
     """Check one claim. What is printed is held for no more than the exact statement was shown to be."""
     start = time.perf_counter()
@@ -199,9 +197,3 @@ def run_claim(check: ClaimFunction) -> Record:
     if findings.printed.verdict <= shown:
         return record
     return replace(record, findings=replace(findings, printed=replace(findings.printed, verdict=shown)))
-
-
-def _run_by_id(name: str) -> Record:
-    from balproof.theorems import CLAIMS  # functions do not travel between processes, ids do
-
-    return run_claim(select(CLAIMS, [name])[0])

@@ -11,9 +11,8 @@ import sympy
 
 from balproof.balance.convex import solve_convex
 from balproof.balance.problem import BalanceProblem
-from balproof.theorems.b_lemmas import by_z3, twin, vanishes
+from balproof.theorems.b_lemmas import STOCK, by_z3, twin, vanishes
 from balproof.theorems.instances import recurrent
-from balproof.theorems.pending import STOCK
 from balproof.theorems.registry import Claim, ClaimFunction, Findings, Printed, claim
 from balproof.theorems.s_convergence import circulation
 from balproof.theorems.s_flow import Exact, euler, exact_costs, exact_imbalances, ones, scaled, total

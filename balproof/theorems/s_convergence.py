@@ -13,9 +13,8 @@ from balproof.balance.convex import solve_convex
 from balproof.balance.descent import stochastic
 from balproof.balance.problem import BalanceProblem
 from balproof.theorems.b_convex import bound_query
-from balproof.theorems.b_lemmas import by_z3, near, printed_false, twin, vanishes
+from balproof.theorems.b_lemmas import STOCK, by_z3, near, printed_false, twin, vanishes
 from balproof.theorems.instances import bridge, counterexample, recurrent
-from balproof.theorems.pending import STOCK
 from balproof.theorems.registry import Claim, ClaimFunction, Findings, claim
 from balproof.theorems.s_flow import (
     Dual,

@@ -10,9 +10,8 @@ import numpy as np
 import sympy
 
 from balproof.symbolic import ball
-from balproof.theorems.b_lemmas import by_z3, exponential_above_tangent, printed_false, twin, vanishes
+from balproof.theorems.b_lemmas import STOCK, by_z3, exponential_above_tangent, printed_false, twin, vanishes
 from balproof.theorems.instances import counterexample
-from balproof.theorems.pending import STOCK
 from balproof.theorems.registry import Claim, ClaimFunction, Findings, claim
 from balproof.theorems.s_flow import (
     Exact,

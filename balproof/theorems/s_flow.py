@@ -21,8 +21,7 @@ from sympy.concrete.delta import deltasummation
 from balproof.balance.problem import BalanceProblem
 from balproof.importers import load
 from balproof.network.manifold import infer
-from balproof.theorems.b_lemmas import twin
-from balproof.theorems.pending import STOCK
+from balproof.theorems.b_lemmas import STOCK, twin
 from balproof.theorems.registry import Claim, ClaimFunction, Findings, Printed, claim
 from balproof.verdict import Verdict, timed
 

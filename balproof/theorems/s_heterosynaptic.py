@@ -10,9 +10,8 @@ from sympy.concrete.delta import deltasummation
 
 from balproof.balance.descent import stochastic
 from balproof.balance.problem import BalanceProblem
-from balproof.theorems.b_lemmas import by_z3, positive_beyond, twin, vanishes
+from balproof.theorems.b_lemmas import STOCK, by_z3, positive_beyond, twin, vanishes
 from balproof.theorems.instances import recurrent
-from balproof.theorems.pending import STOCK
 from balproof.theorems.registry import Claim, ClaimFunction, Findings, Printed, claim
 from balproof.theorems.s_convergence import circulation
 from balproof.theorems.s_flow import Exact, euler, exact_imbalances, integrate, ones

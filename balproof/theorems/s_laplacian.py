@@ -11,9 +11,8 @@ import numpy as np
 import sympy
 
 from balproof.balance.problem import BalanceProblem
-from balproof.theorems.b_lemmas import twin, vanishes
+from balproof.theorems.b_lemmas import STOCK, twin, vanishes
 from balproof.theorems.instances import rank, recurrent
-from balproof.theorems.pending import STOCK
 from balproof.theorems.registry import Claim, ClaimFunction, Findings, Printed, claim
 from balproof.theorems.s_flow import Exact, components, exact_costs, instances, scaled
 from balproof.verdict import Verdict, timed

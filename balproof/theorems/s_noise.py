@@ -16,9 +16,8 @@ from sympy.concrete.delta import deltasummation
 
 from balproof.balance.descent import stochastic
 from balproof.balance.problem import BalanceProblem
-from balproof.theorems.b_lemmas import near, printed_false, twin, undetermined, vanishes
+from balproof.theorems.b_lemmas import STOCK, near, printed_false, twin, undetermined, vanishes
 from balproof.theorems.instances import counterexample, exact_weights, recurrent
-from balproof.theorems.pending import STOCK
 from balproof.theorems.registry import Claim, ClaimFunction, Findings, claim
 from balproof.theorems.s_flow import Exact, exact_costs, exact_imbalances, ones, scaled, total
 from balproof.theorems.s_trajectories import Recurrent, Vector, divided, transformed

@@ -18,8 +18,7 @@ from balproof.balance.existence import existence, is_circulation, is_direction
 from balproof.balance.problem import BalanceProblem
 from balproof.importers import load
 from balproof.network.equations import Form
-from balproof.theorems.b_lemmas import exponential_above_tangent, near, twin, vanishes
-from balproof.theorems.pending import STOCK
+from balproof.theorems.b_lemmas import STOCK, exponential_above_tangent, near, twin, vanishes
 from balproof.theorems.registry import Claim, ClaimFunction, Findings, Printed, claim
 from balproof.verdict import Verdict, timed
 

@@ -12,9 +12,8 @@ import sympy
 
 from balproof.balance.descent import stochastic
 from balproof.balance.problem import BalanceProblem
-from balproof.theorems.b_lemmas import twin, vanishes
+from balproof.theorems.b_lemmas import STOCK, twin, vanishes
 from balproof.theorems.instances import recurrent
-from balproof.theorems.pending import STOCK
 from balproof.theorems.registry import Claim, ClaimFunction, Findings, Printed, claim
 from balproof.theorems.s_flow import (
     Exact,

@@ -13,9 +13,8 @@ from scipy.integrate import solve_ivp
 from balproof.network.evaluate import trajectory
 from balproof.network.manifold import infer
 from balproof.symbolic import ball
-from balproof.theorems.b_lemmas import by_z3, excludes_zero, twin, undetermined, vanishes
+from balproof.theorems.b_lemmas import STOCK, by_z3, excludes_zero, twin, undetermined, vanishes
 from balproof.theorems.instances import recurrent
-from balproof.theorems.pending import STOCK
 from balproof.theorems.registry import Claim, ClaimFunction, Findings, Printed, claim
 from balproof.theorems.s_flow import Exact, scaled
 from balproof.verdict import Verdict, timed

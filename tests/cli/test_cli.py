@@ -15,6 +15,7 @@ import onnx
 import pytest
 
 import balproof.cli
+from balproof.balance.solve import METHODS
 from balproof.importers import load
 from balproof.importers.json_file import to_document
 from balproof.symbolic.parser import parse
@@ -105,7 +106,7 @@ def test_a_bias_put_back_is_found_by_name(balproof_, digits, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("cost", ["l1", "lp:1.5", "abs(w) + w**2/10"])
-@pytest.mark.parametrize("method", ["auto", "multilevel", "newton", "stochastic", "cvxpy"])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_under_every_cost(balproof_, tmp_path, cost: str, method: str) -> None:
     path = tmp_path / "net.json"
     path.write_text(json.dumps(to_document(mlp([3, 4, 3, 2], seed=2))))
@@ -185,7 +186,7 @@ def test_an_unattained_optimum_has_a_direction(balproof_, tmp_path) -> None:
 # --- dead units -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["auto", "multilevel", "newton", "stochastic", "cvxpy"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_dead_unit_is_named_and_left_alone(balproof_, dead, tmp_path, method: str) -> None:
     target = tmp_path / "b.json"
     found = balproof_("solve", dead, "--method", method, "--certify", "-o", target, "--json", "-")
@@ -355,7 +356,7 @@ def test_nothing_is_run(balproof_, tmp_path) -> None:
     assert not mark.exists()
 
 
-def test_verify_one(balproof_) -> None:
+def test_verify_one(balproof_, monkeypatch) -> None:
     found = balproof_("verify", "B.cost-reduction", "B.path-cover", "--json", "-")
     assert (found.code, found.err) == (0, "")
     answer = found.json
@@ -371,8 +372,13 @@ def test_verify_one(balproof_) -> None:
     words = balproof_("verify", "B.cost-reduction")
     assert words.code == 0
     assert "as required" in words.out
-    table = balproof_("verify", "B.cost-reduction", "B.learning", "--jobs", "2")
-    assert "1 of 1 claims as required, 1 not checked yet" in table.out
+    assert (
+        "2 of 2 claims as required"
+        in balproof_("verify", "B.cost-reduction", "B.locality", "--jobs", "2").out
+    )
+    monkeypatch.setattr("balproof.theorems.b_learning.replicate", list)  # no training runs
+    table = balproof_("verify", "B.cost-reduction", "B.learning")
+    assert "1 of 1 claims as required, nothing required of 1" in table.out
 
 
 def test_a_claim_below_its_requirement_is_exit_code_one(balproof_, monkeypatch) -> None:
@@ -393,13 +399,96 @@ def test_a_claim_below_its_requirement_is_exit_code_one(balproof_, monkeypatch) 
     assert balproof_("verify", "B.planted", "S.euler").code == 1
 
 
-def test_verify_list_and_page(balproof_, tmp_path) -> None:
+def test_a_report_is_replayed(balproof_, tmp_path) -> None:
+    report = tmp_path / "report.json"
+    assert balproof_("verify", "S.bounds", "--samples", "2", "--json", report).code == 0
+    same = balproof_("verify", "--replay", report)
+    assert (same.code, same.out) == (0, f"1 claim checked anew: all is as {report} says\n")
+    report.write_text(report.read_text().replace("9/5", "8/5"))
+    other = balproof_("verify", "--replay", report)
+    assert other.code == 1
+    assert "S.bounds.twins[0].witness: the file says" in other.out
+
+
+def test_verify_list_and_page(balproof_, tmp_path, monkeypatch) -> None:
     listed = balproof_("verify", "--list")
     assert listed.code == 0
     assert len(listed.out.splitlines()) == 45
-    page = tmp_path / "page.html"
-    assert balproof_("verify", "B.cost-reduction", "--html", page).code == 0
-    assert "B.cost-reduction" in page.read_text()
+    page, source = tmp_path / "page.html", tmp_path / "page.tex"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "981173106")  # 3 February 2001
+    assert balproof_("verify", "B.cost-reduction", "--html", page, "--tex", source).code == 0
+    for text in (page.read_text(), source.read_text(encoding="ascii")):
+        for piece in ("B.cost-reduction", "2001-02-03"):
+            assert piece in text.replace(r"\allowbreak{}", "")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    wrong = balproof_("verify", "B.cost-reduction", "--tex", source)
+    assert wrong.code == 2
+    assert wrong.err.count("\n") == 1
+    assert "'yesterday'" in wrong.err
+
+
+def test_a_report_on_standard_output_is_alone_there(balproof_) -> None:
+    found = balproof_("verify", "S.gradient-flow", "--tex", "-")
+    assert found.code == 0
+    assert found.out.startswith("\\documentclass")
+    assert found.out.endswith("\\end{document}\n")
+
+
+def test_a_page_in_the_tree_of_the_package_links_its_files(root, tmp_path) -> None:
+    from balproof.cli.reports import _origin
+
+    inside, outside = _origin(root / "build" / "report" / "page.html"), _origin(tmp_path / "page.html")
+    assert (inside.root, outside.root, _origin(Path("-")).root) == ("../..", None, None)
+    for path in (*inside.files.values(), *inside.counterexamples.values()):
+        assert (root / path).is_file()
+
+
+def test_one_claim_in_words(balproof_, root) -> None:
+    """Everything in a pipe, at most 100 columns; the commands at the end do what they say."""
+    found = balproof_("verify", "S.convergence")
+    assert found.code == 0
+    assert max(map(len, found.out.splitlines())) <= 100
+    words = " ".join(found.out.split())
+    for piece in (
+        "as printed: From every start",
+        "τJ̇_ij = (g_j − g_i)J_ij",  # no LaTeX is left
+        "certified, required certified, as required",
+        "if: costs positive",
+        "without 'every synapse lies on a cycle': 1⇄2→3⇄4",
+        "balproof inspect balproof/theorems/counterexamples/single_synapse.json",
+        "python -c 'from balproof.theorems.s_convergence import convergence as f; print(f())'",
+    ):
+        assert piece in words
+    assert not set("$\\") & set(words)
+    commands = [line.split() for line in found.out.splitlines() if line.startswith("  balproof ")]
+    assert len(commands) == 2
+    codes = [balproof_(*command[1:]).code for command in commands]
+    assert codes == [0, 1]  # a single synapse has no balanced state: solve says no
+
+
+def test_a_screen_holds_one_claim() -> None:
+    """Long checks and witnesses are cut on a terminal, where to read them is said, and nothing else goes."""
+    from balproof.cli.explain import SCREEN, lines, screenful
+    from balproof.theorems.registry import Claim, Findings, Printed, Record, Twin
+    from balproof.verdict import Evidence, Verdict
+
+    long = "word " * 100
+    claim = Claim("B.long", "Long", "[B]", "printed", "exact", ("one", "two"), Verdict.proved)
+
+    def record(count: int) -> Record:
+        evidence = (Evidence("sympy", long, Verdict.proved, 0.1),) * count
+        twins = (Twin("this", Verdict.refuted, long), Twin("that", Verdict.sampled, "short"))
+        return Record(claim, Findings(Printed(Verdict.refuted, "why"), evidence, twins), 0.1)
+
+    few, many = record(1), record(5)
+    assert screenful(few) == lines(few)
+    shown = [text for text, _ in screenful(many)]
+    assert len(lines(many)) > SCREEN >= len(shown)
+    assert max(map(len, shown)) <= 100
+    assert sum(text.endswith(" …") for text in shown) == 6
+    assert shown[-1] == "whole texts: balproof verify B.long | less"
+    assert "NOT as required" in " ".join(shown)
+    assert "  without 'that': sampled, should be refuted: short" in shown
 
 
 # --- what is wrong gets one line and exit code 2 ----------------------------------------------------------
@@ -418,6 +507,14 @@ WRONG: dict[str, tuple[str, ...]] = {
     "NaN before": ("check", "{tmp}/nan.npy", "{tmp}/nan.npy"),
     "symbols to solve": ("solve", "{tmp}/symbols.json"),
     "unknown claim": ("verify", "B.nothing"),
+    "negative samples": ("verify", "S.euler", "--samples", "-1"),
+    "no folder to go on in": ("verify", "S.euler", "--resume", "Makefile"),
+    "a folder of something else": ("verify", "S.euler", "--resume", "tests"),
+    "no scheduler": ("verify", "S.euler", "--dask", "what://nowhere"),
+    "no report to replay": ("verify", "--replay", "nothing.json"),
+    "a model to replay": ("verify", "--replay", "tests/data/chain.json"),
+    "a list as a page": ("verify", "--list", "--html", "{tmp}/page.html"),
+    "a report and a claim": ("verify", "S.euler", "--replay", "nothing.json"),
     "no jobs": ("verify", "--jobs", "0"),
     "jobs is a word": ("verify", "--jobs", "many"),
     "unknown command": ("balance", "x"),
@@ -445,6 +542,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "too long a name": ("solve", "{digits}", "--json", "{tmp}/" + 250 * "a"),
     "two outputs in one file": ("solve", "{digits}", "--json", "{tmp}/p.svg", "--plot", "{same}/p.svg"),
     "two texts on standard output": ("verify", "--list", "--json", "-", "--html", "-"),
+    "LaTeX into the page": ("verify", "B.cost-reduction", "--html", "{tmp}/p", "--tex", "{tmp}/p"),
     "page into nowhere": ("verify", "B.cost-reduction", "--html", "{tmp}/none/p.html"),
     "empty formula": ("derive", "--activation", "", "--regularizer", "l2"),
     "unbalanced parenthesis": ("derive", "--activation", "Max(x, 0", "--regularizer", "l2"),

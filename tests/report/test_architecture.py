@@ -92,5 +92,5 @@ def test_powers_of_a_path_are_set_in_latex() -> None:
     """Degree 2: the weights of the first layer stand to the fourth power."""
     text = tex(blocks(mlp([1, 1, 1, 1], activation="Max(x,0)**2", bias=False), "squares"))
     assert text.isascii()
-    assert r"fc1.weight[0,\allowbreak{}0]$^4$$\cdot$\allowbreak{}fc2" in text
+    assert r"fc1.weight[0,\allowbreak{}0]$^{4}$$\cdot$\allowbreak{}fc2" in text
     assert "?" not in text

@@ -62,6 +62,30 @@ def test_what_is_not_understood_is_shown_as_written(latex: str) -> None:
     assert f"<code>{latex}</code>" in as_html(f"see ${latex}$")
 
 
+def test_a_fraction_takes_one_digit() -> None:
+    """As in TeX: a half of the sum, not twelve over it."""
+    assert mathml(r"\frac12\sum") == (
+        "<math><mrow><mfrac><mn>1</mn><mn>2</mn></mfrac><mo>∑</mo></mrow></math>"
+    )
+    assert mathml("x^12") == "<math><mrow><msup><mi>x</mi><mn>1</mn></msup><mn>2</mn></mrow></math>"
+
+
+def test_norms_do_not_grow() -> None:
+    assert str(mathml(r"\lVert J\rVert^2")).count('stretchy="false"') == 2
+
+
+def test_infinity_stands_without_spaces() -> None:
+    assert mathml(r"\infty") == '<math><mi mathvariant="normal">∞</mi></math>'
+
+
+def test_a_long_formula_is_several_that_can_be_broken_between() -> None:
+    short, long = r"a+b=c", r"a+b+c+d+e=f+g+h\le i"
+    assert as_html(f"${short}$").count("<math>") == 1
+    assert as_html(f"${long}$").count("<math>") == 3
+    assert str(mathml(long)).count("<math>") == 1
+    assert words(as_html(f"${long}$")).replace(" ", "") == "a+b+c+d+e=f+g+h≤i"
+
+
 def test_the_registry_uses_only_what_is_understood() -> None:
     faults = [
         (name, formula)
