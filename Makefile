@@ -1,6 +1,7 @@
 # make verify   all claims, then the digits network, with a report in build/report/index.html
 # make test     the checks of every day: style, types, floors, fast tests
-# make test-slow, make bench, make derivations, make clean
+# make formal   the theorems in Coq: compiled, audited, compared with what is pinned (needs coq and coquelicot)
+# make test-slow, make bench, make derivations, make formal-pin, make clean
 # Everything runs in an environment of its own, .venv, which is made when it is needed.
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ TORCH  := $(VENV)/.torch
 PYTEST := $(BIN)/python -m pytest
 
 .DELETE_ON_ERROR:
-.PHONY: help verify test test-fast test-slow lint bench derivations torch clean
+.PHONY: help verify test test-fast test-slow lint bench derivations formal formal-pin torch clean
 
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
@@ -68,6 +69,12 @@ bench: $(DEV)
 
 derivations: $(DEV)
 	$(BIN)/python derivations/generate.py --check
+
+formal: $(CORE)
+	$(BIN)/python tools/formal.py
+
+formal-pin: $(CORE)
+	$(BIN)/python tools/formal.py --pin
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks $(VENV)

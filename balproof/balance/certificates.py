@@ -121,6 +121,19 @@ def certify_gap(
     return GapCertificate(kind, _float_up(relative), _float_up(gap), used_bits)
 
 
+def exact_flow(
+    problem: BalanceProblem,
+) -> list[tuple[tuple[tuple[int, Fraction], ...], Fraction]] | NoCertificate:
+    """For each term of the cost its row and y, exactly: Σ y·row = 0 over the scales that move."""
+    terms = _terms(problem, "rational", 0)
+    if isinstance(terms, NoCertificate):
+        return terms
+    correction = _route(terms, [int(k) for k in np.flatnonzero(problem.active)])
+    if isinstance(correction, NoCertificate):
+        return correction
+    return [(term.row, term.value + correction.get(t, Fraction(0))) for t, term in enumerate(terms)]
+
+
 def _up(x: Fraction) -> Fraction:
     """A short fraction that is not smaller, so that sums stay short."""
     return Fraction(_float_up(x))

@@ -21,7 +21,7 @@ from balproof.cli.output import (
     require_outputs,
     some,
 )
-from balproof.errors import RequestError
+from balproof.errors import MissingToolError, RequestError
 
 if TYPE_CHECKING:
     from balproof.balance.problem import Costs
@@ -62,6 +62,12 @@ def solve(
         Path | None,
         typer.Option(metavar="F", help="draw cost and imbalance before and after (.svg or .png)"),
     ] = None,
+    coq: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="F", help="write a certificate for Coq (.v), and have Coq check it if installed"
+        ),
+    ] = None,
     json_: JsonOption = None,
 ) -> int:
     """Find the balanced state: the rescaling of least cost.
@@ -78,7 +84,7 @@ def solve(
     from balproof.network.manifold import infer
     from balproof.report.plots import check_plot_path
 
-    require_outputs((output, json_, plot), (model,))
+    require_outputs((output, json_, plot, coq), (model,))
     if plot is not None:
         check_plot_path(plot)
     if output is not None and output.suffix.lower() != model.suffix.lower():
@@ -107,8 +113,15 @@ def solve(
         del exact
         save(found.network, output)
         data["written"] = {**_written(output, costs, model), "power_of_two": power_of_two}
+    said: dict[str, Any] | None = None
+    if coq is not None:
+        with progress("Coq checks the certificate"):
+            said = _coq(found.network, costs, coq)
+        data["coq"] = said
     if not emit(data, json_):
         _print(found, data)
+        if said is not None:
+            out.print(f"coq        {escape(said['said'])}")
     return 0 if found.status == "balanced" else 1
 
 
@@ -126,6 +139,28 @@ def _written(path: Path, costs: Costs, before: Path) -> dict[str, Any]:
     if not _NARROW.isdisjoint(dtypes):
         written["function_error"] = function_error(load(before), network)
     return written
+
+
+def _coq(network: Network, costs: Costs, path: Path) -> dict[str, Any]:
+    """The certificate that Coq can check, of the weights as they are now, and what Coq said of it."""
+    from balproof.balance.certificates import NoCertificate
+    from balproof.balance.kernel import kernel_certificate
+    from balproof.balance.problem import BalanceProblem
+    from balproof.cli.output import write_text
+    from balproof.formal import check_certificate
+
+    found = kernel_certificate(BalanceProblem.build(network, costs))
+    if isinstance(found, NoCertificate):
+        return {"path": None, "checked": False, "said": f"no certificate: {found.reason}"}
+    write_text(path, found.text)
+    about: dict[str, Any] = {"path": str(path), "weights": found.weights, "gap": float(found.gap)}
+    stated = f"at most {float(found.gap):.2g} above the optimum, {found.weights} weights"
+    try:
+        faults = check_certificate(found.text)
+    except MissingToolError as missing:
+        return {**about, "checked": False, "said": f"{stated}; not checked: {missing.cause}"}
+    said = f"rejected: {faults[0]}" if faults else f"{stated}, checked by Coq"
+    return {**about, "checked": not faults, "said": said}
 
 
 def _plot(found: Solution, before: Network, costs: Costs, path: Path) -> None:

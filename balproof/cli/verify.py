@@ -14,6 +14,7 @@ from balproof.cli.output import (
     emit,
     out,
     print_table,
+    progress,
     progress_bar,
     require_outputs,
 )
@@ -31,6 +32,7 @@ def verify(
     list_: Annotated[bool, typer.Option("--list", help="list the claims and check nothing")] = False,
     json_: JsonOption = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="F", help="write a report page")] = None,
+    formal: Annotated[bool, typer.Option("--formal", help="have Coq check the theorems, too")] = False,
     jobs: Annotated[int, typer.Option("--jobs", metavar="N", help="what is checked at a time")] = 1,
     samples: Annotated[
         int,
@@ -54,6 +56,7 @@ def verify(
     from balproof import __version__
     from balproof.theorems import CLAIMS
     from balproof.theorems import verify as run
+    from balproof.theorems.formal import gate_or_reason, strengthened
     from balproof.theorems.registry import select
 
     require_outputs((html, tex, json_), [] if replay is None else [replay])
@@ -75,6 +78,9 @@ def verify(
         records = run(
             *(c.claim.id for c in chosen), jobs=jobs, samples=samples, dask=dask, resume=resume, progress=tell
         )
+    if formal:
+        with progress("Coq compiles the theorems"):
+            records = strengthened(records, gate_or_reason())
     ok = all(r.ok for r in records)
     taken = write_reports(records, html, tex)
     answer = {"version": __version__, "claims": [r.as_json() for r in records], "ok": ok}
