@@ -33,6 +33,12 @@ def simulate(
         typer.Option("--set", metavar="NAME=X", help="another value of a setting; may be repeated"),
     ] = None,
     jobs: Annotated[int, typer.Option(metavar="N", help="runs at a time, each in a process of its own")] = 1,
+    dask: Annotated[
+        str | None, typer.Option("--dask", metavar="ADDRESS", help="work on the cluster of this scheduler")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="DIR", help="keep what is finished; go on from there")
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="F", help="draw mean and range of all runs (.svg, .png or .pdf)")
     ] = None,
@@ -66,7 +72,9 @@ def simulate(
     given = dict(map(_setting, settings or ()))
     with_defaults(study(name), given)
     with progress_bar("simulating") as tell:
-        answer = run(name, seeds=seeds, data=data, settings=given, jobs=jobs, progress=tell)
+        answer = run(
+            name, seeds=seeds, data=data, settings=given, jobs=jobs, dask=dask, resume=resume, progress=tell
+        )
     if plot is not None:
         from balproof.report.plots import save_drawing
         from balproof.simulate import draw

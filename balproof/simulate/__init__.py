@@ -15,7 +15,7 @@ from typing import Any
 from balproof.campaign import Progress
 from balproof.campaign import run as campaign
 from balproof.errors import RequestError
-from balproof.simulate.data import read
+from balproof.simulate.data import Data, no_images, read
 from balproof.simulate.study import Measured, Run, Settings, Study, conclude
 from balproof.simulate.training import pytorch
 
@@ -79,13 +79,17 @@ def simulate(
     data: Path | None = None,
     settings: Settings | None = None,
     jobs: int = 1,
+    dask: str | None = None,
+    resume: Path | None = None,
     progress: Progress | None = None,
 ) -> Answer:
     """Run a study with the seeds 0, 1, … (as many as it says by itself) and measure its effects.
 
-    Every run is the same on each call, whatever runs beside it: PyTorch has one thread in it.
+    Every run is the same on each call, whatever runs beside it: PyTorch has one thread in it. ``jobs``,
+    ``dask`` and ``resume`` are those of `balproof.campaign.run`.
 
-    Raises RequestError for an unknown study or setting and for fewer than two seeds, DataError for a folder
+    Raises RequestError for an unknown study or setting, for fewer than two seeds, and for data that the study
+    would not look at, DataError for a folder
     without a data set that can be read, MissingToolError without PyTorch.
     """
     chosen = study(name)
@@ -93,10 +97,20 @@ def simulate(
     if count < 2:
         raise RequestError(f"{count} seeds give no interval", "ask for at least 2")
     complete = with_defaults(chosen, settings or {})
+    if chosen.own_data and data is not None:
+        raise RequestError(f"{name} makes its own data", "leave --data out")
     pytorch()
-    said = read(data).as_json()
-    work = partial(one, name, None if data is None else str(data), complete)
-    found = campaign(work, {f"seed {n}": n for n in range(count)}, jobs=jobs, progress=progress)
+    place = None if data is None else str(data.resolve())
+    said = _data(chosen, place).as_json()
+    found = campaign(
+        partial(one, name, place, complete),
+        {f"seed {n}": n for n in range(count)},
+        jobs=jobs,
+        dask=dask,
+        resume=resume,
+        stamp={"study": name, "data": said, "settings": complete, "balproof": _version()},
+        progress=progress,
+    )
     runs = {n: Run.from_json(found[f"seed {n}"]) for n in range(count)}
     effects, sentence = conclude(chosen, list(runs.values()))
     return Answer(chosen, complete, said, runs, effects, sentence)
@@ -104,7 +118,18 @@ def simulate(
 
 def one(name: str, data: str | None, settings: Settings, seed: int) -> dict[str, Any]:
     """One run, in a process of its own perhaps, which then reads the data once."""
-    return study(name).run(seed, read(None if data is None else Path(data)), settings).as_json()
+    chosen = study(name)
+    return chosen.run(seed, _data(chosen, data), settings).as_json()
+
+
+def _data(chosen: Study, place: str | None) -> Data:
+    return no_images() if chosen.own_data else read(None if place is None else Path(place))
+
+
+def _version() -> str:
+    from balproof import __version__
+
+    return __version__
 
 
 def with_defaults(chosen: Study, settings: Settings) -> dict[str, float]:

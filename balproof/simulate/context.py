@@ -311,6 +311,7 @@ CONTEXT = Study(
         "trials": 256,
         "noise": 0.1,
     },
+    own_data=True,
 )
 
 STUDIES = (CONTEXT,)

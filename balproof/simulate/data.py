@@ -54,7 +54,7 @@ class Data:
 
     @property
     def classes(self) -> int:
-        return int(max(self.y_train.max(), self.y_test.max())) + 1
+        return int(max(self.y_train.max(initial=-1), self.y_test.max(initial=-1))) + 1
 
     @property
     def pixels(self) -> int:
@@ -93,6 +93,12 @@ def read(folder: Path | None = None) -> Data:
         _refuse(folder)
     place, kind = found[0]
     return _idx(place) if kind == "idx" else _cifar(place)
+
+
+def no_images() -> Data:
+    """For a study that makes its own data."""
+    images, labels = np.zeros((0, 0), np.float32), np.zeros(0, np.int64)
+    return Data("made by the study", (0, 0, 0), images, labels, images, labels)
 
 
 def digits() -> Data:

@@ -223,7 +223,7 @@ class Study:
 
     ``run`` is a module-level function of a seed, the data and the settings, with the same result for the same
     three; it may use PyTorch, which is imported inside. ``draw`` puts all runs into an empty figure of
-    matplotlib. ``settings`` holds the defaults.
+    matplotlib. ``settings`` holds the defaults. A study with ``own_data`` makes its data; it is given none.
     """
 
     name: str
@@ -235,6 +235,7 @@ class Study:
     draw: Callable[[Any, Sequence[Run]], None]
     settings: Settings = field(default_factory=dict[str, float])
     seeds: int = 20
+    own_data: bool = False
 
 
 _NAMED = 4

@@ -98,3 +98,26 @@ def test_without_pytorch(command, monkeypatch) -> None:
         "balproof: simulations train networks with torch, which is not installed: "
         "say pip install 'balproof[torch]'\n"
     )
+
+
+@pytest.mark.torch
+def test_a_stopped_run_goes_on(command, tmp_path, monkeypatch) -> None:
+    asked = ("ledger", "--seeds", 2, "--set", "steps=2", "--resume", tmp_path / "r")
+    first = command(*asked)
+    assert len(list((tmp_path / "r").glob("seed_*.json"))) == 2
+    monkeypatch.setattr("balproof.simulate.one", lambda *_: 1 / 0)  # nothing is left to run
+    assert command(*asked) == first
+    code, _, err = command(*asked, "--set", "steps=3")
+    assert code == 2
+    assert "belongs to a run with settings" in err
+
+
+@pytest.mark.torch
+def test_a_study_that_makes_its_own_data(command, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("balproof.simulate.data.digits", None)
+    small = ("--set", "iterations=3", "--set", "trials=4", "--set", "units=4", "--set", "steps=5")
+    _, out, err = command("context", "--seeds", 2, *small)
+    assert err == ""
+    assert out.splitlines()[1].startswith("made by the study, 2 seeds, ")
+    code, _, err = command("context", "--data", tmp_path)
+    assert (code, err) == (2, "balproof: context makes its own data: leave --data out\n")
