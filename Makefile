@@ -62,7 +62,7 @@ test-slow: $(DEV)
 	$(PYTEST) -n $(JOBS) --benchmark-disable --doctest-modules --doctest-glob='*.md' \
 	  balproof README.md CONTRIBUTING.md
 	$(PYTEST) --nbmake -n $(JOBS) --benchmark-disable notebooks
-	$(PYTEST) -n $(JOBS) --benchmark-disable -m slow
+	$(PYTEST) -n $(JOBS) --dist loadscope --benchmark-disable -m slow
 
 bench: $(DEV)
 	$(PYTEST) --benchmark-only --benchmark-sort=name benchmarks

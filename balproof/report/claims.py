@@ -106,7 +106,7 @@ def counts(claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         ("exact statements proved", str(sum(v >= Verdict.proved for v in exact))),
         ("certified on instances", str(sum(v is Verdict.certified for v in exact))),
         ("printed claims refuted", str(sum(v is Verdict.refuted for v in printed))),
-        ("not checked yet", str(sum(v is Verdict.undecided for v in exact))),
+        ("undecided", str(sum(v is Verdict.undecided for v in exact))),
     ]
 
 
