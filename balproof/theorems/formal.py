@@ -125,9 +125,22 @@ FORMAL: dict[str, Formal] = {
         _in("Rescaling", "trajectories_scale", "read_out_kept"),
         rest="that there is one solution for each start",
     ),
+    "S.gradient-flow": Formal(_in("Stock", "rule_transforms", "rule_descends", "cost_gradient")),
     "S.conserved": Formal(
         _in("Invariants", "null_vector_invariant", "cycle_product", "path_product", "sign_invariant"),
         rest="the spectrum, Σh along the flow, the Lax equation and the count",
+    ),
+    "S.convergence": Formal(
+        _in(
+            "Stock",
+            "matrix_converges_iff",
+            "matrix_converges_to",
+            "balanced_transform",
+            "unit_imbalance_derivative",
+            "single_synapse",
+        )
+        + _in("Flow", "rule_converges", "flow_converges"),
+        rest="that a solution exists at all times, and the exponential rates",
     ),
     "S.osborne": Formal(
         _in("OptimalScale", "optimal_scale_lp")
