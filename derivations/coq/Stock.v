@@ -7,6 +7,9 @@
 From Coq Require Import FunctionalExtensionality.
 From Balproof Require Import Sums Homogeneous OptimalScale Balance LinearAlgebra Convergence Graphs Flow.
 
+Lemma apow_0 p : apow 0 p = 0.
+Proof. unfold apow. destruct (Req_EM_T 0 0); [reflexivity|contradiction]. Qed.
+
 Lemma sum_list_prod {S T : Type} (l : list S) (m : list T) (f : S * T -> R) :
   (Σ e ∈ list_prod l m, f e) = Σ x ∈ l, Σ y ∈ m, f (x, y).
 Proof.
@@ -276,6 +279,132 @@ Proof.
     rewrite <- sum_minus. apply sum_ext. intros j _. ring.
 Qed.
 
+Lemma synapse_cost_right J i j : stock_rule J -> In i units -> In j units ->
+  filterlim (fun s => synapse_cost (J s) i j) (at_right 0) (locally (synapse_cost (J 0) i j)).
+Proof.
+  intros HJ Hi Hj. apply scal_filterlim; [apply _|].
+  apply (comp_filterlim (fun x => apow x p) (fun s => J s i j)); [apply HJ; assumption|apply apow_continuous, p_pos].
+Qed.
+
+(** The sum of what units receive less what they send, each weighted by z, is that of c_ij (z_i - z_j). *)
+Lemma imbalance_pairing J z :
+  (Σ k ∈ units, z k * unit_imbalance J k) = Σ i ∈ units, Σ j ∈ units, synapse_cost J i j * (z i - z j).
+Proof.
+  unfold unit_imbalance.
+  rewrite (sum_ext units
+    (fun k => z k * ((Σ j ∈ units, synapse_cost J k j) - Σ j ∈ units, synapse_cost J j k))
+    (fun k => (Σ j ∈ units, z k * synapse_cost J k j) - Σ j ∈ units, z k * synapse_cost J j k)).
+  2: { intros k _. rewrite (sum_scal units (z k) (fun j => synapse_cost J k j)),
+    (sum_scal units (z k) (fun j => synapse_cost J j k)). ring. }
+  rewrite sum_minus, (sum_swap units units (fun k j => z k * synapse_cost J j k)), <- sum_minus.
+  apply sum_ext. intros i _. rewrite <- sum_minus. apply sum_ext. intros; ring.
+Qed.
+
+(** [S.conserved]: the rule keeps the sum of h over each weak component, here given by its indicator z: a
+    vector that is equal at both ends of every synapse. *)
+Theorem rule_keeps_scale_sums J (h : R -> U -> R) (z : U -> R) t : stock_rule J ->
+  (forall k, In k units -> filterlim (fun t => h t k) (at_right 0) (locally (h 0 k)) /\
+    forall t, 0 < t -> is_derive (fun s => h s k) t (unit_imbalance (J t) k / tau)) ->
+  (forall i j, In i units -> In j units -> J 0 i j <> 0 -> z i = z j) -> 0 <= t ->
+  (Σ k ∈ units, z k * h t k) = Σ k ∈ units, z k * h 0 k.
+Proof.
+  intros HJ Hh Hz Ht. apply (constant_from_zero (fun t => Σ k ∈ units, z k * h t k)); [| |exact Ht].
+  - intros s Hs. destruct (rule_transforms J HJ) as (h' & _ & _ & Hr).
+    assert (Z : (Σ k ∈ units, z k * unit_imbalance (J s) k) = 0).
+    { rewrite imbalance_pairing. apply sum_zero. intros i Hi. apply sum_zero. intros j Hj.
+      destruct (Req_dec (J 0 i j) 0) as [Z|N]; [|rewrite (Hz i j Hi Hj N); ring].
+      unfold synapse_cost. rewrite (Hr s i j ltac:(lra) Hi Hj). unfold transformed.
+      rewrite Z, Rmult_0_r, Rmult_0_l, apow_0. ring. }
+    evar_last.
+    + apply (sum_derive units (fun k s => z k * h s k) (fun k => z k * (unit_imbalance (J s) k / tau))).
+      intros k Hk. apply (is_derive_scal (fun s => h s k)), Hh; assumption.
+    + rewrite (sum_ext units _ (fun k => / tau * (z k * unit_imbalance (J s) k))) by (intros; unfold Rdiv; ring).
+      rewrite sum_scal, Z. ring.
+  - apply (sum_filterlim units (fun k t => z k * h t k)); [apply _|].
+    intros k Hk. apply scal_filterlim; [apply _|]. apply Hh, Hk.
+Qed.
+
+(** [S.convergence]: |g(t)| <= |g(0)| exp(- p m lam t / tau), with m a bound below on the costs of the synapses
+    and lam one on the Laplacian of their pattern b + b^T, v^T L v = sum_ij b_ij (v_i - v_j)^2, over vectors v
+    that are the imbalances of some matrix. Here for the squares of the norms. *)
+Theorem imbalance_decays J m lam t : stock_rule J -> 0 < tau -> 0 <= m -> 0 <= lam ->
+  (forall s i j, 0 <= s -> In i units -> In j units -> J 0 i j <> 0 -> m <= synapse_cost (J s) i j) ->
+  (forall K, let v := unit_imbalance K in (forall i j, In i units -> In j units -> J 0 i j = 0 -> K i j = 0) ->
+    lam * (Σ k ∈ units, v k ^ 2) <= Σ e ∈ synapses (J 0), (v (fst e) - v (snd e)) ^ 2) ->
+  0 <= t ->
+  (Σ k ∈ units, unit_imbalance (J t) k ^ 2)
+  <= (Σ k ∈ units, unit_imbalance (J 0) k ^ 2) * exp (- (2 * p * m * lam * t / tau)).
+Proof.
+  intros HJ Htau Hm Hl Hc Hgap Ht. destruct (rule_transforms J HJ) as (h & _ & _ & Hr).
+  assert (Z : forall s, 0 <= s -> forall i j, In i units -> In j units -> J 0 i j = 0 -> J s i j = 0).
+  { intros s Hs i j Hi Hj Z. rewrite (Hr s i j Hs Hi Hj). unfold transformed. rewrite Z. ring. }
+  set (rate := 2 * p * m * lam / tau).
+  set (n := fun s => Σ k ∈ units, unit_imbalance (J s) k ^ 2).
+  set (q := fun s => Σ i ∈ units, Σ j ∈ units,
+    synapse_cost (J s) i j * (unit_imbalance (J s) i - unit_imbalance (J s) j) ^ 2).
+  assert (Dn : forall s, 0 < s -> is_derive n s (- (2 * p / tau) * q s)).
+  { intros s Hs. unfold n. set (g := unit_imbalance (J s)). evar_last.
+    - apply (sum_derive units (fun k s => unit_imbalance (J s) k ^ 2)
+        (fun i => 2 * g i * (- (p / tau) * Σ j ∈ units, (synapse_cost (J s) i j + synapse_cost (J s) j i) * (g i - g j)))).
+      intros k Hk. evar_last.
+      + apply (is_derive_comp (fun y => y ^ 2) (fun s => unit_imbalance (J s) k)).
+        * auto_derive; [exact I|reflexivity].
+        * apply unit_imbalance_derivative; assumption.
+      + unfold scal; simpl; unfold mult; simpl. unfold g. ring.
+    - unfold q. fold g.
+      rewrite (sum_ext units _ (fun i => (- (2 * p / tau)) * ((Σ j ∈ units, synapse_cost (J s) i j * (g i - g j) * g i)
+        + Σ j ∈ units, synapse_cost (J s) j i * (g i - g j) * g i))).
+      + rewrite sum_scal. f_equal.
+        rewrite sum_plus, (sum_swap units units (fun i j => synapse_cost (J s) j i * (g i - g j) * g i)), <- sum_plus.
+        apply sum_ext. intros i _. rewrite <- sum_plus. apply sum_ext. intros j _. ring.
+      + intros i _. rewrite <- sum_plus.
+        rewrite (sum_ext units
+          (fun j => synapse_cost (J s) i j * (g i - g j) * g i + synapse_cost (J s) j i * (g i - g j) * g i)
+          (fun j => g i * ((synapse_cost (J s) i j + synapse_cost (J s) j i) * (g i - g j)))) by (intros; ring).
+        rewrite sum_scal. unfold Rdiv. ring. }
+  assert (Q : forall s, 0 <= s -> m * (lam * n s) <= q s).
+  { intros s Hs.
+    apply Rle_trans with (m * Σ e ∈ synapses (J 0), (unit_imbalance (J s) (fst e) - unit_imbalance (J s) (snd e)) ^ 2).
+    { apply Rmult_le_compat_l; [exact Hm|]. apply (Hgap (J s)), Z, Hs. }
+    eapply Rle_trans; [|apply Req_le, (sum_entries (fun e => synapse_cost (J s) (fst e) (snd e)
+      * (unit_imbalance (J s) (fst e) - unit_imbalance (J s) (snd e)) ^ 2))].
+    rewrite <- (sum_synapses (J 0)).
+    - rewrite <- sum_scal. apply sum_le. intros [i j] He. apply synapses_in in He as (Hi & Hj & N).
+      apply Rmult_le_compat_r; [apply pow2_ge_0|]. apply (Hc s); assumption.
+    - intros i j Hi Hj Z0. simpl. unfold synapse_cost. rewrite (Z s Hs i j Hi Hj Z0), apow_0. ring. }
+  assert (F : n t * exp (rate * t) <= n 0 * exp (rate * 0)).
+  { apply (nonincreasing (fun s => n s * exp (rate * s))
+      (fun s => (- (2 * p / tau) * q s + rate * n s) * exp (rate * s))); [| |lra].
+    - intros s Hs. split.
+      + evar_last.
+        * apply (is_derive_mult n (fun s => exp (rate * s))); [apply Dn, Hs| |intros; apply Rmult_comm].
+          auto_derive; [exact I|reflexivity].
+        * unfold plus, mult; simpl. ring.
+      + pose proof (exp_pos (rate * s)). pose proof (Q s ltac:(lra)) as Qs.
+        assert (0 <= 2 * p / tau) by (apply Rlt_le, Rdiv_lt_0_compat; lra).
+        assert (- (2 * p / tau) * q s + rate * n s <= 0); [|nra].
+        replace (rate * n s) with (2 * p / tau * (m * (lam * n s))) by (unfold rate; field; lra). nra.
+    - apply mult_filterlim; [apply _| |].
+      + apply (sum_filterlim units (fun k s => unit_imbalance (J s) k ^ 2)); [apply _|]. intros k Hk.
+        apply (comp_filterlim (fun y => y ^ 2) (fun s => unit_imbalance (J s) k)).
+        * eapply (filterlim_comp_2 (fun s => Σ j ∈ units, synapse_cost (J s) k j)
+            (fun s => - Σ j ∈ units, synapse_cost (J s) j k) Rplus).
+          -- apply (sum_filterlim units (fun j s => synapse_cost (J s) k j)); [apply _|].
+             intros j Hj. apply synapse_cost_right; assumption.
+          -- apply (comp_filterlim Ropp (fun s => Σ j ∈ units, synapse_cost (J s) j k)).
+             ++ apply (sum_filterlim units (fun j s => synapse_cost (J s) j k)); [apply _|].
+                intros j Hj. apply synapse_cost_right; assumption.
+             ++ apply (ex_derive_continuous Ropp). auto_derive. exact I.
+          -- apply (filterlim_plus (Σ j ∈ units, synapse_cost (J 0) k j) (- Σ j ∈ units, synapse_cost (J 0) j k)).
+        * apply (ex_derive_continuous (fun y => y ^ 2)). auto_derive. exact I.
+      + intros P HP. apply filter_le_within. revert P HP.
+        apply (ex_derive_continuous (fun s => exp (rate * s)) 0). auto_derive. exact I. }
+  fold (n t) (n 0). rewrite Rmult_0_r, exp_0, Rmult_1_r in F.
+  replace (2 * p * m * lam * t / tau) with (rate * t) by (unfold rate; field; lra).
+  rewrite exp_Ropp. pose proof (exp_pos (rate * t)). apply Rmult_le_reg_r with (exp (rate * t)); [assumption|].
+  rewrite Rmult_assoc, Rinv_l, Rmult_1_r by lra. exact F.
+Qed.
+
 (** [S.convergence]: a single synapse falls like c(t) = c(0) / (1 + 2 p c(0) t / tau), so its matrix tends to
     one that is balanced and has no synapse. *)
 Theorem single_synapse J i j t : stock_rule J -> 0 < tau -> In i units -> In j units -> i <> j ->
@@ -522,9 +651,6 @@ Proof.
   intros Hx. unfold apow. destruct (Req_EM_T x 0); [lra|]. rewrite Rabs_pos_eq by lra. apply Rpower_1, Hx.
 Qed.
 
-Lemma apow_0 p : apow 0 p = 0.
-Proof. unfold apow. destruct (Req_EM_T 0 0); [reflexivity|contradiction]. Qed.
-
 Notation both := [true; false].
 
 Lemma two_synapses_imbalance K : 0 < K true false -> 0 < K false true -> K true true = 0 -> K false false = 0 ->
@@ -579,4 +705,27 @@ Proof.
       try (unfold transformed; simpl; ring).
     intros i _. destruct i; rewrite ?G1, ?G2, X, X'; ring.
   - rewrite <- X. apply L; simpl; auto.
+Qed.
+
+Fact two_synapses_decay t : 0 <= t ->
+  (Σ k ∈ both, unit_imbalance both (fun _ _ => 1) 1 (two_synapses t) k ^ 2)
+  <= (Σ k ∈ both, unit_imbalance both (fun _ _ => 1) 1 (two_synapses 0) k ^ 2) * exp (- (4 * t)).
+Proof.
+  intros Ht. replace (4 * t) with (2 * 1 * (1 / 2) * 4 * t / 1) by field.
+  apply (imbalance_decays Bool.bool_dec both (fun _ _ => 1) 1 1); try lra.
+  - repeat constructor; simpl; intuition congruence.
+  - exact two_synapses_solve.
+  - intros s i j Hs _ _ N. pose proof (exp_ge_1 s Hs) as X. pose proof (course_pos s Hs) as P.
+    assert (B : 1 / 2 <= course s <= 1).
+    { unfold course. split.
+      - apply Rmult_le_reg_r with (3 * exp (4 * s) + 1); [lra|]. field_simplify; lra.
+      - apply Rmult_le_reg_r with (3 * exp (4 * s) + 1); [lra|]. field_simplify; lra. }
+    unfold synapse_cost. destruct i, j; simpl in *; try lra.
+    + rewrite apow_one by exact P. lra.
+    + rewrite apow_one by (apply Rinv_0_lt_compat, P).
+      assert (1 <= / course s) by (rewrite <- Rinv_1; apply Rinv_le_contravar; lra). lra.
+  - intros K v _. assert (V : v false = - v true) by (unfold v, unit_imbalance; simpl; ring).
+    pose proof (course_pos 0 ltac:(lra)) as P. pose proof (Rinv_0_lt_compat _ P).
+    unfold synapses. simpl.
+    repeat (destruct (Req_EM_T _ _); try lra). simpl. rewrite V. nra.
 Qed.
