@@ -125,9 +125,24 @@ FORMAL: dict[str, Formal] = {
         _in("Rescaling", "trajectories_scale", "read_out_kept"),
         rest="that there is one solution for each start",
     ),
+    "S.gradient-flow": Formal(_in("Stock", "rule_transforms", "rule_descends", "cost_gradient")),
     "S.conserved": Formal(
-        _in("Invariants", "null_vector_invariant", "cycle_product", "path_product", "sign_invariant"),
-        rest="the spectrum, Σh along the flow, the Lax equation and the count",
+        _in("Invariants", "null_vector_invariant", "cycle_product", "path_product", "sign_invariant")
+        + _in("Stock", "rule_keeps_scale_sums"),
+        rest="the spectrum, the Lax equation and the count",
+    ),
+    "S.convergence": Formal(
+        _in(
+            "Stock",
+            "matrix_converges_iff",
+            "matrix_converges_to",
+            "balanced_transform",
+            "unit_imbalance_derivative",
+            "imbalance_decays",
+            "single_synapse",
+        )
+        + _in("Flow", "rule_converges", "flow_converges"),
+        rest="that a solution exists at all times, that m and λ are positive, and the rate in the end",
     ),
     "S.osborne": Formal(
         _in("OptimalScale", "optimal_scale_lp")
