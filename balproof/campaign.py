@@ -7,6 +7,7 @@ loses no more than what was in hand.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -62,6 +63,13 @@ def run(
         if progress:
             progress(len(results), len(instances), key)
     return {k: results[k] for k in instances}
+
+
+def version() -> str:
+    """That of the package, for stamps."""
+    return str(
+        importlib.import_module("balproof").__version__
+    )  # by name: the package stands above all floors
 
 
 class Folder:

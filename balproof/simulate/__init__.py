@@ -14,6 +14,7 @@ from typing import Any
 
 from balproof.campaign import Progress
 from balproof.campaign import run as campaign
+from balproof.campaign import version
 from balproof.errors import RequestError
 from balproof.simulate.data import Data, no_images, read
 from balproof.simulate.study import Measured, Run, Settings, Study, conclude
@@ -108,7 +109,7 @@ def simulate(
         jobs=jobs,
         dask=dask,
         resume=resume,
-        stamp={"study": name, "data": said, "settings": complete, "balproof": _version()},
+        stamp={"study": name, "data": said, "settings": complete, "balproof": version()},
         progress=progress,
     )
     runs = {n: Run.from_json(found[f"seed {n}"]) for n in range(count)}
@@ -124,12 +125,6 @@ def one(name: str, data: str | None, settings: Settings, seed: int) -> dict[str,
 
 def _data(chosen: Study, place: str | None) -> Data:
     return no_images() if chosen.own_data else read(None if place is None else Path(place))
-
-
-def _version() -> str:
-    from balproof import __version__
-
-    return __version__
 
 
 def with_defaults(chosen: Study, settings: Settings) -> dict[str, float]:

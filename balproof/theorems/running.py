@@ -72,7 +72,7 @@ def _records(
         jobs=jobs,
         dask=dask,
         resume=resume,
-        stamp={"balproof": _version(), "work": "verify"},
+        stamp={"balproof": campaign.version(), "work": "verify"},
         progress=progress,
     )
     records: list[Record] = []
@@ -172,9 +172,3 @@ def _differences(where: str, reported: Any, found: Any) -> Iterator[Difference]:
 def _short(value: object, length: int = 120) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= length else text[:length] + "…"
-
-
-def _version() -> str:
-    from balproof import __version__
-
-    return __version__
