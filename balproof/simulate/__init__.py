@@ -12,9 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from balproof.campaign import Progress
+from balproof.campaign import Progress, version
 from balproof.campaign import run as campaign
-from balproof.campaign import version
 from balproof.errors import RequestError
 from balproof.simulate.data import Data, no_images, read
 from balproof.simulate.study import Measured, Run, Settings, Study, conclude
