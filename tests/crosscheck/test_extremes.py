@@ -170,6 +170,7 @@ def test_what_was_done_instead() -> None:
     assert {c.kind for c in found.explanation} == {"unbalanced-unit"}
 
 
+@pytest.mark.slow
 def test_an_audit_of_a_function() -> None:
     def mine(network: Network) -> Network:
         return equalized(network, Extremes("max"))

@@ -228,6 +228,7 @@ def test_a_result_of_another_shape() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_single_precision_is_judged_as_such() -> None:
     found = audit(lambda w: {n: v.astype(np.float32) for n, v in by_hand(w).items()}, takes="arrays")
     assert cases(found)["with biases"].ok and cases(found)["deep and thin"].ok

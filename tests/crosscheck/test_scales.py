@@ -162,6 +162,7 @@ def test_a_large_network_is_audited_in_seconds() -> None:
     assert time.process_time() - start < 20  # some 3 where nothing else runs
 
 
+@pytest.mark.slow
 def test_iteration_finds_what_factoring_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Large networks: the same scales and the same wrong entries by conjugate gradients."""
     from balproof.balance.solve import solve

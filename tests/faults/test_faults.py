@@ -176,6 +176,7 @@ def test_a_shared_layer_taken_for_several() -> None:
     assert "shared-layer-scaled-once" not in {c.kind for c in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_the_weights_are_there_is_an_answer(seed: int) -> None:
     """Slices, signs, sizes, zeros and NaN at random: no exception, and a cause for whatever is not right."""

@@ -86,11 +86,13 @@ def test_what_has_no_certificate() -> None:
     assert reason(balanced(network, "2*w**2")).startswith("the certificate for Coq needs the regularizer l1")
 
 
+@pytest.mark.slow
 @needs_coq
 def test_coq_accepts_it(small: str) -> None:
     assert check_certificate(small) == []
 
 
+@pytest.mark.slow
 @needs_coq
 @pytest.mark.parametrize(
     ("pattern", "change"),
@@ -110,6 +112,7 @@ def test_coq_rejects_a_changed_digit(small: str, pattern: str, change: int) -> N
     assert faults[0].startswith("Network.v does not compile")
 
 
+@pytest.mark.slow
 @needs_coq
 def test_a_certificate_that_assumes_is_rejected(small: str) -> None:
     statement = re.search(r"Theorem no_rescaling_is_better.*?\.\n", small, flags=re.DOTALL)
