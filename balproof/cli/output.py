@@ -33,6 +33,12 @@ Specs = Annotated[
 NoBiasCost = Annotated[
     bool, typer.Option("--no-bias-cost", help="biases cost nothing; they are rescaled all the same")
 ]
+DaskOption = Annotated[
+    str | None, typer.Option("--dask", metavar="ADDRESS", help="work on the cluster of this scheduler")
+]
+ResumeOption = Annotated[
+    Path | None, typer.Option("--resume", metavar="DIR", help="keep what is finished; go on from there")
+]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help=".onnx, .pt2, .json, .npz, .npy or .mtx")]
 
 

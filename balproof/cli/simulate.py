@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from balproof.cli.output import JsonOption, emit, out, progress_bar, require_outputs
+from balproof.cli.output import DaskOption, JsonOption, ResumeOption, emit, out, progress_bar, require_outputs
 from balproof.errors import RequestError
 
 if TYPE_CHECKING:
@@ -33,12 +33,8 @@ def simulate(
         typer.Option("--set", metavar="NAME=X", help="another value of a setting; may be repeated"),
     ] = None,
     jobs: Annotated[int, typer.Option(metavar="N", help="runs at a time, each in a process of its own")] = 1,
-    dask: Annotated[
-        str | None, typer.Option("--dask", metavar="ADDRESS", help="work on the cluster of this scheduler")
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="DIR", help="keep what is finished; go on from there")
-    ] = None,
+    dask: DaskOption = None,
+    resume: ResumeOption = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="F", help="draw mean and range of all runs (.svg, .png or .pdf)")
     ] = None,

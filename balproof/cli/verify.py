@@ -10,7 +10,9 @@ import typer
 from balproof.cli.explain import explain
 from balproof.cli.output import (
     ROWS,
+    DaskOption,
     JsonOption,
+    ResumeOption,
     emit,
     out,
     print_table,
@@ -38,12 +40,8 @@ def verify(
         int,
         typer.Option("--samples", metavar="N", help="random instances of each claim that has a family"),
     ] = 0,
-    dask: Annotated[
-        str | None, typer.Option("--dask", metavar="ADDRESS", help="work on the cluster of this scheduler")
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="DIR", help="keep what is finished; go on from there")
-    ] = None,
+    dask: DaskOption = None,
+    resume: ResumeOption = None,
     replay: Annotated[
         Path | None, typer.Option("--replay", metavar="F", help="check anew what a JSON answer says")
     ] = None,

@@ -8,7 +8,17 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from balproof.report.formulas import DOUBLE, GREEK, NAMES, OPERATORS, TOKEN, first_digit, pieces
+from balproof.report.formulas import (
+    DOUBLE,
+    GREEK,
+    NAMES,
+    OPERATORS,
+    TOKEN,
+    _argument,
+    _Unknown,
+    first_digit,
+    pieces,
+)
 
 _HIGH = dict(zip("0123456789+-−n⊤()", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻ⁿᵀ⁽⁾", strict=True))
 _LOW = dict(zip("0123456789", "₀₁₂₃₄₅₆₇₈₉", strict=True))
@@ -18,10 +28,6 @@ _COMBINING = {
 }  # fmt: skip
 _RELATIONS = frozenset("=<>≤≥≠≡≈∼∈→↦⇔⇒≪≫∝⊂⊆∪∩±") | {"mod"}
 _SIGNS = frozenset("+−")
-
-
-class _Unknown(Exception):
-    """LaTeX beyond the subset."""
 
 
 def as_plain(text: str) -> str:
@@ -96,15 +102,6 @@ def _taken(tokens: list[str]) -> str:
     return _atom(tokens)
 
 
-def _words(tokens: list[str]) -> str:
-    if tokens.pop(0) != "{":
-        raise _Unknown
-    end = tokens.index("}") if "}" in tokens else len(tokens)
-    words = "".join(tokens[:end])
-    del tokens[: end + 1]
-    return words
-
-
 def _atom(tokens: list[str]) -> str:
     piece = tokens.pop(0)
     if piece == "{":
@@ -131,12 +128,12 @@ def _atom(tokens: list[str]) -> str:
         inside = _atom(tokens).strip()
         return unicodedata.normalize("NFC", inside[:1] + _COMBINING[name] + inside[1:])
     if name == "mathbb":
-        letter = _words(tokens) if tokens[0] == "{" else tokens.pop(0)
+        letter = _argument(tokens) if tokens[0] == "{" else tokens.pop(0)
         if letter not in DOUBLE:
             raise _Unknown
         return DOUBLE[letter]
     if name in ("operatorname", "mathrm"):
-        return _words(tokens)
+        return _argument(tokens)
     if name == "left":
         first = _delimiter(tokens)
         inside = _row(tokens)
