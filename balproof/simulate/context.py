@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.integrate import solve_ivp
 
+from balproof.balance.flow import flow
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.solve import solve
 from balproof.importers.matrix_file import from_arrays
@@ -153,19 +153,9 @@ def balance(K: Array) -> Balanced:
     def centred(h: Array) -> Array:
         return np.where(moving, h - h[moving].mean(), 0.0)
 
-    def speed(_: float, h: Array) -> Array:
-        return np.where(moving, -problem.gradient(h) / 2, 0.0)
-
-    def slope(_: float, h: Array) -> Array:
-        return -problem.hessian(h).toarray() * np.outer(moving, moving) / 2
-
-    found = solve(network, "l2")
-    rates = np.linalg.eigvalsh(-slope(0.0, found.h)[np.ix_(moving, moving)])  # the least is 0: a common shift
-    path = solve_ivp(
-        speed, (0.0, 40 / rates[1]), np.zeros(problem.count), method="BDF", jac=slope, rtol=1e-8, atol=1e-11
-    )
+    found, path = solve(network, "l2"), flow(problem)
     h = centred(found.h)
-    return Balanced(h, found.imbalance, float(np.max(np.abs(centred(path.y[:, -1]) - h))))
+    return Balanced(h, found.imbalance, float(np.max(np.abs(centred(path.h) - h))))
 
 
 # --- noise ----------------------------------------------------------------------------------------------

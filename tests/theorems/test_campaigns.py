@@ -38,7 +38,15 @@ def test_instances_are_met_equally_often_and_named():
 
 @pytest.mark.parametrize(
     "key",
-    ["", "layered relu l2", "layered relu l2 x", "layered relu l2 1 2", "what relu l2 1", "layered x l2 1"],
+    [
+        "",
+        "layered relu l2",
+        "layered relu l2 x",
+        "layered relu l2 -3",
+        "layered relu l2 1 2",
+        "what relu l2 1",
+        "layered x l2 1",
+    ],
 )
 def test_names_of_no_instance(key):
     with pytest.raises(ValueError):

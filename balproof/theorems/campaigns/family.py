@@ -48,7 +48,8 @@ class Instance:
         7
         """
         architecture, activation, regularizer, seed = key.split(" ")
-        if not (architecture in ARCHITECTURES and activation in ACTIVATIONS and regularizer in REGULARIZERS):
+        known = architecture in ARCHITECTURES and activation in ACTIVATIONS and regularizer in REGULARIZERS
+        if not (known and seed.isdecimal()):
             raise ValueError(key)
         return Instance(architecture, activation, regularizer, int(seed))
 
