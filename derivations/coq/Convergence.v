@@ -1,7 +1,8 @@
 (** * Balancing one unit at a time converges, in every fair order
 
-    Claims [B.stochastic-balancing] (Theorem 5.1 of [B]), [B.existence] and [B.schedules], in their general
-    form: any finite matrix A, any strictly convex costs. The hypotheses are that some z > 0 has
+    Claims [B.stochastic-balancing] (Theorem 5.1 of [B]), [B.existence], [B.schedules] and [B.favorable], in
+    their general form: any finite matrix A, any strictly convex costs. A step need not balance its unit: it
+    is enough that it brings a fixed share of what balancing would bring. The hypotheses are that some z > 0 has
     A^T z = 0 (on a graph: every weight lies on a closed walk, see [Graphs]), that costs are bounded below
     and grow without bound as their weight grows, and that every unit is visited again and again. Neither
     a probability, nor independent columns, nor compactness is needed. *)

@@ -4,7 +4,6 @@
     strictly and without bound; they need not be convex. Farkas' lemma is proved by Bartl's induction on the
     number of rows; Stiemke's alternative is its sum over the rows. *)
 
-From Coq Require Import Arith.
 From Balproof Require Import Sums Balance LinearAlgebra Convergence Graphs.
 
 (** ** Farkas and Stiemke *)
@@ -263,6 +262,45 @@ Proof.
 Qed.
 
 End Attained.
+
+(** The costs of regularizers g that are continuous, strictly increasing and unbounded on w >= 0 are of this
+    kind; nothing is asked of their derivatives. *)
+Theorem regularizer_costs {E : Type} (edges : list E) (w : E -> R) (g : E -> R -> R) :
+  (forall e, In e edges -> w e <> 0 /\ (forall x, 0 <= x -> continuous (g e) x)
+    /\ (forall x y, 0 < x < y -> g e x < g e y) /\ (forall m, exists x, 0 < x /\ m <= g e x)) ->
+  rising_costs edges (fun e t => g e (Rabs (w e) * exp t)) /\
+  coercive_costs edges (fun e t => g e (Rabs (w e) * exp t)).
+Proof.
+  intros H. split; intros e He; destruct (H e He) as (Hw & cont & inc & unb);
+    assert (Hp : 0 < Rabs (w e)) by (apply Rabs_pos_lt, Hw);
+    assert (Pos : forall t, 0 < Rabs (w e) * exp t) by (intros t; apply Rmult_lt_0_compat; [exact Hp|apply exp_pos]).
+  - split.
+    + intros t. apply (continuous_comp (fun t => Rabs (w e) * exp t) (g e)).
+      * apply (continuous_scal_r (Rabs (w e)) exp), continuous_exp.
+      * apply cont, Rlt_le, Pos.
+    + intros s t Hst. apply inc. split; [apply Pos|]. apply Rmult_lt_compat_l; [exact Hp|].
+      apply exp_increasing, Hst.
+  - split.
+    + (* nothing is below g 0 *)
+      exists (g e 0). intros t. set (x := Rabs (w e) * exp t). apply Rnot_lt_le. intros C.
+      pose proof (cont 0 (Rle_refl 0)) as C0. apply continuity_pt_filterlim in C0.
+      destruct (C0 (g e 0 - g e x) ltac:(lra)) as (d & Hd & Near).
+      set (y := Rmin (x / 2) (d / 2)). pose proof (Pos t) as Hx. fold x in Hx.
+      assert (Hy : 0 < y /\ y <= x / 2 /\ y <= d / 2).
+      { unfold y. split; [apply Rmin_pos; lra|]. split; [apply Rmin_l|apply Rmin_r]. }
+      pose proof (inc y x ltac:(lra)) as I1.
+      assert (N : R_dist (g e y) (g e 0) < g e 0 - g e x).
+      { apply (Near y). split; [split; [exact I|lra]|]. simpl. unfold R_dist.
+        rewrite Rminus_0_r, Rabs_pos_eq; lra. }
+      unfold R_dist in N. apply Rabs_lt_between in N. lra.
+    + intros m. destruct (unb m) as (x & Hx & Hm). exists (ln (x / Rabs (w e))). intros s Hs.
+      eapply Rle_trans; [exact Hm|].
+      assert (Hxs : x <= Rabs (w e) * exp s).
+      { replace x with (Rabs (w e) * (x / Rabs (w e))) by (field; lra). apply Rmult_le_compat_l; [lra|].
+        rewrite <- (exp_ln (x / Rabs (w e))) by (apply Rdiv_lt_0_compat; assumption).
+        destruct Hs as [Hs| ->]; [apply Rlt_le, exp_increasing, Hs|apply Rle_refl]. }
+      destruct Hxs as [Hxs| <-]; [apply Rlt_le, inc; lra|apply Rle_refl].
+Qed.
 
 (** ** Graphs of degree 1 *)
 

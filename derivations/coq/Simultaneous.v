@@ -163,7 +163,7 @@ Proof.
   rewrite !degree_scale by exact He. unfold u. destruct (target e), (source e); simpl; ring.
 Qed.
 
-(** The bounds of all weights add up to the old cost. *)
+(** What the bounds add to 1, at the two ends of a weight. *)
 Let up (k : U) : R := exp ((1 + c) * u k) - 1.
 Let down (k : U) : R := exp (- ((1 + c) * u k)) - 1.
 
@@ -219,6 +219,7 @@ Qed.
 Let bound (e : E) : R :=
   (exp ((1 + c) * node_scale u (target e)) + c * exp (- ((1 + c) * node_scale u (source e)))) / (1 + c).
 
+(** The bounds of all weights add up to the old cost: what they add to it is 0. *)
 Lemma bounds_add_up : (Σ e ∈ edges, between e * omega e * (bound e - 1)) = 0.
 Proof.
   destruct wf as (Hu & Hed & Hends).
