@@ -255,10 +255,10 @@ Qed.
 
 (** ** At once: a chain with costs 1, 1, 16, whose second unit moves by 4, and a layer of two units *)
 
-Definition chain : graph := [(None, Some 0); (Some 0, Some 1); (Some 1, None)]%nat.
+Definition short_chain : graph := [(None, Some 0); (Some 0, Some 1); (Some 1, None)]%nat.
 Definition chain_cost (e : option nat * option nat) : R := match e with (_, None) => 16 | _ => 1 end.
 
-Lemma chain_well_formed : well_formed chain [0; 1]%nat fst snd.
+Lemma chain_well_formed : well_formed short_chain [0; 1]%nat fst snd.
 Proof.
   split; [|split].
   - repeat constructor; simpl; intuition congruence.
@@ -269,7 +269,7 @@ Proof.
 Qed.
 
 Fact chain_together :
-  together Nat.eq_dec chain [0; 1]%nat fst snd chain_cost 1 1 (fun _ => 0)
+  together Nat.eq_dec short_chain [0; 1]%nat fst snd chain_cost 1 1 (fun _ => 0)
     (fun k => match k with 1%nat => ln 4 | _ => 0 end).
 Proof.
   intros k Hk. left. unfold imbalance, power_marginal, log_scale, degree_incidence, at_unit, put.
@@ -279,27 +279,27 @@ Proof.
     rewrite ?Rplus_0_l, exp_Ropp, exp_ln by lra. field.
 Qed.
 
-Fact chain_linked k : In k [0; 1]%nat -> linked chain fst snd None (Some k).
+Fact chain_linked k : In k [0; 1]%nat -> linked short_chain fst snd None (Some k).
 Proof.
-  assert (H0 : linked chain fst snd None (Some 0%nat))
-    by (apply (linked_with chain fst snd (None, Some 0%nat)); [simpl; tauto|apply linked_refl]).
+  assert (H0 : linked short_chain fst snd None (Some 0%nat))
+    by (apply (linked_with short_chain fst snd (None, Some 0%nat)); [simpl; tauto|apply linked_refl]).
   intros [<-|[<-|[]]]; [exact H0|].
-  apply (linked_with chain fst snd (Some 0%nat, Some 1%nat)); [simpl; tauto|exact H0].
+  apply (linked_with short_chain fst snd (Some 0%nat, Some 1%nat)); [simpl; tauto|exact H0].
 Qed.
 
 (** The cost falls: it does not stay, as the second unit moves. *)
 Fact chain_falls :
-  let total := total_cost chain [0; 1]%nat (degree_incidence Nat.eq_dec fst snd 1) (fun e => power_cost (chain_cost e) 1) in
+  let total := total_cost short_chain [0; 1]%nat (degree_incidence Nat.eq_dec fst snd 1) (fun e => power_cost (chain_cost e) 1) in
   total (fun k => match k with 1%nat => ln 4 | _ => 0 end) < total (fun _ => 0).
 Proof.
   intros total.
-  assert (Ha : forall e, In e chain -> 0 < chain_cost e)
+  assert (Ha : forall e, In e short_chain -> 0 < chain_cost e)
     by (intros e He; simpl in He; destruct He as [<-|[<-|[<-|[]]]]; simpl; lra).
-  assert (Hloops : forall e k, In e chain -> fst e = Some k -> snd e = Some k -> 1 = 1) by reflexivity.
-  pose proof (together_does_not_raise Nat.eq_dec chain _ fst snd chain_cost 1 1 chain_well_formed Rlt_0_1 Rlt_0_1
+  assert (Hloops : forall e k, In e short_chain -> fst e = Some k -> snd e = Some k -> 1 = 1) by reflexivity.
+  pose proof (together_does_not_raise Nat.eq_dec short_chain _ fst snd chain_cost 1 1 chain_well_formed Rlt_0_1 Rlt_0_1
     Ha Hloops _ _ chain_together) as H. fold total in H.
   destruct H as [H|H]; [exact H|exfalso].
-  destruct (together_keeps_only_at_balance Nat.eq_dec chain _ fst snd chain_cost 1 1 chain_well_formed Rlt_0_1
+  destruct (together_keeps_only_at_balance Nat.eq_dec short_chain _ fst snd chain_cost 1 1 chain_well_formed Rlt_0_1
     Rlt_0_1 Ha Hloops _ _ chain_together chain_linked H 1%nat ltac:(simpl; tauto)) as [Z _]. simpl in Z.
   pose proof (ln_increasing 1 4 ltac:(lra) ltac:(lra)). rewrite ln_1 in *. lra.
 Qed.

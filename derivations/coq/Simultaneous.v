@@ -156,7 +156,7 @@ Proof.
   rewrite (loops e k He L T). ring.
 Qed.
 
-Lemma cost_after e : In e edges ->
+Lemma weight_cost_after e : In e edges ->
   power_cost (a e) p (log_scale units A h' e) = omega e * exp (node_scale u (target e) - c * node_scale u (source e)).
 Proof.
   intros He. unfold power_cost, omega. rewrite Rmult_assoc, <- exp_plus. do 2 f_equal.
@@ -249,7 +249,7 @@ Proof.
     between e * omega e * (bound e - 1)
     + (power_cost (a e) p (log_scale units A h e) - power_cost (a e) p (log_scale units A h' e)))).
   - rewrite sum_plus, bounds_add_up, sum_minus. unfold total_cost. ring.
-  - intros e He. rewrite cost_after by exact He. change (power_cost (a e) p (log_scale units A h e)) with (omega e).
+  - intros e He. rewrite weight_cost_after by exact He. change (power_cost (a e) p (log_scale units A h e)) with (omega e).
     unfold between. destruct (decide (source e = target e)) as [L|L]; [|ring].
     rewrite (loop_factor e He L), exp_0. ring.
 Qed.
