@@ -180,7 +180,7 @@ def never_visited() -> tuple[bool, float]:
             "the minimum is attained",
             "each unit is visited infinitely often",
             "one unit at a time, balanced exactly",
-            "without Coq, the convergence is that of B.stochastic-balancing, a pen-and-paper argument",
+            "without Coq, the convergence is that of B.stochastic-balancing, by pen and paper",
         ),
         Verdict.certified,
         ("B.stochastic-balancing", "B.strictly-convex", "B.existence"),
