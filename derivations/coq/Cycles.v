@@ -104,7 +104,8 @@ Proof.
     destruct (target e), (source e); simpl; ring.
 Qed.
 
-Lemma columns_vanish x k : (forall L, (exists h, forall e, In e edges -> log_scale units A h e = L e) -> dot edges x L = 0) ->
+Lemma columns_vanish x k :
+  (forall L, (exists h, forall e, In e edges -> log_scale units A h e = L e) -> dot edges x L = 0) ->
   In k units -> dot edges x (fun e => A e k) = 0.
 Proof.
   intros H Hk. apply H. exists (fun j => if eq_dec j k then 1 else 0). intros e _. unfold log_scale.
@@ -367,7 +368,8 @@ Proof.
     split; [intros l [W _]; exact (Z _ _ W)|intros l [[k W] _]; exact (Z _ _ W)].
   - intros [HP HC]. pose proof (paths_make_closed_walks L HP HC) as Z.
     (* the potential of a unit is the sum along some walk to it *)
-    assert (X : forall S, incl S units -> exists h : U -> R, forall k, In k S -> exists l, walk None (Some k) l /\ path_sum L l = h k).
+    assert (X : forall S, incl S units -> exists h : U -> R,
+      forall k, In k S -> exists l, walk None (Some k) l /\ path_sum L l = h k).
     { induction S as [|k S IH]; intros HS; [exists (fun _ => 0); intros k []|].
       destruct IH as [h Hh]; [intros j Hj; apply HS; right; exact Hj|].
       destruct (Hall k (HS k (or_introl eq_refl))) as [[l Hl] _].
@@ -382,7 +384,8 @@ Proof.
     destruct wf as (_ & _ & Hends). intros e He.
     destruct (Node (source e)) as [(l1 & W1 & S1) _]; [intros k Hk; apply (Hends e k He); auto|].
     destruct (Node (target e)) as [(l2 & W2 & S2) (l3 & W3)]; [intros k Hk; apply (Hends e k He); auto|].
-    pose proof (Z _ _ (walk_app edges source target _ _ _ _ _ W1 (walk_cons edges source target e None l3 He W3))) as Z1.
+    pose proof (Z _ _ (walk_app edges source target _ _ _ _ _ W1
+      (walk_cons edges source target e None l3 He W3))) as Z1.
     pose proof (Z _ _ (walk_app edges source target _ _ _ _ _ W2 W3)) as Z2.
     rewrite path_sum_app in Z1, Z2. unfold path_sum at 2 in Z1. simpl in Z1. fold (path_sum L l3) in Z1. lra.
 Qed.

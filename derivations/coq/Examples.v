@@ -10,9 +10,6 @@ From Balproof Require Import Sums Homogeneous OptimalScale Balance LinearAlgebra
 
 (** ** Theorem 5.1: the network 1-2-2-1 and a recurrent pair without visible units *)
 
-Ltac closed_walk :=
-  repeat first [apply walk_nil | eapply (walk_cons _ fst snd (_, _)); [simpl; tauto|]].
-
 Lemma net_1221_well_formed : well_formed net_1221 [0; 1; 2; 3]%nat fst snd.
 Proof.
   split; [|split].
@@ -289,7 +286,8 @@ Qed.
 
 (** The cost falls: it does not stay, as the second unit moves. *)
 Fact chain_falls :
-  let total := total_cost short_chain [0; 1]%nat (degree_incidence Nat.eq_dec fst snd 1) (fun e => power_cost (chain_cost e) 1) in
+  let total := total_cost short_chain [0; 1]%nat (degree_incidence Nat.eq_dec fst snd 1)
+    (fun e => power_cost (chain_cost e) 1) in
   total (fun k => match k with 1%nat => ln 4 | _ => 0 end) < total (fun _ => 0).
 Proof.
   intros total.
