@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from math import prod
 
 import numpy as np
 
 from balproof.errors import ModelError
-from balproof.network.graph import Network, Tensor
+from balproof.network.graph import PIECE, Network, Tensor
+
+Weights = Callable[[str], Iterable[tuple[slice, np.ndarray]]]
+"""The weights of a parameter in float64, piece by piece, as `Network.pieces` gives them."""
 
 MAX_ELEMENTS = 2**31
 MAX_ACTIVATION = 2**24
@@ -23,12 +27,17 @@ def require_finite(tensor: Tensor) -> Tensor:
         ...
     balproof.errors.ModelError: W[1] is nan: retrain or repair the model
     """
-    if tensor.value is not None and tensor.value.dtype != object:
-        bad = np.flatnonzero(~np.isfinite(tensor.value))
-        if bad.size:
-            where = tensor.element(int(bad[0]))
-            more = f" (and {bad.size - 1} more)" if bad.size > 1 else ""
-            raise ModelError(f"{where} is {tensor.value.flat[bad[0]]}{more}", "retrain or repair the model")
+    if tensor.value is None or tensor.value.dtype == object:
+        return tensor
+    flat, first, count = tensor.value.reshape(-1), -1, 0
+    for start in range(0, flat.size, PIECE):
+        bad = np.flatnonzero(~np.isfinite(flat[start : start + PIECE]))
+        if bad.size and not count:
+            first = start + int(bad[0])
+        count += bad.size
+    if count:
+        more = f" (and {count - 1} more)" if count > 1 else ""
+        raise ModelError(f"{tensor.element(first)} is {flat[first]}{more}", "retrain or repair the model")
     return tensor
 
 
@@ -63,18 +72,38 @@ def rounded(network: Network, name: str, dtype: np.dtype | type) -> np.ndarray:
 
     Raises ModelError if an entry is not finite, or no longer is when rounded.
     """
-    tensor = network.tensors[name]
-    exact = network.numbers(name)
-    with np.errstate(over="ignore", under="ignore"):
-        value = exact.astype(dtype)
-    bad = np.flatnonzero(~np.isfinite(value.astype(np.float64)))
-    if bad.size:
-        where = tensor.element(int(bad[0]))
-        raise ModelError(
-            f"{where} = {float(exact.flat[bad[0]]):g} does not fit {np.dtype(dtype).name}",
-            "convert the model to a wider type first",
-        )
-    return value
+    return whole(network.tensors[name], network.pieces, dtype)
+
+
+def whole(tensor: Tensor, weights: Weights, dtype: np.dtype | type) -> np.ndarray:
+    """Those weights of a parameter in the type of its file.
+
+    Raises ModelError as `rounded`.
+    """
+    value = np.empty(tensor.size, dtype=dtype)
+    for here, numbers in rounded_pieces(tensor, weights, dtype):
+        value[here] = numbers
+    return value.reshape(tensor.shape)
+
+
+def rounded_pieces(
+    tensor: Tensor, weights: Weights, dtype: np.dtype | type
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Those weights in the type of their file, piece by piece.
+
+    Raises ModelError as `rounded`.
+    """
+    for here, exact in weights(tensor.name):
+        with np.errstate(over="ignore", under="ignore"):
+            value = exact.astype(dtype)
+        bad = np.flatnonzero(~np.isfinite(value))
+        if bad.size:
+            where = tensor.element(here.start + int(bad[0]))
+            raise ModelError(
+                f"{where} = {float(exact[bad[0]]):g} does not fit {np.dtype(dtype).name}",
+                "convert the model to a wider type first",
+            )
+        yield here, value
 
 
 def narrowed(tensor: Tensor) -> np.ndarray:

@@ -18,7 +18,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from balproof.network.equations import Equation, ExactSolution, Form, combine, solve_equations
-from balproof.network.graph import Network, Operation
+from balproof.network.graph import Network, Operation, parts
 from balproof.network.rules import implication
 from balproof.network.rules_elementwise import exact_degree
 from balproof.network.scales import (
@@ -158,10 +158,29 @@ class Manifold:
 
     def logs(self, block: Block, h: Array) -> Array:
         """Those of one parameter."""
-        total = np.zeros(block.shape)
-        for index, matrix in self._maps[block.name]:
-            total += (matrix @ h)[index]
-        return total.reshape(self.network.tensors[block.name].shape)
+        whole = tuple(slice(0, n) for n in block.shape)
+        return _sum(self._vectors(block, h), whole).reshape(self.network.tensors[block.name].shape)
+
+    def _vectors(self, block: Block, h: Array) -> list[tuple[Array, Array]]:
+        """Of each term: which slice an entry is in, and the log-scales of the slices."""
+        return [(index, matrix @ h) for index, matrix in self._maps[block.name]]
+
+    def scaled(self, block: Block, h: Array) -> Iterator[tuple[slice, Array]]:
+        """w·exp(A h) of one parameter in float64, piece by piece: ranges of its entries, and the numbers there.
+
+        >>> from balproof.importers import load
+        >>> manifold = infer(load("tests/data/chain.json"))
+        >>> [numbers.tolist() for _, numbers in manifold.scaled(manifold.blocks[0], np.log([2.0, 1.0]))]
+        [[1.0]]
+        """
+        if not block.terms:
+            yield from self.network.pieces(block.name)
+            return
+        flat, vectors = self.network.flat(block.name), self._vectors(block, h)
+        for here, part in parts(block.shape):
+            factor = _sum(vectors, part).reshape(-1)
+            np.exp(factor, out=factor)
+            yield here, np.multiply(factor, flat[here].astype(np.float64, copy=False), out=factor)
 
     def maps(self, name: str) -> list[tuple[Array, sparse.csr_array]]:
         """Of each term of a parameter, which slice an entry is in, and the forms of slices as a matrix."""
@@ -314,9 +333,10 @@ class Manifold:
         values: dict[str, Array] = {}
         for block in self.blocks:
             if block.terms:
-                scaled = self.logs(block, h)
-                np.exp(scaled, out=scaled)
-                values[block.name] = np.multiply(scaled, self.network.numbers(block.name), out=scaled)
+                value = np.empty(self.network.tensors[block.name].shape)
+                for here, numbers in self.scaled(block, h):
+                    value.reshape(-1)[here] = numbers
+                values[block.name] = value
         return self.network.with_parameters(values)
 
     def rescale_by_powers_of_two(self, h: Array) -> Network:
@@ -361,6 +381,14 @@ class Manifold:
         info = np.finfo(np.float32 if tensor.dtype in ("float32", "bfloat16") else np.float64)
         normal = (np.abs(new) >= float(info.tiny)) | (tensor.dtype == "float16") | (old == 0)
         return new, ~(exact & normal & (np.abs(new) <= float(info.max))) & (moved != 0)
+
+
+def _sum(vectors: Sequence[tuple[Array, Array]], part: tuple[slice, ...]) -> Array:
+    """The log-scales of a part of a parameter: the sum of its terms there."""
+    total = np.zeros(tuple(s.stop - s.start for s in part))
+    for index, vector in vectors:
+        total += vector[index[tuple(s if n > 1 else slice(0, 1) for s, n in zip(part, index.shape, strict=True))]]
+    return total
 
 
 def _within(keep: Array, index: Array) -> Array:
