@@ -6,7 +6,7 @@ import contextlib
 import mmap
 import os
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -75,6 +75,18 @@ def beside(model: Path, location: str, what: str) -> Path:
         f"the data of {what} is said to be in {location!r}, outside the model's folder",
         "put the data beside the model",
     )
+
+
+def require_apart(targets: Iterable[Path], source: Path, files: Collection[Path]) -> None:
+    """Raise ModelError if what is written would take the place of weights of the model that was read.
+
+    ``source`` itself may be written anew, together with them; the last target is the model.
+    """
+    *_, model = targets = list(targets)
+    same = os.path.realpath(model) == os.path.realpath(source)
+    for target in targets:
+        if Path(os.path.realpath(target)) in files and not same:
+            raise ModelError(f"{target} holds weights of {source}", "write to another file")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -5,7 +5,6 @@ Source: the section on external data of the ONNX documentation (keys location, o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -131,11 +130,3 @@ def without_external(onnx: Any, model: Any) -> Any:
 def data_file(path: Path) -> Path:
     """Where the external data of a model is written."""
     return path.with_name(f"{path.name}.data")
-
-
-def require_apart(path: Path, data: Path, source: Path, files: frozenset[Path]) -> None:
-    """Raise ModelError if what is written would take the place of data of the model that was read."""
-    same = os.path.realpath(path) == os.path.realpath(source)
-    for target in (path, data):
-        if Path(os.path.realpath(target)) in files and not same:
-            raise ModelError(f"{target} holds the weights of {source}", "write to another file")

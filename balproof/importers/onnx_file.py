@@ -27,14 +27,13 @@ from typing import Any
 import numpy as np
 
 from balproof.errors import MissingToolError, ModelError
-from balproof.importers.files import first_line, read_bytes, replacing, write_atomically
+from balproof.importers.files import first_line, read_bytes, replacing, require_apart, write_atomically
 from balproof.importers.onnx_external import (
     External,
     as_they_are,
     data_file,
     external_data,
     place,
-    require_apart,
     without_external,
     write_data,
 )
@@ -100,7 +99,7 @@ def outputs(network: Network, path: Path) -> tuple[Path, ...]:
 def _outputs(path: Path, source: Path, external: External) -> tuple[Path, ...]:
     if not external.arrays:
         return (path,)
-    require_apart(path, data_file(path), source, external.files)
+    require_apart((data_file(path), path), source, external.files)
     return data_file(path), path
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Iterator
 from math import prod
 
 import numpy as np
 
-from balproof.errors import ModelError
+from balproof.errors import MissingToolError, ModelError
 from balproof.network.graph import PIECE, Network, Tensor
 
 Weights = Callable[[str], Iterable[tuple[slice, np.ndarray]]]
@@ -54,6 +55,22 @@ def require_size(name: str, shape: tuple[int, ...], limit: int = MAX_ELEMENTS) -
     if count > limit:
         raise ModelError(f"{name} has shape {shape}, more than {limit} entries", "give a smaller model")
     return count
+
+
+def dtype_of(name: str) -> np.dtype:
+    """The type of a tensor by its name.
+
+    Raises MissingToolError for bfloat16 where ml_dtypes, which has it, is not installed.
+
+    >>> dtype_of("float16").itemsize
+    2
+    """
+    if name != "bfloat16":
+        return np.dtype(name)
+    try:
+        return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    except ImportError:
+        raise MissingToolError("ml_dtypes is not installed", "say pip install 'balproof[onnx]'") from None
 
 
 def as_stored(network: Network) -> Network:
