@@ -19,6 +19,7 @@ import numpy as np
 from balproof.errors import ModelError
 from balproof.importers.files import Content, content_of, first_line
 from balproof.importers.rounding import require_size
+from balproof.network.graph import PIECE
 
 MAX_UNPACKED = 2**32
 """Bytes to which the compressed arrays of a file may unpack, together."""
@@ -70,7 +71,9 @@ def read_arrays(path: Path, known: Collection[str] | None = None) -> dict[str, n
     except _DAMAGED as error:
         raise ModelError(f"{path} is no intact .npz file ({first_line(error)})", _REPAIR) from None
     except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror})", "check the path and its rights") from None
+        raise ModelError(
+            f"{path} cannot be read ({error.strerror})", "check the path and its rights"
+        ) from None
     return arrays
 
 
@@ -122,6 +125,17 @@ def _array(content: Content, where: str, start: int = 0, stop: int | None = None
         return flat.reshape(shape[::-1]).T if turned else flat.reshape(shape)
     except _DAMAGED as error:
         raise ModelError(f"{where} is no intact .npy array ({first_line(error)})", _REPAIR) from None
+
+
+def as_they_are(array: np.ndarray) -> Iterator[np.ndarray]:
+    """An array piece by piece."""
+    flat = array.reshape(-1)
+    return (flat[i : i + PIECE] for i in range(0, flat.size, PIECE))
+
+
+def little_endian(pieces: Iterable[np.ndarray]) -> Iterator[bytes]:
+    """Their bytes, in the order in which files of models have them."""
+    return (piece.astype(piece.dtype.newbyteorder("<"), copy=False).tobytes() for piece in pieces)
 
 
 def npy_chunks(shape: tuple[int, ...], dtype: np.dtype, pieces: Iterable[np.ndarray]) -> Iterator[bytes]:

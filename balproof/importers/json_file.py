@@ -28,6 +28,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jsonschema.exceptions
@@ -144,74 +145,74 @@ def _files(document: Mapping[str, Any], source: Path, path: Path) -> dict[Path, 
     """The files of weights of a document, and those that are written for them."""
     _validate(document)
     store = Store(source)
-    entries = [(n, e) for section in ("parameters", "constants") for n, e in document.get(section, {}).items()]
-    files = [store.file(e["file"], n) for n, e in entries if isinstance(e, Mapping) and "file" in e]
+    files = [store.file(entry["file"], name) for name, entry in _in_files(document)]
     found = targets(files, source, path)
     require_apart((*found.values(), path), source, frozenset(files))
     return found
 
 
-def save(network: Network, path: Path, weights: Weights | None = None) -> None:
+def save(network: Network, path: Path, weights: Weights = MappingProxyType({})) -> None:
     """Write the document that the network was read from with its present weights, or a new document.
 
     Exact weights are written as texts, weights in floating point as the shortest decimals that give them
-    back: a network that was exact and whose weights are doubles now is written with decimals. Weights in files
-    of their own are written to such files, piece by piece; these and the document are all replaced, or none.
-    ``weights`` are those to write, the network's own if left out.
+    back: a network that was exact and whose weights are doubles now is written with decimals. Weights in
+    files of their own are written to such files, piece by piece; these and the document are all replaced, or
+    none. ``weights`` are written in place of the network's own.
 
     Raises ModelError if a file that the network was read from is gone, or has other tensors now, or would be
     replaced.
     """
     if network.source is None:
-        document, files, pieces = to_document(network), dict[Path, Path](), dict[Path, _Pieces]()
+        given = {name: whole(network.tensors[name], pieces, np.float64) for name, pieces in weights.items()}
+        document, files, stored = to_document(network.with_parameters(given)), {}, {}
     else:
         document = parse_object(read_bytes(Path(network.source), MAX_BYTES), network.source)
         files = _files(document, Path(network.source), path)
-        pieces = _renewed(document, network, weights, files)
+        stored = _renewed(document, network, weights, files)
     with replacing(*files.values(), path) as (*streams, stream):
         for file, out in zip(files, streams, strict=True):
-            shapes = {key: network.tensors[name].shape for key, (name, _) in pieces.get(file, {}).items()}
-            write(out, file, shapes, {key: p for key, (_, p) in pieces.get(file, {}).items()})
+            write(out, file, stored.get(file, {}))
         stream.write(("".join(pretty(document, "")) + "\n").encode())
 
 
-_Pieces = dict[str, tuple[str, Iterator[np.ndarray]]]
-"""Of one file of weights: for each tensor in it the parameter, and what is written."""
-
-
 def _renewed(
-    document: dict[str, Any], network: Network, weights: Weights | None, files: Mapping[Path, Path]
-) -> dict[Path, _Pieces]:
-    """Put the present weights and the names of new files into a document; what is written to those files."""
-    stored, source = document.get("parameters", {}), Path(str(network.source))
-    pieces: dict[Path, _Pieces] = {}
-    store = Store(source)
+    document: dict[str, Any], network: Network, weights: Weights, files: Mapping[Path, Path]
+) -> dict[Path, dict[str, Iterator[np.ndarray]]]:
+    """Put the present weights, and the names of new files, into a document. Returns what each file of weights
+    gets: by the names of its tensors, in pieces."""
+    known, store = document.get("parameters", {}), Store(Path(str(network.source)))
+    stored: dict[Path, dict[str, Iterator[np.ndarray]]] = {}
     for parameter in network.parameters:
-        written = stored.get(parameter.name)
-        if isinstance(written, Mapping) and "file" in written:
-            value = store.array(parameter.name, written)
-            shape, same = value.shape, value.dtype.name == parameter.dtype
-        else:
-            shape, same = _shape(written["values"] if isinstance(written, dict) else written), True
-        if parameter.name not in stored or shape != parameter.shape or not same:
+        name, written = parameter.name, known.get(parameter.name)
+        in_file = isinstance(written, Mapping) and "file" in written
+        there = store.array(name, written) if in_file else None
+        values = written.get("values") if isinstance(written, dict) else written
+        now = (_shape(values), parameter.dtype) if there is None else (there.shape, there.dtype.name)
+        if name not in known or now != (parameter.shape, parameter.dtype):
             raise ModelError(
-                f"{network.source} no longer has {parameter.name!r} of shape {parameter.shape}",
+                f"{network.source} no longer has {name!r} of shape {parameter.shape}",
                 "load the network again",
             )
-        if isinstance(written, Mapping) and "file" in written:
-            own = rounded_pieces(parameter, weights or network.pieces, value.dtype)
-            file = store.file(written["file"], parameter.name)
-            pieces.setdefault(file, {})[written.get("tensor", "")] = parameter.name, (v for _, v in own)
+        if there is not None:
+            pieces = rounded_pieces(parameter, weights.get(name, network.pieces(name)), there.dtype)
+            file = store.file(written["file"], name)
+            stored.setdefault(file, {})[written.get("tensor", "")] = (values for _, values in pieces)
             continue
-        if weights is not None:
-            parameter = dataclasses.replace(parameter, value=whole(parameter, weights, np.float64))
+        if name in weights:
+            parameter = dataclasses.replace(parameter, value=whole(parameter, weights[name], np.float64))
         entries = _entries(require_finite(parameter))
-        stored[parameter.name] = {**written, "values": entries} if isinstance(written, dict) else entries
+        known[name] = {**written, "values": entries} if isinstance(written, dict) else entries
+    for name, entry in _in_files(document):
+        entry["file"] = files[store.file(entry["file"], name)].name
+    return stored
+
+
+def _in_files(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The tensors of a document that lie in files, and what it says of them."""
     for section in ("parameters", "constants"):
         for name, entry in document.get(section, {}).items():
             if isinstance(entry, dict) and "file" in entry:
-                entry["file"] = files[store.file(entry["file"], name)].name
-    return pieces
+                yield name, entry
 
 
 def to_document(network: Network) -> dict[str, Any]:

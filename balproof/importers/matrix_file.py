@@ -28,12 +28,14 @@ import scipy.sparse
 from balproof.errors import ModelError
 from balproof.importers.arrays import npy_chunks, read_array, read_arrays, write_npz
 from balproof.importers.files import first_line, read_bytes, replacing, write_atomically
-from balproof.importers.rounding import Weights, require_size, rounded_pieces, whole
+from balproof.importers.rounding import Pieces, Weights, require_size, rounded_pieces, whole
 from balproof.network.graph import Network, Operation, Tensor
 from balproof.symbolic.activation import Activation
 
 MAX_BYTES = 2**32
 MATRICES = ("J", "W_in", "b", "W_out")
+
+
 def load(path: Path) -> Network:
     """Read a recurrent network; see the module's text for the form.
 
@@ -192,24 +194,24 @@ _MIRROR = MappingProxyType({"general": 0.0, "symmetric": 1.0, "skew-symmetric": 
 # --- writing ------------------------------------------------------------------------------------------
 
 
-def save(network: Network, path: Path, weights: Weights | None = None) -> None:
+def save(network: Network, path: Path, weights: Weights = MappingProxyType({})) -> None:
     """Write the arrays back, in their types and in the form that the network was read from, piece by piece.
 
     A ``.mtx`` file keeps being a list of entries or a full array; a symmetric one becomes general, since
-    a rescaling is seldom symmetric. ``weights`` are those to write, the network's own if left out.
+    a rescaling is seldom symmetric. ``weights`` are written in place of the network's own.
 
     Raises ModelError if a weight does not fit its type, or the file cannot be written.
     """
-    weights = weights or network.pieces
+    pieces = {t.name: weights.get(t.name, network.pieces(t.name)) for t in network.parameters}
     if network.format == "mtx":
         listed = network.source is None or _is_listed(Path(network.source))
-        matrix = whole(network.tensors["J"], weights, np.float64)
+        matrix = whole(network.tensors["J"], pieces["J"], np.float64)
         stream = io.BytesIO()
         held = scipy.sparse.coo_array(matrix) if listed else matrix
         scipy.io.mmwrite(stream, held, precision=17, symmetry="general")
         write_atomically(path, stream.getvalue())
         return
-    arrays = {t.name: _chunks(t, weights) for t in network.parameters}
+    arrays = {t.name: _chunks(t, pieces[t.name]) for t in network.parameters}
     functions = [op.attributes["function"] for op in network.operations if op.kind == "activation"]
     if network.format == "npz" and _names_activation(network):
         text = np.array(functions[0].text)
@@ -221,9 +223,9 @@ def save(network: Network, path: Path, weights: Weights | None = None) -> None:
             file.writelines(arrays["J"])
 
 
-def _chunks(tensor: Tensor, weights: Weights) -> Iterator[bytes]:
+def _chunks(tensor: Tensor, pieces: Pieces) -> Iterator[bytes]:
     dtype = np.dtype(tensor.dtype)
-    return npy_chunks(tensor.shape, dtype, (v for _, v in rounded_pieces(tensor, weights, dtype)))
+    return npy_chunks(tensor.shape, dtype, (v for _, v in rounded_pieces(tensor, pieces, dtype)))
 
 
 def _names_activation(network: Network) -> bool:

@@ -1,4 +1,4 @@
-"""Weights of an ONNX model that lie in other files: seen where they lie, and written to one file beside a copy.
+"""Weights of an ONNX model that lie in other files: seen where they lie, and written to one file beside it.
 
 Source: the section on external data of the ONNX documentation (keys location, offset, length).
 """
@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from balproof.errors import ModelError
+from balproof.importers.arrays import little_endian
 from balproof.importers.files import Content, beside, content_of, first_line
-from balproof.network.graph import PIECE
 
 PAGE = 4096
 """Each tensor begins at a multiple of this, so that it can be mapped."""
@@ -101,18 +101,13 @@ def place(protos: Mapping[str, Any], external: External, location: str) -> dict[
     return offsets
 
 
-def write_data(stream: BinaryIO, offsets: Mapping[str, int], chunks: Mapping[str, Iterator[np.ndarray]]) -> None:
+def write_data(
+    stream: BinaryIO, offsets: Mapping[str, int], pieces: Mapping[str, Iterator[np.ndarray]]
+) -> None:
     """Write the pieces of each tensor where it begins."""
     for name, start in offsets.items():
         stream.write(bytes(start - stream.tell()))
-        for piece in chunks[name]:
-            stream.write(piece.astype(piece.dtype.newbyteorder("<"), copy=False).tobytes())
-
-
-def as_they_are(array: np.ndarray) -> Iterator[np.ndarray]:
-    """An array piece by piece."""
-    flat = array.reshape(-1)
-    return (flat[i : i + PIECE] for i in range(0, flat.size, PIECE))
+        stream.writelines(little_endian(pieces[name]))
 
 
 def without_external(onnx: Any, model: Any) -> Any:

@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 
 from balproof.errors import MissingToolError, ModelError
+from balproof.importers.arrays import as_they_are
 from balproof.importers.files import first_line, read_bytes, replacing, require_apart, write_atomically
 from balproof.importers.onnx_external import (
     External,
-    as_they_are,
     data_file,
     external_data,
     place,
@@ -103,21 +103,20 @@ def _outputs(path: Path, source: Path, external: External) -> tuple[Path, ...]:
     return data_file(path), path
 
 
-def save(network: Network, path: Path, weights: Weights | None = None) -> None:
+def save(network: Network, path: Path, weights: Weights = MappingProxyType({})) -> None:
     """Write the model that the network was read from, with the parameters that it has now.
 
     External data is written piece by piece; model and data are both replaced, or neither. ``weights`` are
-    those to write, the network's own if left out.
+    written in place of the network's own.
 
-    Raises ModelError if that file is gone or has other tensors now, a weight does not fit its type, or data of
-    the source would be replaced.
+    Raises ModelError if that file is gone or has other tensors now, a weight does not fit its type, or data
+    of the source would be replaced.
     """
     onnx = _onnx()
     if network.source is None:
         raise ModelError(
             "the network was made from a model in memory", "save that model to a file and load it"
         )
-    weights = weights or network.pieces
     model, external = _read(Path(network.source))
     known = {t.name: (tuple(t.dims), _type(t)) for t in model.graph.initializer}
     for parameter in network.parameters:
@@ -134,10 +133,11 @@ def save(network: Network, path: Path, weights: Weights | None = None) -> None:
     protos = {t.name: t for t in model.graph.initializer}
     for name in names:
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(protos[name].data_type))
+        pieces = weights.get(name, network.pieces(name))
         if name in external.arrays:
-            chunks[name] = (v for _, v in rounded_pieces(network.tensors[name], weights, dtype))
+            chunks[name] = (v for _, v in rounded_pieces(network.tensors[name], pieces, dtype))
         else:
-            _fill(protos[name], whole(network.tensors[name], weights, dtype), raw=raw[name])
+            _fill(protos[name], whole(network.tensors[name], pieces, dtype), raw=raw[name])
     offsets = place(protos, external, files[0].name)
     if model.ByteSize() > MAX_BYTES:
         raise ModelError(f"{path} would be larger than {MAX_BYTES} bytes", "give a model below 2 GiB")

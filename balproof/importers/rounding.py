@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 
 import numpy as np
@@ -11,8 +11,11 @@ import numpy as np
 from balproof.errors import MissingToolError, ModelError
 from balproof.network.graph import PIECE, Network, Tensor
 
-Weights = Callable[[str], Iterable[tuple[slice, np.ndarray]]]
+Pieces = Iterable[tuple[slice, np.ndarray]]
 """The weights of a parameter in float64, piece by piece, as `Network.pieces` gives them."""
+
+Weights = Mapping[str, Pieces]
+"""Other weights than its own for some parameters of a network."""
 
 MAX_ELEMENTS = 2**31
 MAX_ACTIVATION = 2**24
@@ -89,28 +92,28 @@ def rounded(network: Network, name: str, dtype: np.dtype | type) -> np.ndarray:
 
     Raises ModelError if an entry is not finite, or no longer is when rounded.
     """
-    return whole(network.tensors[name], network.pieces, dtype)
+    return whole(network.tensors[name], network.pieces(name), dtype)
 
 
-def whole(tensor: Tensor, weights: Weights, dtype: np.dtype | type) -> np.ndarray:
-    """Those weights of a parameter in the type of its file.
+def whole(tensor: Tensor, pieces: Pieces, dtype: np.dtype | type) -> np.ndarray:
+    """Weights of a parameter in the type of its file.
 
     Raises ModelError as `rounded`.
     """
     value = np.empty(tensor.size, dtype=dtype)
-    for here, numbers in rounded_pieces(tensor, weights, dtype):
+    for here, numbers in rounded_pieces(tensor, pieces, dtype):
         value[here] = numbers
     return value.reshape(tensor.shape)
 
 
 def rounded_pieces(
-    tensor: Tensor, weights: Weights, dtype: np.dtype | type
+    tensor: Tensor, pieces: Pieces, dtype: np.dtype | type
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Those weights in the type of their file, piece by piece.
+    """Weights of a parameter in the type of its file, piece by piece.
 
     Raises ModelError as `rounded`.
     """
-    for here, exact in weights(tensor.name):
+    for here, exact in pieces:
         with np.errstate(over="ignore", under="ignore"):
             value = exact.astype(dtype)
         bad = np.flatnonzero(~np.isfinite(value))

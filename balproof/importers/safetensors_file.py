@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from balproof.errors import ModelError
+from balproof.importers.arrays import CHUNK, little_endian
 from balproof.importers.files import Content, content_of
 from balproof.importers.json_text import parse_object
 from balproof.importers.rounding import dtype_of
@@ -97,33 +98,29 @@ def read_tensors(path: Path) -> Tensors:
 
 
 def _entry(where: str, begin: int, given: Any) -> Entry:
-    fields = given if isinstance(given, dict) else {}
-    dtype, shape, offsets = (fields.get(k) for k in ("dtype", "shape", "data_offsets"))
-    if set(fields) != {"dtype", "shape", "data_offsets"} or not isinstance(dtype, str):
+    fields: dict[str, Any] = given if isinstance(given, dict) else {}
+    if set(fields) != {"dtype", "shape", "data_offsets"} or not isinstance(fields["dtype"], str):
         raise ModelError(f"{where} has no dtype, shape and data_offsets", _REPAIR)
-    if not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+    dtype, shape, offsets = fields["dtype"], _counts(fields["shape"]), _counts(fields["data_offsets"])
+    if shape is None or offsets is None or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ModelError(f"{where} has no proper shape and offsets", _REPAIR)
-    start, stop = (begin + n for n in offsets)
-    if dtype in _BYTES and stop - start != _BYTES[dtype] * prod(shape):
-        raise ModelError(
-            f"{where} of {dtype} and shape {tuple(shape)} has {stop - start} bytes", _REPAIR
-        )
-    return Entry(dtype, tuple(shape), start, stop)
+    length = offsets[1] - offsets[0]
+    if dtype in _BYTES and length != _BYTES[dtype] * prod(shape):
+        raise ModelError(f"{where} of {dtype} and shape {shape} has {length} bytes", _REPAIR)
+    return Entry(dtype, shape, begin + offsets[0], begin + offsets[1])
 
 
-def _counts(given: Any) -> bool:
-    return isinstance(given, list) and all(type(n) is int and 0 <= n < 2**63 for n in given)
+def _counts(given: Any) -> tuple[int, ...] | None:
+    proper = isinstance(given, list) and all(type(n) is int and 0 <= n < 2**63 for n in given)
+    return tuple(given) if proper else None
 
 
 def chunks(source: Tensors, replaced: Mapping[str, Iterator[np.ndarray]]) -> Iterator[bytes]:
     """The bytes of a file with other numbers in some of its tensors, and all else as it is."""
-    from balproof.importers.arrays import CHUNK
-
     yield source.content[: source.begin]
     for name, entry in source.entries.items():
         if name in replaced:
-            for piece in replaced[name]:
-                yield piece.astype(piece.dtype.newbyteorder("<"), copy=False).tobytes()
+            yield from little_endian(replaced[name])
         else:
             for at in range(entry.start, entry.stop, CHUNK):
                 yield source.content[at : min(at + CHUNK, entry.stop)]

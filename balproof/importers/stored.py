@@ -18,13 +18,12 @@ import numpy as np
 
 from balproof.errors import ModelError
 from balproof.importers import safetensors_file
-from balproof.importers.arrays import CHUNK, npy_chunks, read_array, read_arrays, write_npz
+from balproof.importers.arrays import CHUNK, as_they_are, npy_chunks, read_array, read_arrays, write_npz
 from balproof.importers.files import beside
 from balproof.importers.rounding import require_size
 from balproof.importers.safetensors_file import FLOATS
 
 Get = Callable[[str], np.ndarray]
-Pieces = Mapping[str, Iterator[np.ndarray]]
 
 
 @dataclass
@@ -64,7 +63,9 @@ class Store:
         value = self.opened[path](key)
         other = self.used.setdefault((path, key), name)
         if other != name:
-            raise ModelError(f"{other} and {name} are one tensor of {path}", "use one parameter in both places")
+            raise ModelError(
+                f"{other} and {name} are one tensor of {path}", "use one parameter in both places"
+            )
         require_size(name, value.shape)
         if value.dtype.name not in FLOATS.values():
             raise ModelError(f"{name} holds {value.dtype.name}", f"give one of {', '.join(FLOATS.values())}")
@@ -103,29 +104,30 @@ def targets(files: Iterable[Path], model: Path, path: Path) -> dict[Path, Path]:
     return {file: path.with_name(f"{path.name}.{name}") for file, name in zip(found, names, strict=True)}
 
 
-def write(stream: BinaryIO, source: Path, shapes: Mapping[str, tuple[int, ...]], pieces: Pieces) -> None:
+def write(stream: BinaryIO, source: Path, pieces: Mapping[str, Iterator[np.ndarray]]) -> None:
     """A file with other numbers in some of its arrays, in their types, and all else as it is."""
     kind = source.suffix.lower()
     if kind == ".safetensors":
         stream.writelines(safetensors_file.chunks(safetensors_file.read_tensors(source), pieces))
     elif kind == ".npy":
-        stream.writelines(npy_chunks(shapes[""], read_array(source).dtype, pieces[""]))
+        array = read_array(source)
+        stream.writelines(npy_chunks(array.shape, array.dtype, pieces.get("", as_they_are(array))))
     else:
-        types = {name: array.dtype for name, array in read_arrays(source).items()}
+        arrays = read_arrays(source)
         with zipfile.ZipFile(source) as archive:
-            write_npz(stream, (_member(archive, m, types, shapes, pieces) for m in archive.infolist()))
+            write_npz(stream, (_member(archive, m, arrays, pieces) for m in archive.infolist()))
 
 
 def _member(
     archive: zipfile.ZipFile,
     member: zipfile.ZipInfo,
-    types: Mapping[str, np.dtype],
-    shapes: Mapping[str, tuple[int, ...]],
-    pieces: Pieces,
+    arrays: Mapping[str, np.ndarray],
+    pieces: Mapping[str, Iterator[np.ndarray]],
 ) -> tuple[str, Iterator[bytes], int]:
     name = member.filename.removesuffix(".npy")
     if name in pieces:
-        return name, npy_chunks(shapes[name], types[name], pieces[name]), member.compress_type
+        chunks = npy_chunks(arrays[name].shape, arrays[name].dtype, pieces[name])
+        return name, chunks, member.compress_type
     return name, _copied(archive, member), member.compress_type
 
 

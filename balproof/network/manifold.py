@@ -7,7 +7,7 @@ A is never formed for solving: the log-scale of a weight tensor is a sum of one 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -166,7 +166,7 @@ class Manifold:
         return [(index, matrix @ h) for index, matrix in self._maps[block.name]]
 
     def scaled(self, block: Block, h: Array) -> Iterator[tuple[slice, Array]]:
-        """w·exp(A h) of one parameter in float64, piece by piece: ranges of its entries, and the numbers there.
+        """w·exp(A h) of one parameter in float64, piece by piece: ranges of entries, and the numbers there.
 
         >>> from balproof.importers import load
         >>> manifold = infer(load("tests/data/chain.json"))
@@ -330,11 +330,14 @@ class Manifold:
 
     def rescale(self, h: Array) -> Network:
         """The network with every parameter w replaced by w·exp(A h), in float64."""
+        return self._network(lambda block: self.scaled(block, h))
+
+    def _network(self, scaled: Callable[[Block], Iterable[tuple[slice, Array]]]) -> Network:
         values: dict[str, Array] = {}
         for block in self.blocks:
             if block.terms:
                 value = np.empty(self.network.tensors[block.name].shape)
-                for here, numbers in self.scaled(block, h):
+                for here, numbers in scaled(block):
                     value.reshape(-1)[here] = numbers
                 values[block.name] = value
         return self.network.with_parameters(values)
@@ -343,6 +346,13 @@ class Manifold:
         """The network with every parameter times a power of two, by scales near h.
 
         Powers of two go through sums and products without any rounding, so the function stays bit for bit.
+        """
+        n = self.powers_of_two(h)
+        return self._network(lambda block: self.times_powers(block, n))
+
+    def powers_of_two(self, h: Array) -> Array:
+        """Whole numbers n near h/log 2 with 2^(A n) powers of two, by which no weight loses digits.
+
         Where a scale enters with a fraction, as of an activation of degree 1/2, it moves in multiples of
         the denominator, so that all exponents are whole. Where a weight would lose digits at the end of the
         range of its type, its scales go half as far, and so on.
@@ -354,40 +364,45 @@ class Manifold:
         whole = np.array([lcm(*found) for found in coefficients], dtype=np.int64)
         steps = np.rint(h / (np.log(2.0) * whole)).astype(np.int64)
         while True:
-            values: dict[str, Array] = {}
             too_far = np.zeros(self.count, bool)
-            for block in self.blocks:
-                if block.terms:
-                    values[block.name], lost = self._times_powers(block, steps * whole)
-                    for form in block.rows(np.flatnonzero(lost)):
+            for block in (b for b in self.blocks if b.terms):
+                for here, _, lost in self._times_powers(block, steps * whole):
+                    for form in block.rows(here.start + np.flatnonzero(lost)):
                         too_far[[k for k, _ in form]] = True
             if not too_far.any():
-                return self.network.with_parameters(values)
+                return steps * whole
             steps = np.where(too_far, np.trunc(steps / 2).astype(np.int64), steps)  # ends at 0, if not before
 
-    def _times_powers(self, block: Block, n: Array) -> tuple[Array, Array]:
+    def times_powers(self, block: Block, n: Array) -> Iterator[tuple[slice, Array]]:
+        """w·2^(A n) of one parameter in float64, piece by piece, as `scaled`."""
+        return ((here, new) for here, new, _ in self._times_powers(block, n))
+
+    def _times_powers(self, block: Block, n: Array) -> Iterator[tuple[slice, Array, Array]]:
         """The weights of a block times 2^(A n), and which of them lose digits by that."""
-        exponents = np.zeros(block.shape, dtype=np.int64)
+        vectors: list[tuple[Array, Array]] = []
         for term in block.terms:
             local = [sum((c * int(n[k]) for k, c in form), Fraction(0)) for form in term.forms]
-            exponents += np.array([int(e) for e in local], dtype=np.int64)[term.index]
-        tensor, old = self.network.tensors[block.name], self.network.numbers(block.name)
-        moved = exponents.reshape(tensor.shape)
-        with np.errstate(over="ignore", under="ignore"):
-            new = np.ldexp(old, moved)
-            again = new.astype(np.float16) if tensor.dtype == "float16" else np.ldexp(new, -moved)
-        exact = again == (new if tensor.dtype == "float16" else old)
+            vectors.append((term.index, np.array([int(e) for e in local], dtype=np.int64)))
+        flat, dtype = self.network.flat(block.name), self.network.tensors[block.name].dtype
         # Near zero float16 is as exact as elsewhere; some machines flush wider numbers there to 0.
-        info = np.finfo(np.float32 if tensor.dtype in ("float32", "bfloat16") else np.float64)
-        normal = (np.abs(new) >= float(info.tiny)) | (tensor.dtype == "float16") | (old == 0)
-        return new, ~(exact & normal & (np.abs(new) <= float(info.max))) & (moved != 0)
+        info = np.finfo(np.float32 if dtype in ("float32", "bfloat16") else np.float64)
+        for here, part in parts(block.shape):
+            old, moved = flat[here].astype(np.float64, copy=False), _sum(vectors, part, np.int64).reshape(-1)
+            with np.errstate(over="ignore", under="ignore"):
+                new = np.ldexp(old, moved)
+                again = new.astype(np.float16) if dtype == "float16" else np.ldexp(new, -moved)
+            exact = again == (new if dtype == "float16" else old)
+            normal = (np.abs(new) >= float(info.tiny)) | (dtype == "float16") | (old == 0)
+            yield here, new, ~(exact & normal & (np.abs(new) <= float(info.max))) & (moved != 0)
 
 
-def _sum(vectors: Sequence[tuple[Array, Array]], part: tuple[slice, ...]) -> Array:
+def _sum(vectors: Sequence[tuple[Array, Array]], part: tuple[slice, ...], dtype: type = np.float64) -> Array:
     """The log-scales of a part of a parameter: the sum of its terms there."""
-    total = np.zeros(tuple(s.stop - s.start for s in part))
+    total = np.zeros(tuple(s.stop - s.start for s in part), dtype)
     for index, vector in vectors:
-        total += vector[index[tuple(s if n > 1 else slice(0, 1) for s, n in zip(part, index.shape, strict=True))]]
+        total += vector[
+            index[tuple(s if n > 1 else slice(0, 1) for s, n in zip(part, index.shape, strict=True))]
+        ]
     return total
 
 
