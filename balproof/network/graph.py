@@ -172,6 +172,41 @@ class Network:
         return dataclasses.replace(self, tensors=tensors)
 
 
+@dataclass(frozen=True, eq=False)
+class Nonzero(Mapping[str, np.ndarray]):
+    """Where the learned parameters of a network are not 0; symbols count as nonzero.
+
+    That of a tensor is made when it is asked for, and not kept.
+    """
+
+    network: Network
+
+    def value(self, name: str) -> np.ndarray:
+        """The weights themselves."""
+        value = self.network.tensors[name].value if name in self else None
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    @property
+    def count(self) -> int:
+        """How many entries there are that are not 0."""
+        return sum(int(np.count_nonzero(self.value(name))) for name in self)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.asarray(self.value(name) != 0, dtype=bool)
+
+    def __contains__(self, name: object) -> bool:
+        tensor = self.network.tensors.get(str(name))
+        return tensor is not None and tensor.role == "parameter" and not tensor.buffer
+
+    def __iter__(self) -> Iterator[str]:
+        return (t.name for t in self.network.learned)
+
+    def __len__(self) -> int:
+        return len(self.network.learned)
+
+
 def parts(shape: tuple[int, ...], limit: int = PIECE) -> Iterator[tuple[slice, tuple[slice, ...]]]:
     """Cut an array into pieces of at most ``limit`` entries that follow one another in row-major order.
 
