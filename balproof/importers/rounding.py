@@ -76,17 +76,6 @@ def dtype_of(name: str) -> np.dtype:
         raise MissingToolError("ml_dtypes is not installed", "say pip install 'balproof[onnx]'") from None
 
 
-def as_stored(network: Network) -> Network:
-    """The network with its weights rounded to the types that they have in its file, as `save` rounds them.
-
-    Raises ModelError as `rounded`.
-    """
-    types = {"float16": np.float16, "float32": np.float32}
-    return network.with_parameters(
-        {t.name: rounded(network, t.name, types[t.dtype]) for t in network.parameters if t.dtype in types}
-    )
-
-
 def rounded(network: Network, name: str, dtype: np.dtype | type) -> np.ndarray:
     """The value of a parameter in the type of its file.
 

@@ -173,6 +173,27 @@ class Network:
 
 
 @dataclass(frozen=True, eq=False)
+class Numbers(Mapping[str, np.ndarray]):
+    """The parameters of a network in float64, each of them made when it is asked for, and not kept."""
+
+    network: Network
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self:
+            raise KeyError(name)
+        return self.network.numbers(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.network.tensors and self.network.tensors[str(name)].role == "parameter"
+
+    def __iter__(self) -> Iterator[str]:
+        return (t.name for t in self.network.parameters)
+
+    def __len__(self) -> int:
+        return len(self.network.parameters)
+
+
+@dataclass(frozen=True, eq=False)
 class Nonzero(Mapping[str, np.ndarray]):
     """Where the learned parameters of a network are not 0; symbols count as nonzero.
 

@@ -624,8 +624,8 @@ print(json.dumps([again.invariants(), manifold.names.index("w0[7]")]))
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="counts memory as Linux does")
 def test_a_model_of_some_hundred_megabytes_needs_little_memory(tmp_path: Path, root: Path) -> None:
-    """300 MB of float16 weights, with 80 MiB for all that is not a page of a file."""
-    n, layers = 7000, 3
+    """216 MB of float16 weights, with 80 MiB for all that is not a page of a file."""
+    n, layers = 6000, 3
     tile = (RNG.standard_normal(n) * 0.02).astype(np.float16)
     tile[tile == 0] = 0.01
     rows = np.stack([np.roll(tile, i) for i in range(50)])
