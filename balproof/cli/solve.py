@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -80,7 +79,6 @@ def solve(
     from balproof.balance.solve import Method
     from balproof.balance.solve import solve as run
     from balproof.importers import load, outputs, save_rescaled
-    from balproof.network.manifold import infer
     from balproof.report.plots import check_plot_path
 
     require_outputs((output, json_, plot, coq), (model,))
@@ -107,14 +105,15 @@ def solve(
     data = found.as_json()
     if plot is not None:
         _plot(found, network, costs, plot)
+    after = None
     if output is not None:
-        save_rescaled(infer(network), found.h, output, power_of_two=power_of_two)
-        found = dataclasses.replace(found, network=load(output))
-        data["written"] = {**_written(output, found.network, network, costs), "power_of_two": power_of_two}
+        save_rescaled(found.manifold, found.h, output, power_of_two=power_of_two)
+        after = load(output)
+        data["written"] = {**_written(output, after, network, costs), "power_of_two": power_of_two}
     said: dict[str, Any] | None = None
     if coq is not None:
         with progress("Coq checks the certificate"):
-            said = _coq(found.network, costs, coq)
+            said = _coq(found.network if after is None else after, costs, coq)
         data["coq"] = said
     if not emit(data, json_):
         _print(found, data)
