@@ -219,7 +219,7 @@ def _fit(rows: sparse.csr_array, right: Array, noise: Array, trust: Array, start
 
 def least_squares(rows: sparse.csr_array, left: Array, weight: Array) -> Array:
     """d that minimises Σ weight·(left − rows d)²; 0 in the directions that no entry determines."""
-    # Small systems come by the thousand, and SciPy takes longer to make a diagonal matrix than to solve one.
+    # Most systems are small, and to make a diagonal matrix takes SciPy longer than to solve one.
     weighted = rows.data * np.repeat(weight, np.diff(rows.indptr))
     across = rows.T
     normal = sparse.csc_array(

@@ -210,16 +210,7 @@ def test_variables_that_point_to_other_libraries_are_not_read(
     assert run_gate(NAMES, folder=plant("Two.v", TWO)).passed
 
 
-# --- the theories themselves --------------------------------------------------------------------------
-
-
-@needs_coq
-@pytest.mark.slow
-def test_the_theories_pass_the_gate() -> None:
-    gate = run_gate(registered())
-    assert gate.faults == ()
-    assert set(gate.theorems) == set(registered())
-    assert set(gate.assumed) <= set(ALLOWED)
+# --- the theories themselves: that they pass the gate is what `make formal` sees --------------------------------------------------------------------------
 
 
 @needs_coq
