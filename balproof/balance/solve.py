@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from balproof.balance.balls import certify_balls, require_bits
 from balproof.balance.blocks import BlockProblem, measured, strongly_connected, sweeps
 from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
 from balproof.balance.convex import solve_convex
@@ -100,12 +101,16 @@ def solve(
     schedule: Schedule = "random",
     seed: int = 0,
     certify: bool = False,
+    bits: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Solution:
     """Balance a network, or anything else that `balproof.load` takes.
 
-    Raises RequestError for an unknown method or schedule or a negative seed, ModelError as `balproof.load`,
-    and what `BalanceProblem.build` and, for cvxpy, `solve_convex` raise.
+    ``certify`` bounds the distance to the optimum of the weights that came out; with ``bits`` the log-scales
+    are refined to so many bits and enclosed in ball arithmetic (`certify_balls`).
+
+    Raises RequestError for an unknown method or schedule, a negative seed, or bits without ``certify`` or out
+    of range, ModelError as `balproof.load`, and what `BalanceProblem.build` and, for cvxpy, `solve_convex` raise.
 
     Source: [B] Theorem 5.1.
 
@@ -117,6 +122,10 @@ def solve(
         raise RequestError(f"unknown method {method!r}", "take one of " + ", ".join(METHODS))
     require_schedule(schedule)
     require_seed(seed)
+    if bits is not None:
+        require_bits(bits)
+        if not certify:
+            raise RequestError(f"{bits} bits are those of a certificate", "ask for one as well (--certify)")
     start = time.perf_counter()
     manifold = infer(load(network))
     if method == "auto" and is_large(manifold.network):
