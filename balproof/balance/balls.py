@@ -311,7 +311,7 @@ def refine(system: _System, bits: int) -> list[arb] | None:
         step = _solved(hessian, [-g.mid() for g in gradient], total)
         if step is None:
             return None
-        longest = max((abs(sum((c * step[k] for k, c in row), arb(0))).upper() for row in system.rows))
+        longest = max(abs(sum((c * step[k] for k, c in row), arb(0))).upper() for row in system.rows)
         if not longest.is_finite():
             return None
         factor = (1 / longest).mid() if longest > 1 else arb(1)

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from balproof.balance import wide
 from balproof.balance.balls import certify_balls, require_bits
 from balproof.balance.blocks import BlockProblem, measured, strongly_connected, sweeps
 from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
@@ -21,6 +22,7 @@ from balproof.balance.flow import flow
 from balproof.balance.isotone import certify_blocks
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
+from balproof.balance.prescale import fit, is_far, rescale
 from balproof.balance.problem import BalanceProblem, Costs
 from balproof.balance.state import Iterate
 from balproof.errors import RequestError, require_seed
@@ -50,7 +52,8 @@ class Solution:
     ``network`` holds the rescaled weights in float64 and ``h`` the log-scales; costs and imbalances were
     computed from those weights. ``status`` is ``balanced``, ``unattained`` (then ``witness`` is a
     direction in h along which the cost falls for ever) or ``unconverged``. ``dead_units`` and
-    ``left_out`` (scales of degree ≤ 0) were not moved.
+    ``left_out`` (scales of degree ≤ 0) were not moved. Costs that no double holds are ∞ or 0; then
+    ``log10_costs`` are the decimal logarithms of both.
     """
 
     status: Status
@@ -72,13 +75,19 @@ class Solution:
     certificate: GapCertificate | None
     no_certificate: str | None
     witness: Mapping[str, str] | None
+    log10_costs: tuple[float, float] | None = None
 
     def as_json(self) -> dict[str, object]:
+        before, after = self.cost_before, self.cost_after
+        logs: dict[str, object] = {}
+        if self.log10_costs is not None:
+            logs = dict(zip(("log10_cost_before", "log10_cost_after"), self.log10_costs, strict=True))
         return {
             "status": self.status,
             "regularizer": self.regularizer,
-            "cost_before": self.cost_before,
-            "cost_after": self.cost_after,
+            "cost_before": before if logs == {} or 0 < before < np.inf else None,
+            "cost_after": after if logs == {} or 0 < after < np.inf else None,
+            **logs,
             "imbalance_before": self.imbalance_before,
             "imbalance": self.imbalance,
             "passes": round(self.passes, 2),
@@ -133,28 +142,37 @@ def solve(
         large = _solve_large(manifold, costs, start, certify, progress)
         if large is not None:
             return large
-    problem = BalanceProblem.build(manifold, costs)
+    problem = BalanceProblem.stated(manifold, costs)
     answer = existence(problem)
-    state = _minimise(problem, method, schedule, seed, answer.attained is not False, progress)
-    final = problem.rescaled(state.h)
-    zero = np.zeros(problem.count)
-    imbalance = final.imbalance(zero)
+    attained = answer.attained is not False
+    h, after, state = _in_range(
+        problem, attained, lambda p: _minimise(p, method, schedule, seed, attained, progress)
+    )
+    final = BalanceProblem.stated(dataclasses.replace(manifold, network=after), problem.costs)
+    found = NoCertificate("not requested")
+    if certify:
+        found = _certified(final, bits) if attained else NoCertificate("the infimum is not attained")
+    if isinstance(found, GapCertificate) and found.state and (found.distance or 0.0) > _ROUGH:
+        change = np.array([float(found.state.get(name, 0)) for name in manifold.names])
+        h, after = h + change, rescale(final.manifold, np.zeros(len(h), dtype=np.int64), change)
+        final = BalanceProblem.stated(dataclasses.replace(manifold, network=after), problem.costs)
+        found = _certified(final, bits)
+        state = dataclasses.replace(state, method=f"{state.method}, refined in balls")
+    imbalance = float(np.max(wide.imbalances(final), initial=0.0))
     witness = _witness(problem, answer)
     status: Status = "balanced" if imbalance <= BALANCED else "unconverged"
     if witness is not None:
         status = "unattained"
-    found = certify_best(final) if certify else NoCertificate("not requested")
-    if certify and answer.attained is False:
-        found = NoCertificate("the infimum is not attained")
+    before, now = wide.cost(problem), wide.cost(final)
     return Solution(
         status=status,
         regularizer=problem.costs.name,
-        network=final.manifold.network,
-        h=state.h,
+        network=after,
+        h=h,
         scales=problem.manifold.names,
-        cost_before=problem.cost(zero),
-        cost_after=final.cost(zero),
-        imbalance_before=problem.imbalance(zero),
+        cost_before=before.double(),
+        cost_after=now.double(),
+        imbalance_before=float(np.max(wide.imbalances(problem), initial=0.0)),
         imbalance=imbalance,
         passes=state.passes,
         seconds=time.perf_counter() - start,
@@ -166,7 +184,67 @@ def solve(
         certificate=found if isinstance(found, GapCertificate) else None,
         no_certificate=found.reason if isinstance(found, NoCertificate) else None,
         witness=witness,
+        log10_costs=None if _held(before) and _held(now) else (before.log10(), now.log10()),
     )
+
+
+def _held(cost: wide.Wide) -> bool:
+    """Whether a double holds a cost."""
+    return cost.value == 0 or 0 < cost.double() < np.inf
+
+
+_ROUGH = 1e-10
+"""Weights whose log-scales are farther than this from the balanced ones are rescaled by the refined state."""
+
+_DRIFT = 60.0
+"""Log-scales of weights above this are taken over into powers of two: as exponents they cost digits."""
+
+
+def _in_range(
+    problem: BalanceProblem, attained: bool, minimise: Callable[[BalanceProblem], Iterate]
+) -> tuple[np.ndarray, Network, Iterate]:
+    """The scales found, the network with them, and the last state; by way of powers of two where weights are
+    out of range or very far apart."""
+    fitted = None
+    if is_far(problem):
+        try:
+            fitted = fit(problem)
+        except RequestError:
+            if not problem.in_range:
+                raise
+    if fitted is None:
+        state = minimise(problem)
+        return state.h, problem.manifold.rescale(state.h), state
+    manifold, passes = problem.manifold, 1.0
+    while True:
+        state = minimise(fitted.problem)
+        passes += state.passes
+        steps = np.rint(state.h / (np.log(2.0) * manifold.whole)).astype(np.int64) * manifold.whole
+        far = float(np.max(np.abs(problem.A @ state.h), initial=0.0))
+        if not attained or far <= _DRIFT or passes > 1e5:
+            break
+        fitted = fit(problem, fitted.shift + steps)
+    try:
+        moved = rescale(manifold, fitted.shift, state.h)
+    except RequestError:
+        if attained:
+            raise
+        # Scales that run away: the witness says where to, and the state in range is one on the way.
+        state = dataclasses.replace(state, h=np.zeros(problem.count))
+        moved = rescale(manifold, fitted.shift, state.h)
+    total = fitted.shift * np.log(2.0) + state.h
+    return total, moved, dataclasses.replace(state, passes=passes, history=fitted.costs(state.history))
+
+
+def _certified(final: BalanceProblem, bits: int | None) -> GapCertificate | NoCertificate:
+    if bits is not None:
+        return certify_balls(final, bits)
+    if final.in_range:
+        return certify_best(final)
+    found = certify_balls(final, 128)
+    if isinstance(found, NoCertificate):
+        return found
+    return dataclasses.replace(found, radius=found.distance, distance=None, state=None)
 
 
 def is_large(network: Network) -> bool:
@@ -188,8 +266,8 @@ def measure(network: Network, costs: Costs) -> tuple[float, np.ndarray]:
         moving = np.ones(manifold.count, bool)
         moving[[*manifold.dead(manifold.support), *manifold.endless]] = False
         return found[0], found[1].imbalances[moving]
-    problem = BalanceProblem.build(manifold, costs)
-    return problem.cost(zero), problem.imbalances(zero)[problem.active]
+    problem = BalanceProblem.stated(manifold, costs)
+    return wide.cost(problem).double(), wide.imbalances(problem)[problem.active]
 
 
 def _solve_large(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from balproof.balance import wide
 from balproof.balance.blocks import BlockProblem, measured, require_measurable, strongly_connected, sweeps
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.solve import is_large
@@ -73,12 +74,11 @@ def judge(manifold: Manifold, costs: Asked) -> Judged:
         return _judge_extremes(manifold, costs)
     found = measured(manifold, costs) if is_large(manifold.network) else None
     if found is None:
-        problem = BalanceProblem.build(manifold, costs)
-        h = np.zeros(problem.count)
+        problem = BalanceProblem.stated(manifold, costs)
         rates = problem.A.T @ np.ones(len(problem.weights))
         falling = tuple(k for k in problem.dead if rates[k])
         return Judged(
-            *(manifold, costs, problem.cost(h), problem.imbalances(h)),
+            *(manifold, costs, wide.cost(problem).double(), wide.imbalances(problem)),
             *(problem.active, tuple(problem.dead), tuple(problem.left_out), falling, problem),
         )
     costs.require_known(manifold.network)

@@ -327,11 +327,7 @@ class Manifold:
         the denominator, so that all exponents are whole. Where a weight would lose digits at the end of the
         range of its type, its scales go half as far, and so on.
         """
-        coefficients: list[set[int]] = [set() for _ in range(self.count)]
-        for form in (form for b in self.blocks for t in b.terms for form in t.forms):
-            for k, c in form:
-                coefficients[k].add(c.denominator)
-        whole = np.array([lcm(*found) for found in coefficients], dtype=np.int64)
+        whole = self.whole
         steps = np.rint(h / (np.log(2.0) * whole)).astype(np.int64)
         while True:
             values: dict[str, Array] = {}
@@ -345,14 +341,27 @@ class Manifold:
                 return self.network.with_parameters(values)
             steps = np.where(too_far, np.trunc(steps / 2).astype(np.int64), steps)  # ends at 0, if not before
 
-    def _times_powers(self, block: Block, n: Array) -> tuple[Array, Array]:
-        """The weights of a block times 2^(A n), and which of them lose digits by that."""
-        exponents = np.zeros(block.shape, dtype=np.int64)
+    @cached_property
+    def whole(self) -> Array:
+        """Per scale the least number of which multiples change all log-scales by whole numbers."""
+        denominators: list[set[int]] = [set() for _ in range(self.count)]
+        for form in (form for b in self.blocks for t in b.terms for form in t.forms):
+            for k, c in form:
+                denominators[k].add(c.denominator)
+        return np.array([lcm(*found) for found in denominators], dtype=np.int64)
+
+    def exponents(self, block: Block, n: Array) -> Array:
+        """A n for whole log₂-scales n, multiples of ``whole``: exact, in the shape of the parameter."""
+        total = np.zeros(block.shape, dtype=np.int64)
         for term in block.terms:
             local = [sum((c * int(n[k]) for k, c in form), Fraction(0)) for form in term.forms]
-            exponents += np.array([int(e) for e in local], dtype=np.int64)[term.index]
+            total += np.array([int(e) for e in local], dtype=np.int64)[term.index]
+        return total.reshape(self.network.tensors[block.name].shape)
+
+    def _times_powers(self, block: Block, n: Array) -> tuple[Array, Array]:
+        """The weights of a block times 2^(A n), and which of them lose digits by that."""
         tensor, old = self.network.tensors[block.name], self.network.numbers(block.name)
-        moved = exponents.reshape(tensor.shape)
+        moved = self.exponents(block, n)
         with np.errstate(over="ignore", under="ignore"):
             new = np.ldexp(old, moved)
             again = new.astype(np.float16) if tensor.dtype == "float16" else np.ldexp(new, -moved)
