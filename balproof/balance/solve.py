@@ -85,8 +85,8 @@ class Solution:
         return {
             "status": self.status,
             "regularizer": self.regularizer,
-            "cost_before": before if logs == {} or 0 < before < np.inf else None,
-            "cost_after": after if logs == {} or 0 < after < np.inf else None,
+            "cost_before": before if before < np.inf else None,
+            "cost_after": after if after < np.inf else None,
             **logs,
             "imbalance_before": self.imbalance_before,
             "imbalance": self.imbalance,

@@ -61,6 +61,9 @@ def optimality(problem: BalanceProblem, tolerance: float, *, balanced: bool) -> 
     if not least.value:
         return Optimality(None, False, None, ("no optimality gap: costs beyond double precision",))
     ratio = cost.over(least)
+    if ratio == np.inf:
+        why = f"the cost is 10^{cost.log10() - least.log10():.0f} times the least one"
+        return Optimality(None, False, Fault("not-optimal", f"{WHOLE}: {why}", None), (why,))
     notes: list[str] = []
     if best.existence.attained is None:
         notes.append("whether the optimum is attained could not be decided")
