@@ -225,12 +225,12 @@ def _felt(problem: BalanceProblem, scaled: Network) -> BalanceProblem:
     bad = np.flatnonzero(~(m < _HIGH) & moves)
     if bad.size:
         raise _refused(problem, int(bad[0]), "large")
-    kept = _only(problem, scaled, (m >= LOW) & (m < _HIGH))
+    kept = problem.only((m >= LOW) & (m < _HIGH), scaled)
     if len(kept.weights) == len(problem.weights):
         return kept
     if existence(problem).attained is False:
         return kept  # the answer is a direction, and no state
-    strong = _only(problem, scaled, (m >= _KEPT) & (m < _HIGH))
+    strong = problem.only((m >= _KEPT) & (m < _HIGH), scaled)
     if not (
         np.array_equal(strong.active, problem.active)
         and len(_pinned(strong)) == len(_pinned(problem))
@@ -243,17 +243,6 @@ def _felt(problem: BalanceProblem, scaled: Network) -> BalanceProblem:
 
 def _pinned(problem: BalanceProblem) -> set[int]:
     return drifting(problem.rows, [int(k) for k in np.flatnonzero(problem.active)])
-
-
-def _only(problem: BalanceProblem, network: Network, keep: Array) -> BalanceProblem:
-    """The problem of the network with only some of the weights that have a cost."""
-    values, start = dict[str, Array](), 0
-    for name, places in problem.entries:
-        new = network.numbers(name).copy()
-        new.flat[places[~keep[start : start + len(places)]]] = 0.0
-        values[name], start = new, start + len(places)
-    changed = dataclasses.replace(problem.manifold, network=network.with_parameters(values))
-    return BalanceProblem.stated(changed, problem.costs)
 
 
 def _refused(problem: BalanceProblem, number: int, how: str) -> RequestError:

@@ -64,10 +64,9 @@ class Costs:
         """Raise RequestError for a pattern that matches no parameter."""
         names = [t.name for t in network.parameters]
         for pattern, _ in self.rules:
-            if not any(_matches(n, pattern) for n in names):
-                raise RequestError(
-                    f"no parameter is called {pattern!r}", "parameters are " + ", ".join(names)
-                )
+            if pattern != "*" and not any(_matches(n, pattern) for n in names):
+                there = "parameters are " + ", ".join(names) if names else "this network has none"
+                raise RequestError(f"no parameter is called {pattern!r}", there)
 
     @property
     def name(self) -> str:
@@ -166,6 +165,17 @@ class BalanceProblem:
             return (1.0, 1.0), (0, 0)
         places = int(np.argmin(m)), int(np.argmax(m))
         return (float(m[places[0]]), float(m[places[1]])), places
+
+    def only(self, keep: Array, network: Network | None = None) -> BalanceProblem:
+        """The problem of a network, by default of this one, with all other weights that have a cost 0."""
+        network = network or self.manifold.network
+        values, start = dict[str, Array](), 0
+        for name, places in self.entries:
+            new = network.numbers(name).copy()
+            new.flat[places[~keep[start : start + len(places)]]] = 0.0
+            values[name], start = new, start + len(places)
+        changed = dataclasses.replace(self.manifold, network=network.with_parameters(values))
+        return BalanceProblem.stated(changed, self.costs)
 
     def element(self, number: int) -> str:
         """The name of a weight, from its number in ``weights``."""

@@ -25,6 +25,7 @@ from balproof.balance.newton import newton
 from balproof.balance.prescale import fit, is_far, rescale
 from balproof.balance.problem import BalanceProblem, Costs
 from balproof.balance.state import Iterate
+from balproof.balance.unattained import falling
 from balproof.errors import RequestError, require_seed
 from balproof.importers import load
 from balproof.network.graph import Network
@@ -53,7 +54,8 @@ class Solution:
     computed from those weights. ``status`` is ``balanced``, ``unattained`` (then ``witness`` is a
     direction in h along which the cost falls for ever) or ``unconverged``. ``dead_units`` and
     ``left_out`` (scales of degree ≤ 0) were not moved. Costs that no double holds are ∞ or 0; then
-    ``log10_costs`` are the decimal logarithms of both.
+    ``log10_costs`` are the decimal logarithms of both. Where the optimum is not attained, ``infimum`` is what
+    the cost falls toward and ``falling`` names the weights that go to nothing on the way, if that is known.
     """
 
     status: Status
@@ -76,6 +78,8 @@ class Solution:
     no_certificate: str | None
     witness: Mapping[str, str] | None
     log10_costs: tuple[float, float] | None = None
+    infimum: float | None = None
+    falling: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         before, after = self.cost_before, self.cost_after
@@ -99,6 +103,8 @@ class Solution:
             "certificate": self.certificate.as_json() if self.certificate else None,
             "no_certificate": self.no_certificate,
             "witness": dict(self.witness) if self.witness else None,
+            "infimum": self.infimum,
+            "falling": list(self.falling),
         }
 
 
@@ -163,6 +169,7 @@ def solve(
     status: Status = "balanced" if imbalance <= BALANCED else "unconverged"
     if witness is not None:
         status = "unattained"
+    infimum, vanishing = _infimum(problem) if witness is not None else (None, ())
     before, now = wide.cost(problem), wide.cost(final)
     return Solution(
         status=status,
@@ -185,7 +192,22 @@ def solve(
         no_certificate=found.reason if isinstance(found, NoCertificate) else None,
         witness=witness,
         log10_costs=None if _held(before) and _held(now) else (before.log10(), now.log10()),
+        infimum=infimum,
+        falling=vanishing,
     )
+
+
+def _infimum(problem: BalanceProblem) -> tuple[float | None, tuple[str, ...]]:
+    """What the cost falls toward where it is not attained, and which weights go to nothing on the way."""
+    gone = falling(problem)
+    if gone is None:
+        return None, ()
+    names = tuple(problem.element(int(i)) for i in np.flatnonzero(gone))
+    rest = problem.only(~gone)
+    if not rest.in_range:
+        return None, names
+    state = newton(rest)
+    return (rest.cost(state.h) if state.imbalance <= BALANCED else None), names
 
 
 def _held(cost: wide.Wide) -> bool:
@@ -295,10 +317,10 @@ def _solve_large(
         held = BlockProblem.build(dataclasses.replace(manifold, network=after), costs)
         assert held is not None, "a rescaling keeps the structure"
         certificate = certify_blocks(held)
-    falling = {manifold.names[k]: "-1" if balance.incoming[k] else "1" for k in dead
-               if balance.incoming[k] or balance.outgoing[k]}  # fmt: skip
+    run_away = {manifold.names[k]: "-1" if balance.incoming[k] else "1" for k in dead
+               if (balance.incoming[k] > 0) != (balance.outgoing[k] > 0)}  # fmt: skip
     return Solution(
-        status="unattained" if falling else "balanced" if imbalance <= BALANCED else "unconverged",
+        status="unattained" if run_away else "balanced" if imbalance <= BALANCED else "unconverged",
         regularizer=costs.name,
         network=after,
         h=state.h,
@@ -316,7 +338,7 @@ def _solve_large(
         existence=Existence(True, Verdict.certified, "strongly connected components of the nonzero weights"),
         certificate=certificate if isinstance(certificate, GapCertificate) else None,
         no_certificate=certificate.reason if isinstance(certificate, NoCertificate) else None,
-        witness=dict(list(falling.items())[:1]) or None,
+        witness=dict(list(run_away.items())[:1]) or None,
     )
 
 
@@ -390,8 +412,11 @@ def _witness(problem: BalanceProblem, answer: Existence) -> dict[str, str] | Non
     if answer.direction is not None:
         named = zip(problem.manifold.names, answer.direction, strict=True)
         return {name: str(value) for name, value in named if value}
-    falling = problem.A.T @ np.ones(len(problem.weights))
+    ones = np.ones(len(problem.weights))
+    falling, all_of_it = problem.A.T @ ones, problem.absolute.T @ ones
     for k in problem.dead:
-        if falling[k]:  # only incoming costs, or only outgoing ones: scale them down
+        if (
+            falling[k] and abs(falling[k]) == all_of_it[k]
+        ):  # only costs in, or only costs out: scale them down
             return {problem.manifold.names[k]: "-1" if falling[k] > 0 else "1"}
     return None

@@ -208,6 +208,8 @@ def _print(found: Solution, data: dict[str, Any]) -> None:
         moves = some([f"{k}: {v}" for k, v in found.witness.items()])
         what = "the optimum" if found.certificate is None else "the optimum over all scales"
         out.print(f"{what} is not attained: the cost falls for ever along h = ({escape(moves)})")
+        if found.infimum is not None and found.falling:
+            out.print(f"the infimum is {found.infimum:.10g}, without {escape(some(found.falling))}")
     if "written" in data:
         w = data["written"]
         how = "by powers of two" if w["power_of_two"] else f"rounded to {', '.join(w['dtypes'])}"

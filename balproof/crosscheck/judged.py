@@ -75,8 +75,8 @@ def judge(manifold: Manifold, costs: Asked) -> Judged:
     found = measured(manifold, costs) if is_large(manifold.network) else None
     if found is None:
         problem = BalanceProblem.stated(manifold, costs)
-        rates = problem.A.T @ np.ones(len(problem.weights))
-        falling = tuple(k for k in problem.dead if rates[k])
+        costly = problem.absolute.T @ np.ones(len(problem.weights))
+        falling = tuple(k for k in problem.dead if costly[k])
         return Judged(
             *(manifold, costs, wide.cost(problem).double(), wide.imbalances(problem)),
             *(problem.active, tuple(problem.dead), tuple(problem.left_out), falling, problem),

@@ -249,8 +249,32 @@ class Manifold:
         return frozenset(int(k) for k in one_sided if (degree.get(int(k)) or 0) <= 0)
 
     def dead(self, support: Mapping[str, Array]) -> tuple[int, ...]:
-        """The scales without weights in, or without weights out, where ``support`` is true."""
-        return tuple(int(k) for k in np.flatnonzero(~self.alive(support)) if int(k) not in self.endless)
+        """The scales without weights in, or without weights out, where ``support`` is true.
+
+        A weight that leads to a dead unit, or comes from one, is none: what it costs can fall to nothing.
+        """
+        endless = np.zeros(self.count, bool)
+        endless[list(self.endless)] = True
+        dead = ~self.alive(support) & ~endless
+        while dead.any():
+            support = {
+                block.name: np.asarray(support[block.name], dtype=bool).reshape(block.shape)
+                & ~self._touched(block, dead)
+                for block in self.blocks
+                if block.name in support
+            }
+            found = ~self.alive(support) & ~endless
+            if np.array_equal(found, dead):
+                break
+            dead = found
+        return tuple(int(k) for k in np.flatnonzero(dead))
+
+    def _touched(self, block: Block, scales: Array) -> Array:
+        """Which weights of a block, in its view, have one of the marked scales."""
+        found = np.zeros(block.shape, dtype=bool)
+        for index, matrix in self._maps[block.name]:
+            found |= (abs(matrix) @ scales.astype(float) > 0)[index]
+        return found
 
     @property
     def unseen(self) -> tuple[str, ...]:
