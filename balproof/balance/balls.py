@@ -12,11 +12,11 @@ value theorem, on the face u_k = s·d_k,
     L_k = Σ_e |A_ek|·(|A_ek| d_k·(min κ_e + max κ_e) − max κ_e·(|A| d)_e),
 
 and likewise below. Where s·L_k > |∂_kF(x)| for every k, ∂_kF points outward on every face, and the least
-value on the box is taken inside. L > 0 also makes every H in the box positive definite. F is convex, so this is
-the minimum of F, and there is no other.
+value on the box is taken inside. L > 0 also makes every H in the box positive definite. F is convex, so this
+is the minimum of F, and there is no other.
 
-*Krawczyk's test*, for few scales, where the signs in H leave no such d. For a matrix Y and radii r, with E the
-ball matrix I − Y·H over the box |u_k| ≤ r_k,
+*Krawczyk's test*, for few scales, where the signs in H leave no such d. For a matrix Y and radii r, with E
+the ball matrix I − Y·H over the box |u_k| ≤ r_k,
 
     |Y ∇F(x)|_k + Σ_j |E_kj| r_j < r_k   for every k
 
@@ -72,10 +72,10 @@ def require_bits(bits: int) -> None:
 def certify_balls(problem: BalanceProblem, bits: int = 256) -> GapCertificate | NoCertificate:
     """Refine the state h = 0 of ``problem`` to ``bits`` bits, and prove where the balanced state is.
 
-    ``state`` of the certificate are the refined log-scales, ``radius`` bounds how far each is from that of the
-    only balanced state, and ``distance`` how far that is from h = 0, in any scale. Where a part of the network
-    has no visible unit, one scale of it stays what it is. Costs are sums of powers of |w| with any real
-    exponents, or anything smooth that balls can enclose.
+    ``state`` of the certificate are the refined log-scales in decimals, ``radius`` bounds how far each is
+    from that of the only balanced state, and ``distance`` how far that is from h = 0, in any scale. Where a
+    part of the network has no visible unit, one scale of it stays what it is. Costs are sums of powers of |w|
+    with any real exponents, or anything smooth that balls can enclose.
 
     Raises RequestError for a number of bits out of range.
 
@@ -119,23 +119,26 @@ def _certify(problem: BalanceProblem, bits: int) -> GapCertificate | NoCertifica
         return NoCertificate(f"{bits} bits are too few to bound the cost from below")
     else:
         absolute, gap = _up(above), _up((above / floor).upper())
-    state = {name: arb(0) for name in problem.names(moving)}
-    state.update(zip(problem.names(system.scales), x, strict=True))
-    digits = int(bits * 0.30103)
+    texts = [_decimal(v, bits) for v in x]
+    state = dict.fromkeys(problem.names(moving), "0")
+    state.update(zip(problem.names(system.scales), texts, strict=True))
     return GapCertificate(
         kind,
         gap,
         absolute,
         bits,
-        radius=max((_up(r) for r in radii), default=0.0),
+        radius=max(
+            (_up((r + abs(v - arb(t))).upper()) for v, t, r in zip(x, texts, radii, strict=True)), default=0.0
+        ),
         distance=max((_up((abs(v) + r).upper()) for v, r in zip(x, radii, strict=True)), default=0.0),
-        state={name: _decimal(value, digits) for name, value in state.items()},
+        state=state,
     )
 
 
-def _decimal(value: arb, digits: int) -> str:
-    with ctx.workprec(4 * ctx.prec):
-        return "0" if value.is_zero() else value.str(digits, radius=False).removesuffix(".")
+def _decimal(value: arb, bits: int) -> str:
+    """Decimals of an exact number; what is cut off of them is added to its radius."""
+    with ctx.workprec(2 * bits):
+        return "0" if value.is_zero() else value.str(int(bits * 0.30103) + 6, radius=False).removesuffix(".")
 
 
 def _up(value: arb) -> float:
@@ -188,7 +191,7 @@ Matrix = dict[tuple[int, int], arb]
 
 @dataclass(frozen=True, eq=False)
 class _System:
-    """∇F = 0 over the ``scales`` that neither stay nor drift: rows of A over their positions, log|w|, laws."""
+    """∇F = 0 over the ``scales`` that neither stay nor drift: rows of A over positions, log|w|, laws."""
 
     scales: list[int]
     rows: list[Row]
@@ -255,8 +258,8 @@ class _System:
 def _solved(matrix: Matrix, right: Sequence[arb], measure: Sequence[arb]) -> list[arb] | None:
     """Exact numbers that roughly solve a system whose rows have the sizes ``measure``; None where none do.
 
-    In balls where there are few unknowns. Otherwise in doubles: each of Newton's steps then gains at most their
-    16 digits, and none where weak ties hold strong groups together.
+    In balls where there are few unknowns. Otherwise in doubles: each of Newton's steps then gains at most
+    their 16 digits, and none where weak ties hold strong groups together.
     """
     n = len(right)
     if n <= _DENSE:
@@ -291,7 +294,7 @@ def _exponent(value: arb) -> int:
 
 
 def refine(system: _System, bits: int) -> list[arb] | None:
-    """Newton's method from 0 until rounding alone is left of ∇F, as exact numbers; None if it does not get there.
+    """Newton's method from 0 until rounding alone is left of ∇F, as exact numbers; None if it fails.
 
     A step changes no weight by more than a factor e.
     """

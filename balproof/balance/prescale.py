@@ -7,8 +7,8 @@ fear. (Balance in the max-plus sense, Schneider and Schneider 1991; here for sin
 a start.) What is left is within the number of weights of a unit of balance, and is solved as ever.
 
 Costs far below all others of their units change no sum of doubles: where without them every unit keeps
-weights on both sides, no scales drift that did not, and the minimum is attained as before, they are left out of
-the sums; the result is judged with all weights. Otherwise the weights are refused by name.
+weights on both sides, no scales drift that did not, and the minimum is attained as before, they are left out
+of the sums; the result is judged with all weights. Otherwise the weights are refused by name.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def prescale(
 
     ``exponents`` gives the binary exponents of the weights of a block in its view, −∞ where there is none, or
     None for a block without cost; it is asked once a sweep, and nothing of its size is kept. ``powers`` gives
-    the (a, p) of the block's costs Σ a|w|^p. All units move at once and half the way, so that neighbours do not
-    overshoot. The scales are multiples of ``manifold.whole``, so that 2^(A n) is exact.
+    the (a, p) of the block's costs Σ a|w|^p. All units move at once and half the way, so that neighbours do
+    not overshoot. The scales are multiples of ``manifold.whole``, so that 2^(A n) is exact.
 
     >>> from balproof.importers import load
     >>> from balproof.network.manifold import infer
@@ -248,8 +248,8 @@ def _pinned(problem: BalanceProblem) -> set[int]:
 def _refused(problem: BalanceProblem, number: int, how: str) -> RequestError:
     name = problem.element(number)
     return RequestError(
-        f"the cost of weight {name} is too {how} for double precision, against those of other weights, however "
-        "units are rescaled by powers of two",
+        f"the cost of weight {name} is too {how} for double precision, against those of other weights, "
+        "however units are rescaled by powers of two",
         "set weights that are as good as 0 to 0, or use a smaller exponent",
     )
 

@@ -125,7 +125,8 @@ def solve(
     are refined to so many bits and enclosed in ball arithmetic (`certify_balls`).
 
     Raises RequestError for an unknown method or schedule, a negative seed, or bits without ``certify`` or out
-    of range, ModelError as `balproof.load`, and what `BalanceProblem.build` and, for cvxpy, `solve_convex` raise.
+    of range, or for weights that powers of two do not bring into the range of doubles, ModelError as
+    `balproof.load`, and what `BalanceProblem.build` and, for cvxpy, `solve_convex` raise.
 
     Source: [B] Theorem 5.1.
 
@@ -282,7 +283,6 @@ def measure(network: Network, costs: Costs) -> tuple[float, np.ndarray]:
     (18.25, [0.95, 0.0])
     """
     manifold = infer(network)
-    zero = np.zeros(manifold.count)
     found = measured(manifold, costs) if is_large(network) else None
     if found is not None:
         moving = np.ones(manifold.count, bool)

@@ -1,8 +1,8 @@
 """Where no rescaling is best: which weights go to nothing on the way to the infimum, and what it is.
 
-A weight off every circulation of A falls along some direction that raises no cost (`existence`). With all such
-weights gone, the rest has a circulation, and its least cost is the infimum of the whole: the rest stays what it
-is along the sum of these directions, and the others cost as little there as one likes.
+A weight off every circulation of A falls along some direction that raises no cost (`existence`). With all
+such weights gone, the rest has a circulation, and its least cost is the infimum of the whole: the rest stays
+what it is along the sum of these directions, and the others cost as little there as one likes.
 """
 
 from __future__ import annotations

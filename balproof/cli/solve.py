@@ -140,7 +140,8 @@ def _written(path: Path, costs: Costs, before: Path) -> dict[str, Any]:
     cost, imbalances = measure(network, costs)
     dtypes = sorted({t.dtype for t in network.parameters})
     worst = float(np.max(imbalances, initial=0.0))
-    written: dict[str, Any] = {"path": str(path), "dtypes": dtypes, "cost": cost, "imbalance": worst}
+    held = cost if np.isfinite(cost) else None
+    written: dict[str, Any] = {"path": str(path), "dtypes": dtypes, "cost": held, "imbalance": worst}
     if not _NARROW.isdisjoint(dtypes):
         written["function_error"] = function_error(load(before), network)
     return written
