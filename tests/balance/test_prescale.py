@@ -188,7 +188,9 @@ REFUSED = {
         r"the cost of weight J\[(0,3|2,1)\] is too small",
     ),
     "units without common weights": (
-        with_weights(mlp([1, 2, 1], bias=False), fc1__weight=[[1e300], [1e-300]], fc2__weight=[[1e300, 1e-300]]),
+        with_weights(
+            mlp([1, 2, 1], bias=False), fc1__weight=[[1e300], [1e-300]], fc2__weight=[[1e300, 1e-300]]
+        ),
         "l2",
         r"the cost of weight fc1.weight\[0,0\] is too large",
     ),
@@ -227,7 +229,7 @@ def test_unattained_however_far(method: Method) -> None:
     json.dumps(found.as_json(), allow_nan=False)
 
 
-# --- the sweeps ----------------------------------------------------------------------------------------------
+# --- the sweeps -------------------------------------------------------------------------------------------
 
 
 def at(network: Network) -> Any:
@@ -321,7 +323,7 @@ def test_what_is_fitted_is_in_range_and_exact() -> None:
     assert np.abs(found.shift + n).max() < 300
 
 
-# --- sums beyond doubles -----------------------------------------------------------------------------------
+# --- sums beyond doubles ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("p", [0.5, 1.0, 1.5, 2.0, 3.0])
