@@ -95,33 +95,46 @@ def _largest(
         given = exponents(block) if block.terms else None
         if given is None:
             continue
-        logs = given.astype(np.float64)
-        maps = manifold.maps(block.name)
-        for index, matrix in maps:
-            logs = logs + (matrix @ n)[index]
-        terms = powers(block)
-        costs = np.max([np.log2(a * p) + p * logs for a, p in terms], axis=0)
+        maps, terms = manifold.maps(block.name), powers(block)
         steepest = max(p for _, p in terms)
-        if len(maps) == 2:
-            costs = np.where(_loops(maps), -np.inf, costs)
-        for index, matrix in maps:
-            alike = tuple(a for a, size in enumerate(index.shape) if size == 1)
-            slices = costs.max(axis=alike, keepdims=True)
-            top = np.full(matrix.shape[0], -np.inf)
-            np.maximum.at(top, index.ravel(), slices.ravel())
+        for (_, matrix), top in zip(maps, _tops(given, maps, n), strict=True):
+            cost = np.max([np.log2(a * p) + p * top for a, p in terms], axis=0)
             entries = matrix.tocoo()
             i, k = entries.coords
             for side, sign in enumerate((1.0, -1.0)):
                 own = sign * entries.data > 0
-                np.maximum.at(best[side], k[own], top[i[own]] + np.log2(np.abs(entries.data[own])))
+                np.maximum.at(best[side], k[own], cost[i[own]] + np.log2(np.abs(entries.data[own])))
                 np.maximum.at(fastest[side], k[own], steepest * np.abs(entries.data[own]))
     return best[0], best[1], fastest[0] + fastest[1]
 
 
-def _loops(maps: Sequence[tuple[Array, sparse.csr_array]]) -> Array:
+_PIECE = 2**20
+"""Weights whose exponents are shifted at once."""
+
+
+def _tops(given: Array, maps: Sequence[tuple[Array, sparse.csr_array]], n: Array) -> list[Array]:
+    """For each term of a block the largest exponent at every one of its forms, with the scales n."""
+    tops = [np.full(matrix.shape[0], -np.inf) for _, matrix in maps]
+    shifts = [matrix @ n for _, matrix in maps]
+    step = max(1, _PIECE * len(given) // max(1, given.size))
+    for start in range(0, len(given), step):
+        part = slice(start, start + step)
+        own = [index[part] if len(index) > 1 else index for index, _ in maps]
+        logs = given[part].astype(np.float64)
+        for index, shift in zip(own, shifts, strict=True):
+            logs += shift[index]
+        if len(maps) == 2:
+            logs[_loops(own, [matrix for _, matrix in maps])] = -np.inf
+        for top, index in zip(tops, own, strict=True):
+            alike = tuple(a for a, size in enumerate(index.shape) if size == 1)
+            np.maximum.at(top, index.ravel(), logs.max(axis=alike, keepdims=True).ravel())
+    return tops
+
+
+def _loops(indices: Sequence[Array], matrices: Sequence[sparse.csr_array]) -> Array:
     """Where both sides of a weight have the same scale: no scale of its own balances it."""
     sides: list[Array] = []
-    for index, matrix in maps:
+    for index, matrix in zip(indices, matrices, strict=True):
         scale = np.full(matrix.shape[0], -1)
         i, k = matrix.tocoo().coords
         scale[i] = k
@@ -184,7 +197,7 @@ def _exponents(problem: BalanceProblem) -> tuple[Callable[[Block], Array | None]
         if block.name not in costly:
             return None
         values = network.numbers(block.name).reshape(block.shape)
-        return np.where(values != 0, np.frexp(values)[1].astype(np.float64), -np.inf)
+        return np.where(values != 0, np.frexp(values)[1].astype(np.float32), np.float32(-np.inf))
 
     def powers(block: Block) -> Powers:
         terms = problem.costs.regularizer(block.name).terms

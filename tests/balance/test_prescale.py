@@ -264,6 +264,18 @@ def test_largest_costs_of_units_come_close(name: str) -> None:
         assert abs(np.log2(own[0] / own[1])) < 300
 
 
+def test_large_blocks_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    for network, _ in KNOWN.values():
+        far, _ = wild(network, 1, 400)
+        manifold = infer(far)
+        found = []
+        for piece in (2**20, 4):
+            monkeypatch.setattr(module, "_PIECE", piece)
+            active = np.ones(manifold.count, bool)
+            found.append(prescale(manifold, active, at(far), lambda _: [(1.0, 2.0)]).tolist())
+        assert found[0] == found[1]
+
+
 def test_scales_that_do_not_move_stay() -> None:
     far, _ = wild(KNOWN["mlp"][0], 1, 400)
     manifold = infer(far)
