@@ -338,9 +338,14 @@ class Manifold:
         values: dict[str, Array] = {}
         for block in self.blocks:
             if block.terms:
-                scaled = self.logs(block, h)
-                np.exp(scaled, out=scaled)
-                values[block.name] = np.multiply(scaled, self.network.numbers(block.name), out=scaled)
+                scaled, old = self.logs(block, h), self.network.numbers(block.name)
+                if np.max(np.abs(scaled), initial=0.0) > 700:  # the factor may be no double, and the result one
+                    scaled /= 2
+                    np.exp(scaled, out=scaled)
+                    old = scaled * old
+                else:
+                    np.exp(scaled, out=scaled)
+                values[block.name] = np.multiply(scaled, old, out=scaled)
         return self.network.with_parameters(values)
 
     def rescale_by_powers_of_two(self, h: Array) -> Network:
