@@ -52,6 +52,8 @@ from balproof.symbolic.regularizer import Regularizer
 LARGEST = 20_000
 """Weights up to which balls are made of all of them: some seconds."""
 
+TOO_MANY = f"more than {LARGEST} weights: too many for ball arithmetic"
+
 FEWEST, MOST = 64, 8192
 """Bits that can be asked for."""
 
@@ -88,7 +90,7 @@ def certify_balls(problem: BalanceProblem, bits: int = 256) -> GapCertificate | 
     """
     require_bits(bits)
     if len(problem.weights) > LARGEST:
-        return NoCertificate(f"more than {LARGEST} weights: too many for ball arithmetic")
+        return NoCertificate(TOO_MANY)
     with ctx.workprec(bits):
         try:
             return _certify(problem, bits)

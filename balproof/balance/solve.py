@@ -11,21 +11,21 @@ from typing import Literal
 import numpy as np
 
 from balproof.balance import wide
-from balproof.balance.balls import certify_balls, require_bits
+from balproof.balance.balls import TOO_MANY, certify_balls, require_bits
 from balproof.balance.blocks import BlockProblem, measured, strongly_connected, sweeps
 from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
 from balproof.balance.convex import solve_convex
 from balproof.balance.descent import Schedule, require_schedule, stochastic
 from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
+from balproof.balance.fitted import rescale, solve_in_range
 from balproof.balance.flow import flow
 from balproof.balance.isotone import certify_blocks
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
-from balproof.balance.prescale import fit, is_far, rescale
 from balproof.balance.problem import BalanceProblem, Costs
-from balproof.balance.state import Iterate
-from balproof.balance.unattained import falling
+from balproof.balance.state import BALANCED, Iterate
+from balproof.balance.unattained import infimum_of
 from balproof.errors import RequestError, require_seed
 from balproof.importers import load
 from balproof.network.graph import Network
@@ -35,9 +35,6 @@ from balproof.verdict import Verdict
 Method = Literal["auto", "multilevel", "sweeps", "newton", "stochastic", "flow", "cvxpy"]
 METHODS: tuple[Method, ...] = ("auto", "multilevel", "sweeps", "newton", "stochastic", "flow", "cvxpy")
 Status = Literal["balanced", "unattained", "unconverged"]
-
-BALANCED = 1e-12
-"""The relative imbalance up to which a state counts as balanced."""
 
 LARGE = 1_000_000
 """Above so many weights a network is solved by blocks, where its costs and its manifold allow it."""
@@ -146,13 +143,13 @@ def solve(
     manifold = infer(load(network))
     if method == "auto" and is_large(manifold.network):
         costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
-        large = _solve_large(manifold, costs, start, certify, progress)
+        large = _solve_large(manifold, costs, start, certify and bits is None, progress)
         if large is not None:
-            return large
+            return large if bits is None else dataclasses.replace(large, no_certificate=TOO_MANY)
     problem = BalanceProblem.stated(manifold, costs)
     answer = existence(problem)
     attained = answer.attained is not False
-    h, after, state = _in_range(
+    h, after, state = solve_in_range(
         problem, attained, lambda p: _minimise(p, method, schedule, seed, attained, progress)
     )
     final = BalanceProblem.stated(dataclasses.replace(manifold, network=after), problem.costs)
@@ -170,7 +167,7 @@ def solve(
     status: Status = "balanced" if imbalance <= BALANCED else "unconverged"
     if witness is not None:
         status = "unattained"
-    infimum, vanishing = _infimum(problem) if witness is not None else (None, ())
+    infimum, vanishing = infimum_of(problem) if witness is not None else (None, ())
     before, now = wide.cost(problem), wide.cost(final)
     return Solution(
         status=status,
@@ -198,19 +195,6 @@ def solve(
     )
 
 
-def _infimum(problem: BalanceProblem) -> tuple[float | None, tuple[str, ...]]:
-    """What the cost falls toward where it is not attained, and which weights go to nothing on the way."""
-    gone = falling(problem)
-    if gone is None:
-        return None, ()
-    names = tuple(problem.element(int(i)) for i in np.flatnonzero(gone))
-    rest = problem.only(~gone)
-    if not rest.in_range:
-        return None, names
-    state = newton(rest)
-    return (rest.cost(state.h) if state.imbalance <= BALANCED else None), names
-
-
 def _held(cost: wide.Wide) -> bool:
     """Whether a double holds a cost."""
     return cost.value == 0 or 0 < cost.double() < np.inf
@@ -218,45 +202,6 @@ def _held(cost: wide.Wide) -> bool:
 
 _ROUGH = 1e-10
 """Weights whose log-scales are farther than this from the balanced ones are rescaled by the refined state."""
-
-_DRIFT = 60.0
-"""Log-scales of weights above this are taken over into powers of two: as exponents they cost digits."""
-
-
-def _in_range(
-    problem: BalanceProblem, attained: bool, minimise: Callable[[BalanceProblem], Iterate]
-) -> tuple[np.ndarray, Network, Iterate]:
-    """The scales found, the network with them, and the last state; by way of powers of two where weights are
-    out of range or very far apart."""
-    fitted = None
-    if is_far(problem):
-        try:
-            fitted = fit(problem)
-        except RequestError:
-            if not problem.in_range:
-                raise
-    if fitted is None:
-        state = minimise(problem)
-        return state.h, problem.manifold.rescale(state.h), state
-    manifold, passes = problem.manifold, 1.0
-    while True:
-        state = minimise(fitted.problem)
-        passes += state.passes
-        steps = np.rint(state.h / (np.log(2.0) * manifold.whole)).astype(np.int64) * manifold.whole
-        far = float(np.max(np.abs(problem.A @ state.h), initial=0.0))
-        if not attained or far <= _DRIFT or passes > 1e5:
-            break
-        fitted = fit(problem, fitted.shift + steps)
-    try:
-        moved = rescale(manifold, fitted.shift, state.h)
-    except RequestError:
-        if attained:
-            raise
-        # Scales that run away: the witness says where to, and the state in range is one on the way.
-        state = dataclasses.replace(state, h=np.zeros(problem.count))
-        moved = rescale(manifold, fitted.shift, state.h)
-    total = fitted.shift * np.log(2.0) + state.h
-    return total, moved, dataclasses.replace(state, passes=passes, history=fitted.costs(state.history))
 
 
 def _certified(final: BalanceProblem, bits: int | None) -> GapCertificate | NoCertificate:

@@ -13,7 +13,9 @@ from fractions import Fraction
 import numpy as np
 
 from balproof.balance.existence import existence
+from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem
+from balproof.balance.state import BALANCED
 
 Array = np.ndarray
 
@@ -45,3 +47,16 @@ def falling(problem: BalanceProblem) -> Array | None:
         falls = [sum((c * h[k] for k, c in row), Fraction(0)) < 0 for row in rest.rows]
         gone[left[falls]] = True
     return None
+
+
+def infimum_of(problem: BalanceProblem) -> tuple[float | None, tuple[str, ...]]:
+    """What the cost falls toward where it is not attained, and which weights go to nothing on the way."""
+    gone = falling(problem)
+    if gone is None:
+        return None, ()
+    names = tuple(problem.element(int(i)) for i in np.flatnonzero(gone))
+    rest = problem.only(~gone)
+    if not rest.in_range:
+        return None, names
+    state = newton(rest)
+    return (rest.cost(state.h) if state.imbalance <= BALANCED else None), names

@@ -339,7 +339,9 @@ class Manifold:
         for block in self.blocks:
             if block.terms:
                 scaled, old = self.logs(block, h), self.network.numbers(block.name)
-                if np.max(np.abs(scaled), initial=0.0) > 700:  # the factor may be no double, and the result one
+                if (
+                    np.max(np.abs(scaled), initial=0.0) > 700
+                ):  # the factor may be no double
                     scaled /= 2
                     np.exp(scaled, out=scaled)
                     old = scaled * old

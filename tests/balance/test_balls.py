@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from balproof.balance import balls
+from balproof.balance import solve as solving
 from balproof.balance.balls import certify_balls
 from balproof.balance.certificates import GapCertificate, NoCertificate
 from balproof.balance.newton import newton
@@ -248,7 +249,11 @@ def test_refused_with_a_reason(name: str) -> None:
 def test_too_large_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(balls, "LARGEST", 5)
     found = certify_balls(BalanceProblem.build(mlp([2, 3, 2])), 300)
-    assert isinstance(found, NoCertificate) and found.reason.startswith("more than 5 weights")
+    assert isinstance(found, NoCertificate) and found.reason == balls.TOO_MANY
+    monkeypatch.setattr(solving, "LARGE", 5)
+    large = solve(mlp([2, 3, 2]), certify=True, bits=300)
+    assert (large.method, large.certificate, large.no_certificate) == ("block sweeps", None, balls.TOO_MANY)
+    assert solve(mlp([2, 3, 2]), certify=True).certificate is not None
 
 
 def test_nothing_moves() -> None:

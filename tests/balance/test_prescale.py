@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from balproof.balance import fitted, wide
 from balproof.balance import prescale as module
-from balproof.balance import solve as solving
-from balproof.balance import wide
-from balproof.balance.prescale import fit, is_far, prescale, rescale
+from balproof.balance.fitted import fit, is_far, rescale
+from balproof.balance.prescale import prescale
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.solve import METHODS, Method, solve
 from balproof.errors import RequestError
@@ -109,7 +109,7 @@ def test_networks_in_range_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
     def fail(*_: Any) -> None:
         raise AssertionError("not to be asked")
 
-    monkeypatch.setattr(solving, "fit", fail)
+    monkeypatch.setattr(fitted, "fit", fail)
     assert solve(mlp([3, 5, 4, 2], spread=8)).status == "balanced"
     with pytest.raises(AssertionError):
         solve(wild(KNOWN["mlp"][0], 0, 400)[0])
@@ -372,8 +372,8 @@ def test_a_lost_exponent_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The guard sees: scales that are one power of two off leave another function, and other weights."""
     network, costs = KNOWN["mlp"]
     far, _ = wild(network, 0, 400)
-    full = module.rescale
-    monkeypatch.setattr(solving, "rescale", lambda m, n, h: full(m, n + (np.arange(len(n)) == 1), h))
+    full = fitted.rescale
+    monkeypatch.setattr(fitted, "rescale", lambda m, n, h: full(m, n + (np.arange(len(n)) == 1), h))
     found = solve(far, costs)
     assert found.status == "unconverged"
     with pytest.raises(AssertionError):
