@@ -353,24 +353,23 @@ def _box(
     s = 2 * max(abs(g / m).upper() for g, m in zip(gradient, total, strict=True)) + arb(2) ** (-bits)
     for _ in range(12):
         s = s.upper()
-        if _outward(system, x, gradient, d, s):
+        rise = _rises(system, x, d, s)
+        if all(s * least > abs(g) for least, g in zip(rise, gradient, strict=True)):
             return [(s * v).upper() for v in d]
         s = 2 * s
     return None
 
 
-def _outward(system: _System, x: list[arb], gradient: list[arb], d: list[arb], s: arb) -> bool:
-    """Whether ∂_kF certainly points outward on the faces of the box |u_k| ≤ s·d_k around x."""
+def _rises(system: _System, x: list[arb], d: list[arb], s: arb) -> list[arb]:
+    """L: how fast ∂_kF rises at least, on all of the box |u_k| ≤ s·d_k around x, toward its faces."""
     box = [_within(v, s * w) for v, w in zip(x, d, strict=True)]
     rise = [arb(0)] * system.count
     for row, kappa in zip(system.rows, system.curvatures(box), strict=True):
-        if not kappa.is_finite():
-            return False
         low, high = max(kappa.lower(), arb(0)), kappa.upper()
         reach = sum((abs(c) * d[k] for k, c in row), arb(0))
         for k, c in row:
             rise[k] += abs(c) * (abs(c) * d[k] * (low + high) - high * reach)
-    return all(s * least > abs(g) for least, g in zip(rise, gradient, strict=True))
+    return rise
 
 
 def _krawczyk(system: _System, x: list[arb], gradient: list[arb], hessian: Matrix) -> list[arb] | None:

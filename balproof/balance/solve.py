@@ -360,8 +360,6 @@ def _witness(problem: BalanceProblem, answer: Existence) -> dict[str, str] | Non
     ones = np.ones(len(problem.weights))
     falling, all_of_it = problem.A.T @ ones, problem.absolute.T @ ones
     for k in problem.dead:
-        if (
-            falling[k] and abs(falling[k]) == all_of_it[k]
-        ):  # only costs in, or only costs out: scale them down
+        if falling[k] and abs(falling[k]) == all_of_it[k]:  # costs on one side alone: scale them down
             return {problem.manifold.names[k]: "-1" if falling[k] > 0 else "1"}
     return None

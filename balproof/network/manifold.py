@@ -339,9 +339,7 @@ class Manifold:
         for block in self.blocks:
             if block.terms:
                 scaled, old = self.logs(block, h), self.network.numbers(block.name)
-                if (
-                    np.max(np.abs(scaled), initial=0.0) > 700
-                ):  # the factor may be no double
+                if np.max(np.abs(scaled), initial=0.0) > 700:  # the factor may be no double
                     scaled /= 2
                     np.exp(scaled, out=scaled)
                     old = scaled * old

@@ -185,11 +185,40 @@ def test_a_forgotten_gradient_would_be_seen(
     assert any(_wrongly_enclosed(solved, seed, -20.0, krawczyk) for seed in range(5))
 
 
-def test_curvature_at_the_middle_alone_would_be_seen(solved: Solved, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("krawczyk", [False, True])
+def test_curvature_at_the_middle_alone_would_be_seen(
+    krawczyk: bool, solved: Solved, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Far from balance the curvature changes over the box; taken at its middle it proves what is false."""
+    cases = [(seed, size, krawczyk) for seed in range(60) for size in (0.3, 0.6, 0.9)]
+    assert not any(_wrongly_enclosed(solved, *case) for case in cases)
     full = balls._System.curvatures
     monkeypatch.setattr(balls._System, "curvatures", lambda s, x: full(s, [v.mid() for v in x]))
-    assert any(_wrongly_enclosed(solved, seed, size) for seed in range(60) for size in (0.3, 0.6, 0.9))
+    assert any(_wrongly_enclosed(solved, *case) for case in cases)
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 10**6), size=st.floats(-3, 0.3))
+def test_slopes_rise_as_fast_as_is_said(solved: Solved, seed: int, size: float) -> None:
+    """At corners of the box, where some costs are largest and others least, with all signs made the worst."""
+    rng = np.random.default_rng(seed)
+    problem = solved[sorted(solved)[seed % len(solved)]][0]
+    with ctx.workprec(128):
+        system = balls._System.of(problem, list(range(problem.count)))
+        assert isinstance(system, balls._System)
+        d = [arb(float(v)) for v in rng.uniform(0.5, 2, problem.count)]
+        s, x = arb(10.0**size), [arb(float(v)) for v in rng.standard_normal(problem.count)]
+        least = balls._rises(system, x, d, s)
+        for _ in range(5):
+            corner = [
+                v + s * w * int(sign) for v, w, sign in zip(x, d, rng.choice([-1, 1], len(d)), strict=True)
+            ]
+            hessian = system.hessian(system.curvatures(corner))
+            for k in range(problem.count):
+                others = sum(
+                    (abs(hessian.get((k, j), arb(0))) * d[j] for j in range(len(d)) if j != k), arb(0)
+                )
+                assert not hessian[k, k] * d[k] - others < least[k]
 
 
 def test_many_scales_are_refined_in_doubles(solved: Solved, monkeypatch: pytest.MonkeyPatch) -> None:

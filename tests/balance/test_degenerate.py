@@ -98,6 +98,10 @@ ANSWERED: dict[str, tuple[Any, str, list[str], dict[str, str] | None, float | No
         layers([[1.0], [1.0]], [[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0]]),
         *("unattained", ["w1[1]", "w2[1]"], {"w2[1]": "-1"}, 3.0),
     ),
+    "one unit before two dead ones": (
+        layers([[1.0], [1.0]], [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], [[1.0, 0.0, 0.0]]),
+        *("unattained", ["w1[1]", "w2[1]", "w2[2]"], {"w2[1]": "-1"}, 3.0),
+    ),
     "one unit after a dead one": (
         layers([[1.0], [0.0]], [[1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0]]),
         *("unattained", ["w1[1]", "w2[1]"], {"w1[1]": "1"}, 3.0),
@@ -368,6 +372,13 @@ def test_two_bridges_one_after_the_other() -> None:
     found = solve(recurrent(J))
     assert found.falling == ("J[2,1]", "J[4,3]")
     assert found.infimum == pytest.approx(2 * (2 + 2 + 3), rel=1e-12)
+
+
+def test_scales_of_degree_0_take_nothing_along() -> None:
+    """Their incoming costs could fall for ever, too; they are left out of solve, and here."""
+    problem = BalanceProblem.build(mlp([2, 3, 2], activation="sign"))
+    gone = falling(problem)
+    assert len(problem.left_out) == 3 and gone is not None and not gone.any()
 
 
 def test_what_is_not_decided_is_not_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,16 @@ REFUSED = {
         "l2",
         r"the cost of weight J\[(0,3|2,1)\] is too small",
     ),
+    "a way back that a whole depends on": (
+        recurrent([[0, 1, 0, 1e-250], [1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 1, 0]]),
+        "l2",
+        r"the cost of weight J\[0,3\] is too small",
+    ),
+    "a unit of small costs": (
+        with_weights(mlp([1, 2, 1], bias=False), fc1__weight=[[1], [1e-300]], fc2__weight=[[1, 1e-300]]),
+        "abs(w) + w**2",
+        r"the cost of weight fc1.weight\[1,0\] is too small",
+    ),
     "units without common weights": (
         with_weights(
             mlp([1, 2, 1], bias=False), fc1__weight=[[1e300], [1e-300]], fc2__weight=[[1e300, 1e-300]]
@@ -326,6 +336,22 @@ def test_weights_are_rounded_once(h: float, n: int, w: float) -> None:
             assert abs(got / x - 1) < 2.0**-50
 
 
+def test_scales_that_are_left_become_powers_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2^-780 and 1 become 2^-390, to the last bit but some: an exponent of 67 alone has no such digits."""
+    network = with_weights(mlp([1, 1, 1], bias=False), fc1__weight=[[2.0**-780]], fc2__weight=[[1.0]])
+    shifts: list[list[int]] = []
+
+    def kept(problem: BalanceProblem, shift: Array | None = None) -> Any:
+        found = fit(problem, shift)
+        shifts.append(found.shift.tolist())
+        return found
+
+    monkeypatch.setattr(fitted, "fit", kept)
+    found = solve(network)
+    assert len(shifts) == 2 and shifts[0] != shifts[1] == [390]
+    np.testing.assert_allclose(found.network.numbers("fc1.weight"), 2.0**-390, rtol=1e-15)
+
+
 def test_what_is_fitted_is_in_range_and_exact() -> None:
     far, n = wild(KNOWN["mlp"][0], 2, 400)
     found = fit(BalanceProblem.stated(far))
@@ -366,6 +392,13 @@ def test_imbalances_beyond_doubles_are_those_of_the_rescaled() -> None:
         far = BalanceProblem.stated(scaled, costs)
         assert far.in_range == (costs != "l2")
         np.testing.assert_allclose(wide.imbalances(far), plain, rtol=1e-12, atol=1e-15, err_msg=name)
+
+
+def test_imbalances_of_units_far_apart() -> None:
+    """By hand: 1 against 4, and 1 against 1/4, though no double holds the costs of both units."""
+    values = {"fc1__weight": [[1e300], [1e-300]], "fc2__weight": [[2e300, 0.5e-300]]}
+    problem = BalanceProblem.stated(with_weights(mlp([1, 2, 1], bias=False), **values))
+    np.testing.assert_allclose(wide.imbalances(problem), [0.6, 0.6], rtol=1e-14)
 
 
 def test_a_lost_exponent_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
