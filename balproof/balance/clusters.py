@@ -18,16 +18,13 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from balproof.balance.elimination import balanced_shift
+from balproof.balance.elimination import balanced_shift, grown
 from balproof.balance.problem import BalanceProblem
 
 Array = np.ndarray
 
 STRONG = 0.3
 """An edge is strong if it is more than this fraction of the strongest out of its tail and into its head."""
-
-MOST = 400
-"""Groups of a level that are moved at once: their equations are dense."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +39,7 @@ class Edges:
 
     def shifted(self, x: Array) -> Edges:
         """The costs after x has been added to the nodes."""
-        cost = self.cost * np.exp(self.rate * (x[self.head] - x[self.tail]))
+        cost = grown(self.cost, self.rate * (x[self.head] - x[self.tail]))
         return Edges(self.count, self.tail, self.head, self.rate, cost)
 
     def contracted(self, label: Array) -> Edges:
@@ -139,20 +136,24 @@ def _stretch(tail: Array, head: Array, out: Array, into: Array, count: int) -> A
     if np.all(out[inner] == into[inner]):
         return np.ones(count + 1)
     i, j, step = tail[inner], head[inner], np.log(out[inner]) - np.log(into[inner])
-    graph = sparse.coo_array((np.ones(len(i)), (i, j)), (count + 1, count + 1)).tocsr()
-    steps = {(int(p), int(q)): s for p, q, s in zip(i, j, step, strict=True)}
-    logs = np.full(count + 1, np.nan)
-    for start in range(count + 1):
-        if np.isnan(logs[start]):
-            logs[start] = 0.0
-            order, before = breadth_first_order(graph, start, directed=False)
-            for node in order[1:].tolist():
-                origin = int(before[node])
-                there = steps.get((origin, node))
-                logs[node] = logs[origin] + (there if there is not None else -steps[node, origin])
-    if np.any(np.abs(logs[i] + step - logs[j]) > 1e-9):
-        return None
-    return np.exp(logs)
+    part = connected_components(_graph(i, j, count + 1), directed=False)[1]
+    first = np.unique(part, return_index=True)[1]
+    first = first[first > 0]  # one node of every part, tied to node 0, from which all are then found
+    tied = np.zeros(len(first), int)
+    i, j, step = np.concatenate([i, tied]), np.concatenate([j, first]), np.concatenate([step, tied])
+    found, before = breadth_first_order(_graph(i, j, count + 1), 0, directed=False)
+    steps = dict(zip((i * (count + 1) + j).tolist(), step.tolist(), strict=True))
+    logs = np.zeros(count + 1)
+    for node in found[1:].tolist():
+        origin = int(before[node])
+        there = steps.get(origin * (count + 1) + node)
+        logs[node] = logs[origin] + (there if there is not None else -steps[node * (count + 1) + origin])
+    return np.exp(logs) if np.all(np.abs(logs[i] + step - logs[j]) < 1e-9) else None
+
+
+def _graph(tail: Array, head: Array, count: int) -> sparse.csr_array:
+    ones = np.ones(len(tail), np.int8)
+    return sparse.csr_array(sparse.coo_array((ones, (tail, head)), (count, count)))
 
 
 # --- levels -----------------------------------------------------------------------------------------------
@@ -181,10 +182,9 @@ def _grouped(edges: Edges) -> Array | None:
     bound = STRONG
     while True:
         strong = ratio > bound
-        graph = sparse.coo_array(
-            (np.ones(int(strong.sum()), np.int8), (edges.tail[strong], edges.head[strong])), (n, n)
+        count, label = connected_components(
+            _graph(edges.tail[strong], edges.head[strong], n), connection="strong"
         )
-        count, label = connected_components(graph.tocsr(), connection="strong")
         if count < n:
             return _ground_first(label)
         rest = ratio[~strong].max(initial=0.0)
@@ -210,6 +210,15 @@ class Cuts:
     @staticmethod
     def of(edges: Edges) -> Cuts:
         return Cuts(edges, tuple(levels(edges)))
+
+    def composed(self) -> list[Array]:
+        """The labels of every level as labels of the nodes."""
+        found: list[Array] = []
+        whole = np.arange(self.edges.count)
+        for label in self.labels:
+            whole = label[whole]
+            found.append(whole)
+        return found
 
     @cached_property
     def imbalance(self) -> float:
@@ -241,6 +250,26 @@ class Cuts:
             edges = edges.shifted(move)
             x += move[whole]
         return x, reads
+
+
+def between_groups(
+    problem: BalanceProblem, graph: Digraph, h: Array, tolerance: float
+) -> tuple[Array, float, float, float]:
+    """h with strongly tied groups balanced against each other, if they are not: h, imbalances, reads.
+
+    The imbalances are the largest of a unit, and the largest of a unit or a group.
+    """
+    cuts = Cuts.of(graph.edges(problem.scaled(h)))
+    reads = 1.0
+    if cuts.imbalance > tolerance:
+        x, more = cuts.shift(1e-15, units=False)
+        trial = h + graph.lifted(x, problem.count)
+        after = Cuts.of(graph.edges(problem.scaled(trial)))
+        reads += more + 1
+        if after.imbalance < cuts.imbalance:
+            h, cuts = trial, after
+    imbalance = float(np.max(cuts.edges.imbalance(), initial=0.0))
+    return h, imbalance, max(imbalance, cuts.imbalance), reads
 
 
 def cut_imbalance(problem: BalanceProblem, h: Array) -> float | None:

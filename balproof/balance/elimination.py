@@ -98,7 +98,7 @@ def balanced_shift(
     tail, head = place[tail], place[head]
     t = np.zeros(count)
     for done in range(steps):
-        marginal = rate * cost * np.exp(rate * (t[head] - t[tail]))
+        marginal = rate * grown(cost, rate * (t[head] - t[tail]))
         moved, curved = (_dense(tail, head, values, count) for values in (marginal, rate * marginal))
         into, out = moved.sum(axis=0)[1:], moved.sum(axis=1)[1:]
         total = into + out
@@ -114,6 +114,12 @@ def balanced_shift(
         if size < 1e-7:  # Newton's method doubles the digits
             break
     return t[place], done + 1
+
+
+def grown(cost: Array, u: Array) -> Array:
+    """cost·exp(u), also where exp(u) alone would overflow."""
+    half = np.exp(u / 2)
+    return cost * half * half
 
 
 def _dense(tail: Array, head: Array, values: Array, count: int) -> Array:
