@@ -33,7 +33,7 @@ def order(tail: Array, head: Array, count: int) -> Array | None:
     """The order of elimination, last first, with node 0 in front; None where it takes more than a second or so.
 
     >>> order(np.array([0, 1, 2]), np.array([1, 2, 0]), 3).tolist()
-    [0, 2, 1]
+    [0, 1, 2]
     """
     if count > _DENSE:
         return None

@@ -54,7 +54,11 @@ def newton(
     passes, history = 0.0, [problem.cost(np.zeros(problem.count) if start is None else start)]
     if start is None:
         warm = multilevel(problem, tolerance=tolerance, sweeps=_WARM, progress=progress)
-        h, passes, history = warm.h, warm.passes, list(warm.history)
+        passes = warm.passes
+        if np.isfinite(warm.history[-1]) and np.isfinite(warm.imbalance):  # sweeps may overshoot flat costs
+            h, history = warm.h, list(warm.history)
+        else:
+            h = np.zeros(problem.count)
     else:
         h = np.array(start, dtype=float)
     graph = Digraph.of(problem)

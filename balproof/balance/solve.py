@@ -6,14 +6,17 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from balproof.balance.blocks import BlockProblem, measured, strongly_connected, sweeps
 from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
+from balproof.balance.clusters import Digraph, cut_imbalance
 from balproof.balance.convex import solve_convex
 from balproof.balance.descent import Schedule, require_schedule, stochastic
+from balproof.balance.direct import direct
+from balproof.balance.elimination import order
 from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
 from balproof.balance.flow import flow
@@ -21,6 +24,7 @@ from balproof.balance.isotone import certify_blocks
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem, Costs
+from balproof.balance.refined import refined_radius
 from balproof.balance.state import Iterate
 from balproof.errors import RequestError, require_seed
 from balproof.importers import load
@@ -28,12 +32,18 @@ from balproof.network.graph import Network
 from balproof.network.manifold import Manifold, infer
 from balproof.verdict import Verdict
 
-Method = Literal["auto", "multilevel", "sweeps", "newton", "stochastic", "flow", "cvxpy"]
-METHODS: tuple[Method, ...] = ("auto", "multilevel", "sweeps", "newton", "stochastic", "flow", "cvxpy")
+Method = Literal[
+    "auto", "coarse", "multilevel", "sweeps", "newton", "direct", "stochastic", "flow", "cvxpy"
+]
+METHODS: tuple[Method, ...] = get_args(Method)
+"""``coarse`` and ``multilevel`` are two names of one method."""
 Status = Literal["balanced", "unattained", "unconverged"]
 
 BALANCED = 1e-12
-"""The relative imbalance up to which a state counts as balanced."""
+"""The relative imbalance of units, and of cuts, up to which a state counts as balanced.
+
+Rounding allows it: log-scales are at most 700, so that rounding them changes no cost by more than 1e-13 or so.
+"""
 
 LARGE = 1_000_000
 """Above so many weights a network is solved by blocks, where its costs and its manifold allow it."""
@@ -47,7 +57,8 @@ class Solution:
     """The outcome of a solve.
 
     ``network`` holds the rescaled weights in float64 and ``h`` the log-scales; costs and imbalances were
-    computed from those weights. ``status`` is ``balanced``, ``unattained`` (then ``witness`` is a
+    computed from those weights. ``cut_imbalance`` is that of groups of strongly tied units, None where it is
+    not defined or the network is large. ``status`` is ``balanced``, ``unattained`` (then ``witness`` is a
     direction in h along which the cost falls for ever) or ``unconverged``. ``dead_units`` and
     ``left_out`` (scales of degree ≤ 0) were not moved.
     """
@@ -61,6 +72,7 @@ class Solution:
     cost_after: float
     imbalance_before: float
     imbalance: float
+    cut_imbalance: float | None
     passes: float
     seconds: float
     method: str
@@ -80,6 +92,7 @@ class Solution:
             "cost_after": self.cost_after,
             "imbalance_before": self.imbalance_before,
             "imbalance": self.imbalance,
+            "cut_imbalance": self.cut_imbalance,
             "passes": round(self.passes, 2),
             "seconds": round(self.seconds, 4),
             "method": self.method,
@@ -129,9 +142,9 @@ def solve(
     state = _minimise(problem, method, schedule, seed, answer.attained is not False, progress)
     final = problem.rescaled(state.h)
     zero = np.zeros(problem.count)
-    imbalance = final.imbalance(zero)
+    imbalance, cuts = final.imbalance(zero), cut_imbalance(final, zero)
     witness = _witness(problem, answer)
-    status: Status = "balanced" if imbalance <= BALANCED else "unconverged"
+    status: Status = "balanced" if max(imbalance, cuts or 0.0) <= BALANCED else "unconverged"
     if witness is not None:
         status = "unattained"
     found = certify_best(final) if certify else NoCertificate("not requested")
@@ -147,6 +160,7 @@ def solve(
         cost_after=final.cost(zero),
         imbalance_before=problem.imbalance(zero),
         imbalance=imbalance,
+        cut_imbalance=cuts,
         passes=state.passes,
         seconds=time.perf_counter() - start,
         method=state.method,
@@ -220,6 +234,7 @@ def _solve_large(
         cost_after=cost_after,
         imbalance_before=imbalance_before,
         imbalance=imbalance,
+        cut_imbalance=None,
         passes=state.passes,
         seconds=time.perf_counter() - start,
         method=state.method,
@@ -248,33 +263,52 @@ def _minimise(
         return stochastic(problem, schedule, seed=seed, progress=progress)
     if method == "newton":
         return newton(problem, progress=progress)
+    if method == "direct":
+        return direct(problem, progress=progress)
     if method == "cvxpy":
         optimum = solve_convex(problem)
-        polished = newton(problem, optimum.h, progress=progress)
+        polished = direct(problem, optimum.h, progress=progress)
         return dataclasses.replace(polished, method=f"cvxpy ({optimum.form}), Newton polish")
-    if method == "multilevel":
+    if method in ("coarse", "multilevel"):
         return multilevel(problem, progress=progress)
     if method == "sweeps":
         swept = multilevel(problem, sweeps=100_000, coarse=False, progress=progress)
         return dataclasses.replace(swept, method="sweeps")
     if method == "flow":
         return flow(problem, progress=progress)
+    return _best(problem, progress)
+
+
+def _best(problem: BalanceProblem, progress: Callable[[str], None] | None) -> Iterate:
+    """Sweeps while they are fast; then Newton's method, direct where its factors are small."""
+    graph = Digraph.of(problem)
+    cheap = graph is not None and order(graph.tail, graph.head, len(graph.scales) + 1) is not None
+    swept: Iterate | None = None
     # Sweeps pay where few colours cover all units; a dense recurrent matrix needs one for each unit.
     if problem.single_power is not None and len(colours(problem)) <= 16:
-        state = multilevel(problem, sweeps=60, progress=progress)
-        if state.imbalance <= BALANCED / 4:
-            return state
-        polished = newton(problem, state.h, progress=progress)
-        return dataclasses.replace(
-            polished,
-            method="multilevel, newton",
-            passes=state.passes + polished.passes,
-            history=state.history + polished.history[1:],
-        )
-    state = newton(problem, progress=progress)
-    if state.imbalance <= BALANCED:
-        return state
-    return stochastic(problem, "cyclic", sweeps=2_000, progress=progress)
+        swept = multilevel(problem, sweeps=60, patience=8 if cheap else 40, progress=progress)
+        if _settled(problem, swept):
+            return swept
+    start = None if swept is None else swept.h
+    found = newton(problem, start, progress=progress) if graph is not None and not cheap else None
+    if found is None or not _settled(problem, found):
+        found = direct(problem, start, progress=progress)
+    if not _settled(problem, found):
+        found = stochastic(problem, "cyclic", sweeps=2_000, progress=progress)
+    if swept is None:
+        return found
+    return dataclasses.replace(
+        found,
+        method=f"{swept.method}, {found.method}",
+        passes=swept.passes + found.passes,
+        history=swept.history + found.history[1:],
+    )
+
+
+def _settled(problem: BalanceProblem, state: Iterate) -> bool:
+    """Whether units and groups of units are balanced, with something to spare for the rounding of weights."""
+    goal = BALANCED / 4
+    return state.imbalance <= goal and (cut_imbalance(problem, state.h) or 0.0) <= goal
 
 
 def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
@@ -294,8 +328,8 @@ def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
     if isinstance(radius, NoCertificate):
         blocks = BlockProblem.build(problem.manifold, problem.costs)
         other = certify_blocks(blocks) if blocks is not None else radius
-        return dataclasses.replace(found, radius=other.radius) if isinstance(other, GapCertificate) else found
-    return dataclasses.replace(found, radius=radius)
+        radius = other.radius if isinstance(other, GapCertificate) else refined_radius(problem)
+    return dataclasses.replace(found, radius=None if isinstance(radius, NoCertificate) else radius)
 
 
 def _witness(problem: BalanceProblem, answer: Existence) -> dict[str, str] | None:

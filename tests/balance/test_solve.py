@@ -349,11 +349,11 @@ def test_unconverged_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     check_fields(found)
 
 
-def test_auto_falls_back_to_newton(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_falls_back_to_direct_newton(monkeypatch: pytest.MonkeyPatch) -> None:
     full = module.multilevel
     monkeypatch.setattr(module, "multilevel", lambda problem, **_: full(problem, sweeps=1))
     found = solve(mlp([2, 3, 3, 2]))
-    assert found.method == "multilevel, newton" and found.status == "balanced"
+    assert found.method == "multilevel, direct" and found.status == "balanced"
     assert np.all(np.diff(found.history) <= 1e-13 * found.cost_before)
 
 
