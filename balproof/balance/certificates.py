@@ -42,7 +42,7 @@ class GapCertificate:
 
     ``gap`` is relative to the infimum's lower bound and ``absolute`` in units of the cost; both are upper
     bounds. ``bits`` is the working precision, None for exact rationals. ``radius`` bounds the error in
-    log-scale, None where that was not certified.
+    log-scale, None where that was not certified; then ``no_radius`` says why, where it was tried.
     """
 
     kind: str
@@ -50,6 +50,7 @@ class GapCertificate:
     absolute: float
     bits: int | None
     radius: float | None = None
+    no_radius: str | None = None
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -58,6 +59,7 @@ class GapCertificate:
             "absolute": self.absolute,
             "bits": self.bits,
             "radius": self.radius,
+            "no_radius": self.no_radius,
         }
 
 

@@ -51,7 +51,8 @@ class Edges:
         used, place = np.unique(key, return_inverse=True)
         cost = np.bincount(place.ravel(), self.cost[keep], len(used))
         ends, kind = np.divmod(used, len(rates))
-        return Edges(count, *np.divmod(ends, count), rates[kind], cost)
+        tail, head = np.divmod(ends, count)
+        return Edges(count, tail, head, rates[kind], cost)
 
     def imbalance(self) -> Array:
         """|in − out|/(in + out) of the marginal costs, for every node but that which does not move."""
@@ -85,7 +86,7 @@ class Digraph:
         >>> from balproof.importers import load
         >>> graph = Digraph.of(BalanceProblem.build(load("tests/data/chain.json")))
         >>> list(zip(graph.tail.tolist(), graph.head.tolist()))
-        [(0, 1), (2, 0), (1, 2)]
+        [(0, 1), (1, 2), (2, 0)]
         """
         scales = np.flatnonzero(problem.active)
         if problem.exponents is None:
@@ -103,10 +104,11 @@ class Digraph:
             node[row[side]], size[row[side]] = column[side] + 1, np.abs(entries.data[side])
             ends.append(node)
             sizes.append(size)
-        stretch = _stretch(*ends, *sizes, len(scales))
+        (tail, head), (out, into) = ends, sizes
+        stretch = _stretch(tail, head, out, into, len(scales))
         if stretch is None:
             return None
-        speed = np.maximum(sizes[0] * stretch[ends[0]], sizes[1] * stretch[ends[1]])
+        speed = np.maximum(out * stretch[tail], into * stretch[head])
         moved = speed > 0
         terms = [
             (np.arange(part.start, part.stop)[moved[part]], factor, power)
@@ -115,7 +117,7 @@ class Digraph:
         ]
         at = np.concatenate([own for own, _, _ in terms]) if terms else np.zeros(0, int)
         powers = np.repeat([power for _, _, power in terms], [len(own) for own, _, _ in terms])
-        return Digraph(scales, stretch[1:], ends[0][at], ends[1][at], powers * speed[at], tuple(terms))
+        return Digraph(scales, stretch[1:], tail[at], head[at], powers * speed[at], tuple(terms))
 
     def edges(self, weights: Array) -> Edges:
         """The costs for these absolute weights: one read of them."""

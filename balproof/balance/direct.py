@@ -32,7 +32,7 @@ def direct(
     steps: int = 500,
     progress: Callable[[str], None] | None = None,
 ) -> Iterate:
-    """Newton's method from ``start`` (default h = 0) until imbalance and cut imbalance are at most ``tolerance``.
+    """Newton's method from ``start`` (default h = 0) until units and cuts are balanced to ``tolerance``.
 
     >>> from balproof.importers import load
     >>> direct(BalanceProblem.build(load("tests/data/chain.json"))).imbalance <= 1e-13
@@ -123,7 +123,7 @@ def _by_factors(
             cost = problem.cost(h)
             passes += reads
         history.append(cost)
-        idle = 0 if worst < 0.5 * lowest else idle + (worst < 1e-9)
+        idle = 0 if worst < 0.5 * lowest else idle + (imbalance < 1e-9)
         if worst < lowest:
             best, lowest, reached = h.copy(), worst, imbalance
         if progress:

@@ -1,4 +1,4 @@
-"""The small balance problem of weakly tied groups: Newton's method with an elimination that subtracts nothing.
+"""Balance between weakly tied groups: Newton's method, with an elimination that subtracts nothing.
 
 Minimise Σ_e c_e·exp(r_e·(t[head_e] − t[tail_e])). A Newton step solves, with G_ij = Σ r²c between i and j in
 either direction and B_ij = Σ_{i→j} rc − Σ_{j→i} rc,
@@ -30,7 +30,7 @@ _WORK = 250_000_000
 
 
 def order(tail: Array, head: Array, count: int) -> Array | None:
-    """The order of elimination, last first, with node 0 in front; None where it takes more than a second or so.
+    """The order of elimination, last first, with node 0 in front; None where it takes more than a second.
 
     >>> order(np.array([0, 1, 2]), np.array([1, 2, 0]), 3).tolist()
     [0, 1, 2]
@@ -40,7 +40,9 @@ def order(tail: Array, head: Array, count: int) -> Array | None:
     inner = (tail > 0) & (head > 0)
     i, j = tail[inner] - 1, head[inner] - 1
     graph = sparse.coo_array((np.ones(len(i), np.int8), (i, j)), (count - 1, count - 1)).tocsr()
-    found = reverse_cuthill_mckee(graph + graph.T, symmetric_mode=True)[::-1] if count > 1 else np.zeros(0, int)
+    found = (
+        reverse_cuthill_mckee(graph + graph.T, symmetric_mode=True)[::-1] if count > 1 else np.zeros(0, int)
+    )
     place = np.empty(count - 1, int)
     place[found] = np.arange(count - 1)
     band = int(np.abs(place[i] - place[j]).max(initial=0)) + 1
@@ -83,10 +85,11 @@ def balanced_shift(
 ) -> tuple[Array, int] | None:
     """The t, with t_0 = 0, that balances rate·cost at every node, and the number of reads of the costs.
 
-    A Newton step changes no cost by more than a factor e, so that F falls; far from balance nodes are balanced
-    one by one in between, exactly. None where the elimination would take too long.
+    A Newton step changes no cost by more than a factor e, so that F falls; far from balance nodes are
+    balanced one by one in between, exactly. None where the elimination would take too long.
 
-    >>> t, _ = balanced_shift(np.array([0, 1]), np.array([1, 0]), np.full(2, 2.0), np.array([1e-60, 1e-12]), 2, 0.0)
+    >>> ends = np.array([0, 1])
+    >>> t, _ = balanced_shift(ends, ends[::-1], np.full(2, 2.0), np.array([1e-60, 1e-12]), 2, 0.0)
     >>> np.isclose(t, [0, np.log(1e48) / 4]).tolist()
     [True, True]
     """
@@ -97,6 +100,7 @@ def balanced_shift(
     place[nodes] = np.arange(count)
     tail, head = place[tail], place[head]
     t = np.zeros(count)
+    done = 0
     for done in range(steps):
         marginal = rate * grown(cost, rate * (t[head] - t[tail]))
         moved, curved = (_dense(tail, head, values, count) for values in (marginal, rate * marginal))
@@ -136,7 +140,9 @@ def _swept(t: Array, moved: Array, curved: Array) -> Array:
             s = (np.log(out) - np.log(into)) / speed
             t[k] += s
             with np.errstate(divide="ignore", invalid="ignore"):
-                up, down = (np.nan_to_num(c / m) for c, m in ((curved[:, k], moved[:, k]), (curved[k], moved[k])))
+                up, down = (
+                    np.nan_to_num(c / m) for c, m in ((curved[:, k], moved[:, k]), (curved[k], moved[k]))
+                )
             for m in (moved, curved):
                 m[:, k] *= np.exp(s * up)
                 m[k] *= np.exp(-s * down)

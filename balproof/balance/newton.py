@@ -81,7 +81,7 @@ def newton(
             cost = problem.cost(h)
             passes += reads
             labels += [label[1:] for label in Cuts.of(graph.edges(problem.scaled(h))).composed()]
-        idle = 0 if worst < 0.5 * lowest else idle + (worst < 1e-9)
+        idle = 0 if worst < 0.5 * lowest else idle + (imbalance < 1e-9)
         if worst < lowest:
             best, lowest, reached = h, worst, imbalance
         if progress:
@@ -92,7 +92,8 @@ def newton(
         marginal = problem.marginal_of(w)
         gradient = a.T @ marginal
         move, products = _conjugate(
-            a, problem.curvature_of(w), -gradient, _groups(labels), _ACCURACY * (size.T @ marginal), imbalance)
+            a, problem.curvature_of(w), -gradient, _groups(labels), _ACCURACY * (size.T @ marginal), imbalance
+        )
         passes += 2 + 2 * products
         slope = float(gradient @ move)
         moved = float(np.max(np.abs(a @ move), initial=0.0))
@@ -130,7 +131,7 @@ def _conjugate(
     noise: Array,
     imbalance: float,
 ) -> tuple[Array, int]:
-    """d with Aᵀ diag(κ) A d near ``right``, known but for ``noise``, and the number of products with the matrix.
+    """d with Aᵀ diag(κ) A d near ``right``, known but for ``noise``, and how many products it took.
 
     What of ``right`` is along groups that can drift, or almost, is noise: it is left out.
     """

@@ -1,4 +1,4 @@
-"""How far a state is from the balanced one, where groups of units are so weakly tied that doubles cannot tell.
+"""How far a state is from balance where groups of units are so weakly tied that doubles cannot tell.
 
 Newton's method in balls of many bits finds a state h* nearer to balance than any double. Around it the test
 of `isotone` holds with a minute s: where no weight has two moving scales of one sign,

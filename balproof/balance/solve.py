@@ -32,9 +32,7 @@ from balproof.network.graph import Network
 from balproof.network.manifold import Manifold, infer
 from balproof.verdict import Verdict
 
-Method = Literal[
-    "auto", "coarse", "multilevel", "sweeps", "newton", "direct", "stochastic", "flow", "cvxpy"
-]
+Method = Literal["auto", "coarse", "multilevel", "sweeps", "newton", "direct", "stochastic", "flow", "cvxpy"]
 METHODS: tuple[Method, ...] = get_args(Method)
 """``coarse`` and ``multilevel`` are two names of one method."""
 Status = Literal["balanced", "unattained", "unconverged"]
@@ -42,7 +40,7 @@ Status = Literal["balanced", "unattained", "unconverged"]
 BALANCED = 1e-12
 """The relative imbalance of units, and of cuts, up to which a state counts as balanced.
 
-Rounding allows it: log-scales are at most 700, so that rounding them changes no cost by more than 1e-13 or so.
+Rounding allows it: log-scales are at most 700, and rounding them changes no cost by more than some 1e-13.
 """
 
 LARGE = 1_000_000
@@ -329,7 +327,9 @@ def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
         blocks = BlockProblem.build(problem.manifold, problem.costs)
         other = certify_blocks(blocks) if blocks is not None else radius
         radius = other.radius if isinstance(other, GapCertificate) else refined_radius(problem)
-    return dataclasses.replace(found, radius=None if isinstance(radius, NoCertificate) else radius)
+    if isinstance(radius, NoCertificate):
+        return dataclasses.replace(found, no_radius=radius.reason)
+    return dataclasses.replace(found, radius=radius)
 
 
 def _witness(problem: BalanceProblem, answer: Existence) -> dict[str, str] | None:

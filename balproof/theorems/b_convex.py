@@ -13,8 +13,8 @@ import sympy
 from scipy.optimize import linprog
 
 from balproof.balance.descent import stochastic
-from balproof.balance.existence import existence, is_circulation, is_direction
 from balproof.balance.direct import direct
+from balproof.balance.existence import existence, is_circulation, is_direction
 from balproof.balance.problem import BalanceProblem
 from balproof.network.equations import Form
 from balproof.theorems.b_general_cost import bounded, no_minimum_at_jump

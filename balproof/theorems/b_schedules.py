@@ -11,8 +11,8 @@ import sympy
 from scipy import optimize, sparse
 
 from balproof.balance.descent import stochastic
-from balproof.balance.existence import is_direction
 from balproof.balance.direct import direct
+from balproof.balance.existence import is_direction
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.steps import columns_of, step
 from balproof.network.graph import Network

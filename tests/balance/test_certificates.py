@@ -75,7 +75,7 @@ def certified(problem: BalanceProblem, arithmetic: Any = "rational") -> GapCerti
 
 
 def test_chain_by_hand() -> None:
-    """1/2, 3, 3: the product is kept, 9/2 but for the rounding of the weights, so inf F = 3·(9/2)^{2/3} (AM–GM)."""
+    """1/2, 3, 3: the product is kept, 9/2 but for rounding, so inf F = 3·(9/2)^{2/3} (AM–GM)."""
     problem = BalanceProblem.build(load("tests/data/chain.json"))
     with mpmath.workdps(50):
         for size in (0, 1e-9, 1e-4, 1e-2, 0.1):
@@ -303,6 +303,7 @@ def test_json() -> None:
         "absolute": 0.0,
         "bits": None,
         "radius": None,
+        "no_radius": None,
     }
 
 

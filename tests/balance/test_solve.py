@@ -44,6 +44,7 @@ FIELDS = {  # shared/design.md §3
     "cost_after": float,
     "imbalance_before": float,
     "imbalance": float,
+    "cut_imbalance": float | None,
     "passes": float,
     "seconds": float,
     "method": str,
@@ -64,7 +65,7 @@ def check_fields(found: Solution) -> dict[str, Any]:
     if answer["certificate"]:
         assert {"kind", "gap", "radius", "bits"} <= set(answer["certificate"])
     if answer["status"] == "balanced":
-        assert answer["imbalance"] <= BALANCED
+        assert max(answer["imbalance"], answer["cut_imbalance"] or 0) <= BALANCED
     assert len(found.scales) == len(found.h)
     return answer
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import sympy
 
-from balproof.balance.existence import Existence
 from balproof.balance.direct import direct
+from balproof.balance.existence import Existence
 from balproof.balance.problem import BalanceProblem
 from balproof.network import rules
 from balproof.symbolic import smt
