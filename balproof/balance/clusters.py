@@ -92,6 +92,7 @@ class Digraph:
         if problem.exponents is None:
             return None
         a = sparse.csr_array(problem.A[:, scales])
+        a.sum_duplicates()
         a.eliminate_zeros()
         entries = a.tocoo()
         row, column = entries.coords

@@ -136,7 +136,7 @@ def _conjugate(
     What of ``right`` is along groups that can drift, or almost, is noise: it is left out.
     """
     diagonal = abs(a).power(2).T @ curvature
-    inverse = np.where(diagonal > 0, 1 / np.where(diagonal > 0, diagonal, 1.0), 0.0)
+    inverse = 1 / np.where(diagonal > 0, diagonal, 1.0)
     image = sparse.csr_array(a.T @ sparse.diags_array(curvature) @ (a @ groups))
     basis, values, drift = _spectrum(sparse.csr_array(groups.T @ image).toarray(), groups, np.sqrt(diagonal))
 
@@ -161,7 +161,8 @@ def _conjugate(
         moved = a.T @ (curvature * (a @ search))
         products += 1
         curved = float(search @ moved)
-        if not curved > 0:
+        if not curved > 0:  # a cost that has flattened, such as log(1 + w²) at 1e100: downhill all the same
+            d = d + search
             break
         d = d + product / curved * search
         residual = still(residual - product / curved * moved)
