@@ -13,20 +13,23 @@ never the difference of strong ones, so that t is right to rounding however far 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from scipy import sparse
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 Array = np.ndarray
 
-_DENSE = 2_500
-"""Nodes up to which a matrix of all of them is kept."""
-
-_FAR = 0.5
-"""An imbalance above this is better lowered by sweeps."""
+_NODES = 20_000
+"""Nodes up to which each is eliminated by itself: half a second."""
 
 _WORK = 250_000_000
 """Multiplications of one elimination: a second or so."""
+
+_FAR = 0.5
+"""An imbalance above this is better lowered by sweeps."""
 
 
 def order(tail: Array, head: Array, count: int) -> Array | None:
@@ -35,7 +38,7 @@ def order(tail: Array, head: Array, count: int) -> Array | None:
     >>> order(np.array([0, 1, 2]), np.array([1, 2, 0]), 3).tolist()
     [0, 1, 2]
     """
-    if count > _DENSE:
+    if count > _NODES:
         return None
     inner = (tail > 0) & (head > 0)
     i, j = tail[inner] - 1, head[inner] - 1
@@ -49,34 +52,49 @@ def order(tail: Array, head: Array, count: int) -> Array | None:
     return np.concatenate([[0], found + 1]) if count * band**2 <= _WORK else None
 
 
-def eliminate(conductance: Array, source: Array) -> Array:
-    """t with t_0 = 0 and Σ_j G_ij (t_i − t_j) = Σ_j B_ij for the others; 0 too where a part is free to drift.
+def eliminate(tail: Array, head: Array, conductance: Array, current: Array, count: int) -> Array:
+    """t with t_0 = 0 and Σ_j G_ij (t_i − t_j) = Σ_j B_ij for the other nodes; 0 where a part can drift.
 
-    >>> g = np.array([[0, 2.0, 0], [2, 0, 1], [0, 1, 0]])
-    >>> b = np.array([[0, -2.0, 0], [2, 0, -3], [0, 3, 0]])
-    >>> eliminate(g, b).tolist()
+    Edges may be parallel: G is the sum of ``conductance`` either way, B that of ``current`` out less that in.
+    Work and memory are those of a band as wide as the edges are long, not counting those to node 0.
+
+    >>> eliminate(np.array([0, 1]), np.array([1, 2]), np.array([2.0, 1]), np.array([-2.0, -3]), 3).tolist()
     [0.0, 1.0, 4.0]
     """
-    g, b = conductance.copy(), source.copy()
-    n = len(g)
-    np.fill_diagonal(g, 0.0)
-    parts: list[tuple[Array, Array, float]] = []
-    for k in range(n - 1, 0, -1):
-        near = np.flatnonzero(g[k, :k])
-        own = g[k, near]
+    far, near = np.maximum(tail, head), np.minimum(tail, head)
+    # Row k holds the edges of k to earlier nodes: column 0 to node 0, column d to node k − d.
+    column = np.where(near == 0, 0, far - near)
+    width = int(column.max(initial=0)) + 1
+    size, place = count * width, far * width + column
+    used = far != near
+    g = np.bincount(place[used], conductance[used], size)
+    b = np.bincount(place[used], np.where(tail == far, current, -current)[used], size)
+    later = np.triu(np.ones((width - 1, width - 1)), 1)
+    shares, pushes = np.zeros((count, width)), np.zeros(count)
+    for k in range(count - 1, 0, -1):
+        w = min(width - 1, k - 1)  # of the nodes before
+        own, out = g[k * width : k * width + w + 1], b[k * width : k * width + w + 1]
         total = own.sum()
         if not total > 0:
-            parts.append((near, own, 0.0))
             continue
-        share, push = own / total, b[k, near] / total
-        parts.append((near, share, float(push.sum())))
-        at = np.ix_(near, near)
-        g[at] += np.outer(own, share)
-        b[at] += np.outer(own, push) + np.outer(b[near, k], share)
-        g[near, near] = 0.0
-    t = np.zeros(n)
-    for k, (near, share, push) in zip(range(1, n), reversed(parts), strict=True):
-        t[k] = share @ t[near] + push
+        share, push = own / total, out / total
+        shares[k, : w + 1], pushes[k] = share, push.sum()
+        if not w:
+            continue
+        before = slice((k - w) * width, k * width)
+        for values, added in (
+            (g, np.outer(own[1:], share)),
+            (b, np.outer(own[1:], push) - np.outer(out[1:], share)),
+        ):
+            values[before].reshape(w, width)[::-1, 0] += added[:, 0]
+            # The edge from k − a to k − c, a < c, lies c − a(width + 1) from the start of row k.
+            step = values.itemsize
+            block = as_strided(values[(k - 1) * width :], (w, w), (-(width + 1) * step, step))
+            block += later[:w, :w] * added[:, 1:]
+    t = np.zeros(count)
+    for k in range(1, count):
+        w = min(width - 1, k - 1)
+        t[k] = shares[k, 1 : w + 1] @ t[k - w : k][::-1] + pushes[k]
     return t
 
 
@@ -99,20 +117,20 @@ def balanced_shift(
     place = np.empty(count, int)
     place[nodes] = np.arange(count)
     tail, head = place[tail], place[head]
+    at = _Incidence.of(tail, head, count)
     t = np.zeros(count)
     done = 0
     for done in range(steps):
         marginal = rate * grown(cost, rate * (t[head] - t[tail]))
-        moved, curved = (_dense(tail, head, values, count) for values in (marginal, rate * marginal))
-        into, out = moved.sum(axis=0)[1:], moved.sum(axis=1)[1:]
+        into, out = np.bincount(head, marginal, count)[1:], np.bincount(tail, marginal, count)[1:]
         total = into + out
         worst = float(np.max(np.abs(into - out) / np.where(total > 0, total, 1.0), initial=0.0))
         if worst <= goal:
             break
         if worst > _FAR and done % 3 != 2:
-            t = _swept(t, moved, curved)
+            t = t + _swept(marginal, rate, at, count)
             continue
-        move = eliminate(curved + curved.T, moved - moved.T)
+        move = eliminate(tail, head, rate * marginal, marginal, count)
         size = float(np.max(np.abs(rate * (move[head] - move[tail])), initial=0.0))
         t = t + move / max(1.0, size)
         if size < 1e-7:  # Newton's method doubles the digits
@@ -126,24 +144,35 @@ def grown(cost: Array, u: Array) -> Array:
     return cost * half * half
 
 
-def _dense(tail: Array, head: Array, values: Array, count: int) -> Array:
-    return np.bincount(tail * count + head, values, count * count).reshape(count, count)
+@dataclass(frozen=True, eq=False)
+class _Incidence:
+    """The edges into node k are ``into[starts[k]:starts[k + 1]]``, and likewise those out."""
+
+    into: Array
+    into_starts: Array
+    out: Array
+    out_starts: Array
+
+    @staticmethod
+    def of(tail: Array, head: Array, count: int) -> _Incidence:
+        parts: list[Array] = []
+        for end in (head, tail):
+            parts.append(np.argsort(end, kind="stable"))
+            parts.append(np.concatenate([[0], np.cumsum(np.bincount(end, minlength=count))]))
+        return _Incidence(*parts)
 
 
-def _swept(t: Array, moved: Array, curved: Array) -> Array:
-    """Every node balanced in turn, for one rate; for several the step that does so nearly."""
-    moved, curved, t = moved.copy(), curved.copy(), t.copy()
-    for k in range(1, len(t)):
-        into, out = moved[:, k].sum(), moved[k].sum()
+def _swept(marginal: Array, rate: Array, at: _Incidence, count: int) -> Array:
+    """Every node balanced in turn: for one rate exactly, for several nearly."""
+    marginal, t = marginal.copy(), np.zeros(count)
+    for k in range(1, count):
+        inward = at.into[at.into_starts[k] : at.into_starts[k + 1]]
+        outward = at.out[at.out_starts[k] : at.out_starts[k + 1]]
+        m, n = marginal[inward], marginal[outward]
+        into, out = m.sum(), n.sum()
         if into > 0 and out > 0:
-            speed = curved[:, k].sum() / into + curved[k].sum() / out
-            s = (np.log(out) - np.log(into)) / speed
-            t[k] += s
-            with np.errstate(divide="ignore", invalid="ignore"):
-                up, down = (
-                    np.nan_to_num(c / m) for c, m in ((curved[:, k], moved[:, k]), (curved[k], moved[k]))
-                )
-            for m in (moved, curved):
-                m[:, k] *= np.exp(s * up)
-                m[k] *= np.exp(-s * down)
+            s = (np.log(out) - np.log(into)) / (rate[inward] @ m / into + rate[outward] @ n / out)
+            t[k] = s
+            marginal[inward] = m * np.exp(s * rate[inward])
+            marginal[outward] = n * np.exp(-s * rate[outward])
     return t
