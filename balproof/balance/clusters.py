@@ -275,6 +275,17 @@ def between_groups(
     return h, imbalance, max(imbalance, cuts.imbalance), reads
 
 
+def balanced_groups(problem: BalanceProblem, graph: Digraph, h: Array, group: Array) -> Array:
+    """The change of h that balances these groups, one number for each of `graph.scales`: one read.
+
+    0 where there are too many of them.
+    """
+    label = np.concatenate([[0], group + 1])
+    edges = graph.edges(problem.scaled(h)).contracted(label)
+    found = balanced_shift(edges.tail, edges.head, edges.rate, edges.cost, edges.count, 1e-15)
+    return graph.lifted(found[0][label], problem.count) if found else np.zeros(problem.count)
+
+
 def cut_imbalance(problem: BalanceProblem, h: Array) -> float | None:
     """The largest |flow in − flow out|/(in + out) of a group of strongly tied units; 0 if there is none.
 

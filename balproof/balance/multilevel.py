@@ -15,7 +15,7 @@ import networkx as nx
 import numpy as np
 from scipy import sparse
 
-from balproof.balance.clusters import Digraph, between_groups
+from balproof.balance.clusters import Digraph, balanced_groups, between_groups
 from balproof.balance.coarse import groups_of, shift_of_groups
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.state import Iterate
@@ -99,8 +99,10 @@ def multilevel(
     passes = 0.0
     by_column = sparse.csc_array(problem.A)
     parts = [columns_of(problem, units, by_column) for units in colours(problem)]
-    groups = Coarse.build(problem) if coarse else None
     graph = Digraph.of(problem) if coarse and parts else None
+    layers = np.unique(groups_of(problem.manifold.names)[problem.active], return_inverse=True)[1]
+    many = graph is not None and layers.max(initial=0) >= _DENSE
+    groups = Coarse.build(problem) if coarse and not many else None
     total = max(len(problem.weights), 1)
     imbalance = worst = problem.imbalance(h)
     recent: list[float] = [imbalance]
@@ -116,6 +118,9 @@ def multilevel(
         if groups is not None:
             h = h + groups.correction(problem, h)
             passes += 1
+        elif graph is not None and many:
+            h = h + balanced_groups(problem, graph, h, layers)
+            passes += 1
         for columns in parts:
             logs = problem.A @ h
             h[columns.units] += step(problem, logs, columns)
@@ -128,6 +133,9 @@ def multilevel(
             progress(f"sweep {sweep + 1}: imbalance {imbalance:.1e}")
     return Iterate(h, "multilevel", imbalance, passes, tuple(history))
 
+
+_DENSE = 100
+"""More layers than this are not moved by the dense equations of `Coarse`, where an elimination can do it."""
 
 _SLOW = 20
 """Sweeps still to be expected from which groups of units are looked for."""
