@@ -42,8 +42,9 @@ class GapCertificate:
 
     ``gap`` is relative to the infimum's lower bound and ``absolute`` in units of the cost; both are upper
     bounds. ``bits`` is the working precision, None for exact rationals. ``radius`` bounds the error in
-    log-scale, None where that was not certified: of the weights as they are, or, where ``state`` is given, of
-    that state in decimals; then ``distance`` bounds the error of the weights as they are.
+    log-scale of the weights as they are, or, where ``state`` is given, of that state in decimals; then
+    ``distance`` bounds the error of the weights as they are. None where that was not certified: ``no_radius``
+    says why, where it was tried.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class GapCertificate:
     radius: float | None = None
     distance: float | None = None
     state: Mapping[str, str] | None = None
+    no_radius: str | None = None
 
     def as_json(self) -> dict[str, object]:
         found: dict[str, object] = {
@@ -61,6 +63,7 @@ class GapCertificate:
             "absolute": self.absolute if np.isfinite(self.absolute) else None,
             "bits": self.bits,
             "radius": self.radius,
+            "no_radius": self.no_radius,
         }
         if self.state is not None:
             found |= {"distance": self.distance, "state": dict(self.state)}

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -15,10 +15,13 @@ from balproof.balance import wide
 from balproof.balance.balls import TOO_MANY, certify_balls, require_bits
 from balproof.balance.blocks import BlockProblem, measured
 from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
+from balproof.balance.clusters import Digraph, cut_imbalance
 from balproof.balance.connected import strongly_connected
 from balproof.balance.convex import solve_convex
 from balproof.balance.cyclic import sweeps
 from balproof.balance.descent import Schedule, require_schedule, stochastic
+from balproof.balance.direct import direct
+from balproof.balance.elimination import order
 from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
 from balproof.balance.fitted import rescale, solve_in_range
@@ -27,6 +30,7 @@ from balproof.balance.isotone import certify_blocks
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem, Costs
+from balproof.balance.refined import refined_radius
 from balproof.balance.state import BALANCED, Iterate
 from balproof.balance.unattained import infimum_of
 from balproof.errors import RangeError, RequestError, require_seed
@@ -35,10 +39,12 @@ from balproof.network.graph import Network
 from balproof.network.manifold import Manifold, infer
 from balproof.verdict import Verdict
 
-Method = Literal["auto", "multilevel", "sweeps", "newton", "stochastic", "flow", "cvxpy"]
-METHODS: tuple[Method, ...] = ("auto", "multilevel", "sweeps", "newton", "stochastic", "flow", "cvxpy")
+Method = Literal["auto", "coarse", "multilevel", "sweeps", "newton", "direct", "stochastic", "flow", "cvxpy"]
+METHODS: tuple[Method, ...] = get_args(Method)
+"""``coarse`` and ``multilevel`` are two names of one method."""
 _BY_BLOCKS: dict[Method, tuple[bool, int]] = {
     "auto": (True, 8),
+    "coarse": (True, 0),
     "multilevel": (True, 0),
     "sweeps": (False, 0),
 }
@@ -60,8 +66,9 @@ _EXACT_CERTIFICATE = 20_000
 class Solution:
     """The outcome of a solve: the log-scales ``h`` over the ``manifold`` of the given network.
 
-    Costs and imbalances are those of the state that ``h`` makes of the weights. ``status`` is ``balanced``,
-    ``unattained`` (then ``witness`` is a direction in h along which the cost falls for ever) or
+    Costs and imbalances are those of the state that ``h`` makes of the weights; ``cut_imbalance`` is that of
+    groups of strongly tied units, None where it is not defined or the network is large. ``status`` is
+    ``balanced``, ``unattained`` (then ``witness`` is a direction in h along which the cost falls for ever) or
     ``unconverged``. ``dead_units`` and ``left_out`` (scales of degree ≤ 0) were not moved. Costs that no
     double holds are ∞ or 0; then ``log10_costs`` are the decimal logarithms of both. Where the optimum is not
     attained, ``infimum`` is what the cost falls toward and ``falling`` names the weights that go to nothing
@@ -77,6 +84,7 @@ class Solution:
     cost_after: float
     imbalance_before: float
     imbalance: float
+    cut_imbalance: float | None
     passes: float
     seconds: float
     method: str
@@ -110,6 +118,7 @@ class Solution:
             **logs,
             "imbalance_before": self.imbalance_before,
             "imbalance": self.imbalance,
+            "cut_imbalance": self.cut_imbalance,
             "passes": round(self.passes, 2),
             "seconds": round(self.seconds, 4),
             "method": self.method,
@@ -182,8 +191,9 @@ def solve(
         found = _certified(final, bits)
         state = dataclasses.replace(state, method=f"{state.method}, refined in balls")
     imbalance = float(np.max(wide.imbalances(final), initial=0.0))
+    cuts = cut_imbalance(final, np.zeros(final.count)) if final.in_range else None
     witness = _witness(problem, answer)
-    status: Status = "balanced" if imbalance <= BALANCED else "unconverged"
+    status: Status = "balanced" if max(imbalance, cuts or 0.0) <= BALANCED else "unconverged"
     if witness is not None:
         status = "unattained"
     infimum, vanishing = infimum_of(problem) if witness is not None else (None, ())
@@ -198,6 +208,7 @@ def solve(
         cost_after=now.double(),
         imbalance_before=float(np.max(wide.imbalances(problem), initial=0.0)),
         imbalance=imbalance,
+        cut_imbalance=cuts,
         passes=state.passes,
         seconds=time.perf_counter() - start,
         method=state.method,
@@ -294,6 +305,7 @@ def _solve_blocks(
         cost_after=problem.cost_by(sums, state.h),
         imbalance_before=problem.imbalance_of(before),
         imbalance=imbalance,
+        cut_imbalance=None,
         passes=state.passes + 1,
         seconds=time.perf_counter() - start,
         method=state.method,
@@ -322,33 +334,52 @@ def _minimise(
         return stochastic(problem, schedule, seed=seed, progress=progress)
     if method == "newton":
         return newton(problem, progress=progress)
+    if method == "direct":
+        return direct(problem, progress=progress)
     if method == "cvxpy":
         optimum = solve_convex(problem)
-        polished = newton(problem, optimum.h, progress=progress)
+        polished = direct(problem, optimum.h, progress=progress)
         return dataclasses.replace(polished, method=f"cvxpy ({optimum.form}), Newton polish")
-    if method == "multilevel":
+    if method in ("coarse", "multilevel"):
         return multilevel(problem, progress=progress)
     if method == "sweeps":
         swept = multilevel(problem, sweeps=100_000, coarse=False, progress=progress)
         return dataclasses.replace(swept, method="sweeps")
     if method == "flow":
         return flow(problem, progress=progress)
+    return _best(problem, progress)
+
+
+def _best(problem: BalanceProblem, progress: Callable[[str], None] | None) -> Iterate:
+    """Sweeps while they are fast; then Newton's method, direct where its factors are small."""
+    graph = Digraph.of(problem)
+    cheap = graph is not None and order(graph.tail, graph.head, len(graph.scales) + 1) is not None
+    swept: Iterate | None = None
     # Sweeps pay where few colours cover all units; a dense recurrent matrix needs one for each unit.
     if problem.single_power is not None and len(colours(problem)) <= 16:
-        state = multilevel(problem, sweeps=60, progress=progress)
-        if state.imbalance <= BALANCED / 4:
-            return state
-        polished = newton(problem, state.h, progress=progress)
-        return dataclasses.replace(
-            polished,
-            method="multilevel, newton",
-            passes=state.passes + polished.passes,
-            history=state.history + polished.history[1:],
-        )
-    state = newton(problem, progress=progress)
-    if state.imbalance <= BALANCED:
-        return state
-    return stochastic(problem, "cyclic", sweeps=2_000, progress=progress)
+        swept = multilevel(problem, sweeps=8 if cheap else 60, patience=5 if cheap else 40, progress=progress)
+        if _settled(problem, swept):
+            return swept
+    start = None if swept is None else swept.h
+    found = newton(problem, start, progress=progress) if graph is not None and not cheap else None
+    if found is None or not _settled(problem, found):
+        found = direct(problem, start, progress=progress)
+    if not _settled(problem, found):
+        found = stochastic(problem, "cyclic", sweeps=2_000, progress=progress)
+    if swept is None:
+        return found
+    return dataclasses.replace(
+        found,
+        method=f"{swept.method}, {found.method}",
+        passes=swept.passes + found.passes,
+        history=swept.history + found.history[1:],
+    )
+
+
+def _settled(problem: BalanceProblem, state: Iterate) -> bool:
+    """Whether units and groups of units are balanced, with something to spare for the rounding of weights."""
+    goal = BALANCED / 4
+    return state.imbalance <= goal and (cut_imbalance(problem, state.h) or 0.0) <= goal
 
 
 def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
@@ -368,7 +399,9 @@ def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
     if isinstance(radius, NoCertificate):
         blocks = BlockProblem.build(problem.manifold, problem.costs)
         other = certify_blocks(blocks) if blocks is not None else radius
-        return dataclasses.replace(found, radius=other.radius) if isinstance(other, GapCertificate) else found
+        radius = other.radius if isinstance(other, GapCertificate) else refined_radius(problem)
+    if isinstance(radius, NoCertificate):
+        return dataclasses.replace(found, no_radius=radius.reason)
     return dataclasses.replace(found, radius=radius)
 
 

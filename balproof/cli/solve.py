@@ -41,7 +41,11 @@ def solve(
     regularizer: Specs = None,
     no_bias_cost: NoBiasCost = False,
     method: Annotated[
-        str, typer.Option(metavar="NAME", help="auto, multilevel, sweeps, newton, stochastic, flow or cvxpy")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="auto, coarse (or multilevel), sweeps, newton, direct, stochastic, flow or cvxpy",
+        ),
     ] = "auto",
     schedule: Annotated[
         str, typer.Option(metavar="NAME", help="for stochastic: random, cyclic, reshuffled or greedy")
@@ -65,6 +69,9 @@ def solve(
         Path | None,
         typer.Option(metavar="F", help="draw cost and imbalance before and after (.svg or .png)"),
     ] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="with --json: the cost after every sweep or step as well")
+    ] = False,
     coq: Annotated[
         Path | None,
         typer.Option(
@@ -86,6 +93,8 @@ def solve(
     from balproof.report.plots import check_plot_path
 
     require_outputs((output, json_, plot, coq), (model,))
+    if history and json_ is None:
+        raise RequestError("--history is about the answer in JSON", "give --json F")
     if plot is not None:
         check_plot_path(plot)
     if output is not None and output.suffix.lower() != model.suffix.lower():
@@ -108,6 +117,8 @@ def solve(
             progress=tell,
         )
     data = found.as_json()
+    if history:
+        data["history"] = [x if np.isfinite(x) else None for x in found.history]
     if plot is not None:
         _plot(found, network, costs, plot)
     after = None
@@ -178,12 +189,16 @@ def _plot(found: Solution, before: Network, costs: Costs, path: Path) -> None:
 
 
 def _print(found: Solution, data: dict[str, Any]) -> None:
+    from balproof.balance.solve import BALANCED
+
     out.print(f"{found.status} under {escape(found.regularizer)} by {escape(found.method)}")
     costs = [f"{found.cost_before:.10g}", f"{found.cost_after:.10g}"]
     if found.log10_costs is not None:
         costs = [f"10^{x:.10g}" for x in found.log10_costs]
     out.print(f"cost       {' → '.join(costs)}")
     out.print(f"imbalance  {found.imbalance_before:.3g} → {found.imbalance:.3g}")
+    if found.cut_imbalance is not None and found.cut_imbalance > BALANCED:
+        out.print(f"cuts       {found.cut_imbalance:.3g}: between groups of units that only weak weights tie")
     out.print(f"passes     {found.passes:.1f} in {found.seconds:.2f} s")
     if len(found.scales) == len(found.dead_units) + len(found.left_out):
         out.print("no unit can be balanced: the weights stay as they are; balproof inspect says why")
@@ -195,6 +210,8 @@ def _print(found: Solution, data: dict[str, Any]) -> None:
         if c.radius:
             distance = c.radius if c.distance is None else c.distance
             out.print(f"           log-scales within {distance:.2g} of the only balanced state{whose}")
+        elif c.no_radius:
+            out.print(f"           no bound on the log-scales: {escape(c.no_radius)}")
         if c.state is not None:
             out.print(f"           which is known to {c.radius:.2g} (--json has its log-scales)")
     elif found.no_certificate != "not requested":
