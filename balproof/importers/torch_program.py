@@ -24,6 +24,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ import numpy as np
 from balproof.errors import MissingToolError, ModelError
 from balproof.importers import torch_archive
 from balproof.importers.files import first_line, write_atomically
-from balproof.importers.rounding import MAX_ACTIVATION, require_size, rounded
+from balproof.importers.rounding import MAX_ACTIVATION, Weights, require_size, rounded, whole
 from balproof.importers.torch_nodes import OPERATORS, VIEWS
 from balproof.importers.torch_values import Active, Builder, Fixed, Held, Unsupported, Value, name_of
 from balproof.network.graph import Network, Tensor
@@ -75,8 +76,9 @@ def from_module(module: Any, example_inputs: Any) -> Network:
     return from_program(program)
 
 
-def save(network: Network, path: Path) -> None:
-    """Write the program that the network was read from, with the parameters that it has now.
+def save(network: Network, path: Path, weights: Weights = MappingProxyType({})) -> None:
+    """Write the program that the network was read from, with the parameters that it has now, and ``weights``
+    in place of some.
 
     Raises ModelError if that file is gone or has other tensors now, or a weight does not fit its type.
     """
@@ -87,7 +89,9 @@ def save(network: Network, path: Path) -> None:
             "use balproof.importers.torch_program.module_with(network, module)",
         )
     program = _read(Path(network.source))
-    _replace(network, {**program.state_dict, **_tensors(program.constants)}, network.source)
+    given = {name: whole(network.tensors[name], pieces, np.float64) for name, pieces in weights.items()}
+    state = {**program.state_dict, **_tensors(program.constants)}
+    _replace(network.with_parameters(given), state, network.source)
     content = io.BytesIO()
     with _quiet():
         torch.export.save(program, content)
