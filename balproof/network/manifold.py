@@ -77,7 +77,17 @@ class Axes:
         return self.index.shape
 
     def matrix(self, count: int) -> sparse.csr_array:
-        """The forms in floating point, one row each over ``count`` scales."""
+        """The forms in floating point, one row each over ``count`` scales; not to be changed."""
+        if count not in self._matrices:
+            self._matrices[count] = self._matrix(count)
+        return self._matrices[count]
+
+    @cached_property
+    def _matrices(self) -> dict[int, sparse.csr_array]:
+        """Kept, since a manifold shares its terms with those of the same network with other weights."""
+        return {}
+
+    def _matrix(self, count: int) -> sparse.csr_array:
         entries = [(i, k, float(c)) for i, form in enumerate(self.forms) for k, c in form]
         rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
         place = np.array(rows, int), np.array(columns, int)
