@@ -7,26 +7,6 @@
 From Coq Require Import FunctionalExtensionality.
 From Balproof Require Import Sums Balance Gradient.
 
-(** What holds in the end for each index of a list holds in the end for all. *)
-Lemma list_filter {T S : Type} (l : list T) (P : T -> S -> Prop) (F : (S -> Prop) -> Prop) :
-  Filter F -> (forall x, In x l -> F (P x)) -> F (fun s => forall x, In x l -> P x s).
-Proof.
-  intros FF. induction l as [|a l IH]; intros H.
-  - apply filter_forall. intros s x [].
-  - assert (Ha : F (P a)) by (apply H; left; reflexivity).
-    assert (Hl : F (fun s => forall x, In x l -> P x s)) by (apply IH; intros; apply H; right; assumption).
-    generalize (filter_and _ _ Ha Hl). apply filter_imp. intros s [A B] x [<-|Hx]; [exact A|apply B, Hx].
-Qed.
-
-Lemma filterlim_eps {S : Type} (f : S -> R) (y : R) (F : (S -> Prop) -> Prop) : Filter F ->
-  filterlim f F (locally y) <-> forall eps, 0 < eps -> F (fun s => Rabs (f s - y) < eps).
-Proof.
-  intros FF. split.
-  - intros H eps Heps. apply (H (fun z => Rabs (z - y) < eps)). exists (mkposreal eps Heps). intros z Hz. exact Hz.
-  - intros H P [[eps Heps] HP]. unfold filtermap. generalize (H eps Heps). apply filter_imp. intros s Hs.
-    apply HP. exact Hs.
-Qed.
-
 (** A function that tends to a limit, with a derivative that tends to one, has 0 for the latter. *)
 Lemma derivative_limit_zero (f df : R -> R) (a x l : R) : (forall t, a < t -> is_derive f t (df t)) ->
   filterlim f (Rbar_locally p_infty) (locally x) -> filterlim df (Rbar_locally p_infty) (locally l) -> l = 0.
