@@ -119,7 +119,7 @@ Proof.
       (fun e => Σ d ∈ edges, ((- gamma * v t e - g e) * (M e d * w t d) + v t e * (M e d * v t d)))).
     intros e He. apply (sum_derive edges (fun d s => v s e * (M e d * w s d))). intros d Hd. evar_last.
     + apply (is_derive_mult (fun s => v s e) (fun s => M e d * w s d));
-        [apply H, He|apply (is_derive_scal (fun s => w s d)), H, Hd|intros; apply Rmult_comm].
+        [exact (proj2 (H e He))|apply (is_derive_scal (fun s => w s d)), (proj1 (H d Hd))|intros; apply Rmult_comm].
     + reflexivity.
   - assert (X : (Σ e ∈ edges, Σ d ∈ edges, ((- gamma * v t e - g e) * (M e d * w t d) + v t e * (M e d * v t d)))
       = - gamma * paired (v t) (w t) - paired g (w t) + paired (v t) (v t)).
