@@ -163,8 +163,17 @@ FORMAL: dict[str, Formal] = {
             "single_synapse",
         )
         + _in("Flow", "rule_converges", "flow_converges")
-        + _in("Existence", "rule_solution_exists", "rule_solution_unique"),
-        rest="that m and λ are positive, and the rate in the end",
+        + _in("Existence", "rule_solution_exists", "rule_solution_unique")
+        + _in("Laplacian", "least_eigenvalue_exists")
+        + _in(
+            "Rate",
+            "lambda_2_exists",
+            "lambda_2_bounds",
+            "costs_bounded_below",
+            "imbalance_falls_exponentially",
+            "rate_in_the_end",
+        ),
+        rest="that a generic start converges no faster",
     ),
     "S.osborne": Formal(
         _in("OptimalScale", "optimal_scale_lp")

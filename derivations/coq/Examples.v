@@ -6,7 +6,7 @@
 
 From Coq Require Import Arith.
 From Balproof Require Import Sums Homogeneous OptimalScale Balance Convergence Graphs Gap Certificates Counterexamples
-  Gradient Stock Momentum Layers Osborne Spectrum Critical Trajectories.
+  Gradient Stock Momentum Layers Osborne Spectrum Critical Trajectories Laplacian Rate.
 
 (** ** Theorem 5.1: the network 1-2-2-1 and a recurrent pair without visible units *)
 
@@ -515,6 +515,35 @@ Proof.
   - unfold row, synapse_cost. simpl. rewrite apow_one by exact P. lra.
   - unfold column, synapse_cost. simpl. rewrite apow_one by (apply Rinv_0_lt_compat, P).
     pose proof (Rinv_0_lt_compat _ P). lra.
+Qed.
+
+(** Their pattern has lam_2 = 4, so |g|^2 falls exponentially. *)
+Fact two_synapses_rate : lambda_2 [true; false] (pattern (two_synapses 0)) 4 /\ exists m, 0 < m /\ forall t, 0 <= t ->
+  (Σ k ∈ [true; false], unit_imbalance [true; false] (fun _ _ => 1) 1 (two_synapses t) k ^ 2)
+  <= (Σ k ∈ [true; false], unit_imbalance [true; false] (fun _ _ => 1) 1 (two_synapses 0) k ^ 2)
+     * exp (- (2 * 1 * m * 4 * t / 1)).
+Proof.
+  assert (N : NoDup [true; false]) by (repeat constructor; simpl; intuition congruence).
+  pose proof (course_pos 0 (Rle_refl 0)) as P. pose proof (Rinv_0_lt_compat _ P).
+  assert (L : forall v i, weighted_laplacian [true; false] (pattern (two_synapses 0)) v i = 2 * (v i - v (negb i))).
+  { intros v i. unfold weighted_laplacian, pattern. simpl.
+    repeat match goal with |- context [Req_EM_T ?x 0] => destruct (Req_EM_T x 0); try (exfalso; destruct i; simpl in *; lra) end;
+      destruct i; simpl in *; lra || ring. }
+  assert (Four : lambda_2 [true; false] (pattern (two_synapses 0)) 4).
+  { split; [lra|]. split.
+    - exists (fun i : bool => if i then 1 else -1). split; [exists true; simpl; split; [tauto|lra]|].
+      intros i _. rewrite L. destruct i; simpl; ring.
+    - intros mu v Hmu [(k & _ & Hk) H']. pose proof (H' true ltac:(simpl; tauto)) as A. pose proof (H' false ltac:(simpl; tauto)) as B.
+      rewrite L in A, B. simpl in A, B.
+      assert (Z : mu * (v true + v false) = 0) by lra. destruct (Rmult_integral _ _ Z) as [|S]; [contradiction|].
+      assert (K : v true <> 0) by (intros X; apply Hk; destruct k; lra).
+      assert (E : (4 - mu) * v true = 0) by (replace (v false) with (- v true) in A by lra; lra).
+      destruct (Rmult_integral _ _ E); [lra|contradiction]. }
+  split; [exact Four|].
+  apply (imbalance_falls_exponentially Bool.bool_dec [true; false] (fun _ _ => 1) 1 1 N Rlt_0_1 Rlt_0_1
+    (fun _ _ _ _ => Rlt_0_1) two_synapses two_synapses_solve 4); [|exact Four].
+  apply (balanceable_iff Bool.bool_dec [true; false] (fun _ _ => 1) 1 N Rlt_0_1 (fun _ _ _ _ => Rlt_0_1)).
+  apply two_synapses_balanceable.
 Qed.
 
 (** A rectified unit driven by an input that jumps, sign(t - 1), has one trajectory. *)

@@ -382,14 +382,7 @@ Proof.
     { intros t Ht.
       assert (Z : matrix_cost units alpha p (J 0) = F0).
       { apply sum_ext. intros i Hi. apply sum_ext. intros j Hj. unfold synapse_cost. rewrite EJ by assumption. reflexivity. }
-      rewrite <- Z. apply (nonincreasing (fun t => matrix_cost units alpha p (J t))
-        (fun t => - (p / tau) * Σ k ∈ units, unit_imbalance units alpha p (J t) k ^ 2)); [| |lra].
-      - intros s Hs. split; [apply (rule_descends eq_dec units alpha p tau nodup p_pos J s tau_pos HJ Hs)|].
-        assert (0 <= Σ k ∈ units, unit_imbalance units alpha p (J s) k ^ 2) by (apply sum_nonneg; intros; apply pow2_ge_0).
-        assert (0 < p / tau) by (apply Rdiv_lt_0_compat; assumption). nra.
-      - apply (sum_filterlim units (fun i t => Σ j ∈ units, synapse_cost alpha p (J t) i j)); [apply _|]. intros i Hi.
-        apply (sum_filterlim units (fun j t => synapse_cost alpha p (J t) i j)); [apply _|]. intros j Hj.
-        apply (synapse_cost_right units alpha p tau p_pos J i j HJ Hi Hj). }
+      rewrite <- Z. apply (rule_cost_falls eq_dec units alpha p tau nodup p_pos J 0 t tau_pos HJ). lra. }
     assert (Below : forall t i j, 0 <= t -> In i units -> In j units -> a i j <> 0 -> h t j - h t i <= M).
     { intros t i j Ht Hi Hj Hz. apply Rnot_lt_le. intros N. specialize (Fall t Ht).
       assert (Pos : 0 < a i j) by (pose proof (a_pos i j Hi Hj); lra).
