@@ -24,6 +24,7 @@ from onnx import helper, numpy_helper
 from safetensors.numpy import load_file, save_file
 
 import balproof.cli
+from balproof.balance.solve import solve
 from balproof.errors import ModelError
 from balproof.importers import arrays, files, load, outputs, rounding, save, save_rescaled, stored
 from balproof.importers.files import replacing
@@ -175,6 +176,38 @@ def test_parts_cover_an_array_in_order(shape: tuple[int, ...], limit: int) -> No
     for flat, part in found:
         np.testing.assert_array_equal(numbers[part].ravel(), numbers.ravel()[flat])
     np.testing.assert_array_equal(np.concatenate([numbers[p].ravel() for _, p in found]), numbers.ravel())
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [("safetensors", dtype) for dtype in TYPES] + [("npz", d) for d in TYPES if d != "bfloat16"],
+)
+def test_they_are_solved_where_they_are(
+    kind: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n = 101  # and names of such a length that what follows them in an archive is at odd places
+    held = {f"net.{name}": RNG.standard_normal((n, n)).astype(TYPES[dtype]) for name in ("W1a", "W2a", "W3a")}
+    if kind == "npz":
+        np.savez(tmp_path / "w.npz", **held)
+    else:
+        save_file(held, tmp_path / "w.safetensors")
+    operations = [
+        {"kind": "linear", "inputs": ["x", "W1a"], "output": "z1"},
+        {"kind": "linear", "inputs": ["z1", "W2a"], "output": "z2"},
+        {"kind": "linear", "inputs": ["z2", "W3a"], "output": "y"},
+    ]
+    entries = named(f"w.{kind}", "W1a", "W2a", "W3a")
+    path = document(tmp_path / "m.json", entries, inputs={"x": [n]}, operations=operations)
+    network = load(path)
+    wide = network.with_parameters({t.name: network.numbers(t.name) for t in network.parameters})
+    expected = solve(wide).h
+    value = network.tensors["W1a"].value
+    assert value is not None
+    assert value.flags.aligned == (kind == "safetensors" or dtype == "float16")
+    monkeypatch.setattr(graph.Network, "numbers", lambda *_: pytest.fail("a copy in doubles"))
+    found = solve(network)
+    assert (found.status, found.method) == ("balanced", "block sweeps")
+    np.testing.assert_allclose(found.h, expected, atol=1e-12)
 
 
 # --- written ------------------------------------------------------------------------------------------

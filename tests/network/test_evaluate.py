@@ -31,12 +31,11 @@ def test_a_layer_of_many_weights_is_run_some_rows_at_a_time(
     np.testing.assert_allclose(evaluate(network, {"x": x})["y"], expected, rtol=1e-14, atol=1e-14)
     monkeypatch.setattr(module, "ROWS", 14)
     sizes: list[int] = []
+    taken = module.parts
+    monkeypatch.setattr(module, "parts", lambda shape, limit: sizes.append(limit) or taken(shape, limit))
     for piece in (1, 6, 100):
         monkeypatch.setattr(module, "PIECE", piece)
-        taken = module.parts
-        monkeypatch.setattr(module, "parts", lambda shape, limit: sizes.append(limit) or taken(shape, limit))
         np.testing.assert_allclose(evaluate(network, {"x": x})["y"], expected, rtol=1e-13, atol=1e-13)
-        monkeypatch.setattr(module, "parts", taken)
     assert sizes == [3, 6, 100]
 
 
