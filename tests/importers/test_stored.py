@@ -629,6 +629,31 @@ def test_a_source_whose_weights_changed_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out.json").exists()
 
 
+def test_a_command_refuses_such_files_before_it_solves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    path, other = external(tmp_path), tmp_path / "out.onnx"
+    monkeypatch.setattr("balproof.balance.solve.solve", lambda *_, **__: pytest.fail("solved"))
+
+    def say(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["balproof", "solve", str(path), *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            balproof.cli.main()
+        out, err = capsys.readouterr()
+        assert (stop.value.code, out, err.count("\n")) == (2, "", 1)
+        return err
+
+    assert "out.onnx.data is asked for twice" in say("-o", other, "--json", tmp_path / "out.onnx.data")
+    save(load(path), other)
+    path = other
+    assert "out.onnx is also an input" in say("-o", other)
+    (tmp_path / "link.onnx").symlink_to("out.onnx")
+    (tmp_path / "new.onnx.data").symlink_to("out.onnx.data")
+    assert "new.onnx.data holds weights of" in say("-o", tmp_path / "new.onnx")
+    (tmp_path / "last.onnx.data").mkdir()
+    assert "last.onnx.data is a folder" in say("-o", tmp_path / "last.onnx")
+
+
 # --- memory -------------------------------------------------------------------------------------------
 
 LARGE = """
