@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from balproof.errors import MissingToolError, ModelError
-from balproof.importers import files, load, save, torch_program
+from balproof.importers import files, load, save, save_rescaled, torch_program
 from balproof.importers.torch_archive import harmless
 from balproof.network.evaluate import evaluate
 from balproof.network.manifold import infer
