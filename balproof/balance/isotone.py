@@ -20,11 +20,12 @@ rounding of in and out relatively, in whatever order they are added (Higham, Acc
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
 from balproof.balance.blocks import Balance, BlockProblem
@@ -49,15 +50,16 @@ def certify_blocks(problem: BlockProblem, h: Array | None = None) -> GapCertific
     >>> found.radius < 1e-13, found.gap < 1e-24
     (True, True)
     """
-    moving = np.flatnonzero(problem.active)
     h = np.zeros(problem.manifold.count) if h is None else h
-    if not len(moving):
-        return GapCertificate("isotone", 0.0, 0.0, 53, 0.0)
     if not _opposed(problem):
         return NoCertificate("a weight has two scales of one sign: no comparison of states")
     gamma = _rounding(problem, h)
     sums = problem.sums(h)
     here = problem.balanced_by(sums, h)
+    problem = _pinned(problem, here.incoming + here.outgoing)
+    moving = np.flatnonzero(problem.active)
+    if not len(moving):
+        return GapCertificate("isotone", 0.0, 0.0, 53, 0.0)
     total, rest = (here.incoming + here.outgoing)[moving], (here.incoming - here.outgoing)[moving]
     d = _direction(_Curvature(problem, h, sums), moving)
     if d is None:
@@ -76,6 +78,35 @@ def certify_blocks(problem: BlockProblem, h: Array | None = None) -> GapCertific
             break
         s *= 2
     return NoCertificate("the state is too far from balance for a comparison of states")
+
+
+def _pinned(problem: BlockProblem, weight: Array) -> BlockProblem:
+    """The same with one scale held in each part that nothing holds and whose scales can move as one.
+
+    There F does not change along them together, so that its minimum with one of them held is one of F. It is
+    the one of the greatest ``weight``: the others are then held best.
+    """
+    count = problem.manifold.count
+    tails: list[Array] = []
+    heads: list[Array] = []
+    for b, pair in enumerate(problem.pairs):
+        node = count + 1 + b
+        for _, side in pair.sides():
+            moving = side.unit >= 0
+            moving[moving] = problem.active[side.unit[moving]]
+            free = moving & np.isin(np.abs(side.coefficient), (0.0, 1.0))
+            seen = np.unique(np.where(free, side.unit, count))
+            tails.append(seen)
+            heads.append(np.full(len(seen), node))
+    i, j = (np.concatenate(x) if x else np.zeros(0, int) for x in (tails, heads))
+    size = count + 1 + len(problem.pairs)
+    part = connected_components(sparse.coo_array((np.ones(len(i)), (i, j)), (size, size)), directed=False)[1]
+    loose = problem.active & (part[:count] != part[count])
+    order = np.flatnonzero(loose)[np.argsort(-weight[loose], kind="stable")]
+    held = order[np.unique(part[order], return_index=True)[1]]
+    active = problem.active.copy()
+    active[held] = False
+    return replace(problem, active=active) if len(held) else problem
 
 
 def _beyond(found: Balance, sign: int, moving: Array, gamma: float) -> bool:

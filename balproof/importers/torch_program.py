@@ -218,16 +218,27 @@ def from_program(program: Any) -> Network:
     for node in program.graph.nodes:
         if isinstance(node.target, operations.HigherOrderOperator):
             torch_archive.require_no_control_flow(str(node.target))
-    with _quiet():
-        try:
-            program = program.run_decompositions(_decompositions(torch))
-        except Exception as error:  # noqa: BLE001 - as in from_module
-            raise ModelError(f"the program cannot be read ({first_line(error)})", _EXPORT) from None
+    if not all(_is_known(node) for node in program.graph.nodes):
+        with _quiet():
+            try:
+                program = program.run_decompositions(_decompositions(torch))
+            except Exception as error:  # noqa: BLE001 - as in from_module
+                raise ModelError(f"the program cannot be read ({first_line(error)})", _EXPORT) from None
     with torch.no_grad():
         network = _Translation(torch, program).network()
     if not any(not t.buffer for t in network.parameters):
         raise ModelError("the model has no parameters", "give a model with parameters that it uses")
     return network
+
+
+def _is_known(node: Any) -> bool:
+    """Whether taking a node apart tells nothing: it has a translation, and writes to none of its operands."""
+    if node.op != "call_function" or node.target is operator.getitem:
+        return True
+    schema, name = getattr(node.target, "_schema", None), name_of(node.target)
+    if schema is None or schema.is_mutable or name not in OPERATORS:
+        return False
+    return name != "batch_norm" or not _bound(node)["training"]  # its schema is silent on the statistics
 
 
 def _decompositions(torch: Any) -> dict[Any, Any]:
@@ -374,7 +385,8 @@ class _Translation:
             if node.op == "output":
                 return list(node.args[0])
             if node.op == "call_function":
-                self.values[node.name] = self._node(node)
+                if node.users:  # nobody reads the positions of a maximum, say
+                    self.values[node.name] = self._node(node)
             elif node.op != "placeholder":
                 raise ModelError(f"the program has a node of the kind {node.op}", _EXPORT)
         return []

@@ -219,11 +219,9 @@ class Manifold:
 
     def entries(self, block: Block, flat: Array) -> sparse.csr_array:
         """The rows of A of some entries of a block (row-major positions), in floating point."""
-        total = sparse.csr_array((len(flat), self.count))
         at = np.unravel_index(flat, block.shape)
-        for index, matrix in self._maps[block.name]:
-            total = total + matrix[_pick(index, at)]
-        total = sparse.csr_array(total)
+        terms = [matrix[_pick(index, at)] for index, matrix in self._maps[block.name]]
+        total = sparse.csr_array(sum(terms[1:], terms[0]) if terms else (len(flat), self.count))
         total.sum_duplicates()
         total.eliminate_zeros()
         return total

@@ -153,3 +153,32 @@ def test_a_wrong_sum_is_seen() -> None:
     other = dataclasses.replace(blocks, pairs=(broken, *blocks.pairs[1:]))
     zero = np.zeros(problem.count)
     assert np.abs(other.balance(zero).imbalances - problem.imbalances(zero)).max() > 1e-6
+
+
+def test_a_part_of_the_weights_shows_connection_and_never_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    from balproof.balance import connected
+
+    rng = np.random.default_rng(3)
+    answers = []
+    for seed in range(40):
+        network = (
+            mlp([3, 6, 5, 2], seed=seed)
+            if seed % 2
+            else two_layers_in_a_loop(*rng.standard_normal((2, 4, 4)))
+        )
+        density = rng.choice([0.3, 0.9])
+        holes = {
+            t.name: network.numbers(t.name) * (rng.random(t.shape) < density) for t in network.parameters
+        }
+        blocks = BlockProblem.build(infer(network.with_parameters(holes)), Costs.parse("l2"))
+        assert blocks is not None
+        monkeypatch.setattr(connected, "_SAMPLED", 1 << 20)
+        exact = connected._walks(blocks, sampled=True)
+        monkeypatch.setattr(connected, "_SAMPLED", 0)
+        for count in (1, 8):
+            monkeypatch.setattr(connected, "_PER_UNIT", count)
+            part = connected._walks(blocks, sampled=True)
+            assert exact or not part
+            answers.append((exact, part))
+            assert strongly_connected(blocks) is exact
+    assert {(True, True), (False, False)} <= set(answers)

@@ -55,7 +55,7 @@ def said(audit: Audit) -> object:
     return audit.same_orbit, [(f.kind, f.where) for f in audit.faults], audit.function, audit.balanced
 
 
-@pytest.mark.parametrize("name", ["dense", "convolutional"])
+@pytest.mark.parametrize("name", ["dense", pytest.param("convolutional", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fault", ["none", "bias", "weight", "layer", "everything"])
 def test_the_same_faults(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = NETWORKS[name]()
