@@ -275,6 +275,8 @@ def _stored(manifold: Manifold, block: Block) -> Array:
     value = manifold.network.tensors[block.name].value
     if value is not None and value.dtype.name in ("float16", "float32", "float64") and value.dtype.isnative:
         return value
+    if value is not None and value.dtype.name == "bfloat16":  # by its bits, which kernels look up
+        return value.view(np.uint16)
     return manifold.network.numbers(block.name)
 
 
