@@ -352,6 +352,14 @@ def test_scales_that_are_left_become_powers_of_two(monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose(found.network.numbers("fc1.weight"), 2.0**-390, rtol=1e-15)
 
 
+def test_a_factor_that_no_double_holds() -> None:
+    """1e-300 times 1e450, and 1e300 by it."""
+    network = with_weights(mlp([1, 1, 1], bias=False), fc1__weight=[[1e-300]], fc2__weight=[[1e300]])
+    moved = infer(network).rescale(np.array([450 * np.log(10)]))
+    np.testing.assert_allclose(moved.numbers("fc1.weight"), 1e150, rtol=1e-12)
+    np.testing.assert_allclose(moved.numbers("fc2.weight"), 1e-150, rtol=1e-12)
+
+
 def test_what_is_fitted_is_in_range_and_exact() -> None:
     far, n = wild(KNOWN["mlp"][0], 2, 400)
     found = fit(BalanceProblem.stated(far))
