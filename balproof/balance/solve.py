@@ -6,19 +6,22 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from balproof.balance import wide
 from balproof.balance.balls import TOO_MANY, certify_balls, require_bits
-from balproof.balance.blocks import BlockProblem, measured, strongly_connected, sweeps
+from balproof.balance.blocks import BlockProblem, measured
 from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
+from balproof.balance.connected import strongly_connected
 from balproof.balance.convex import solve_convex
+from balproof.balance.cyclic import sweeps
 from balproof.balance.descent import Schedule, require_schedule, stochastic
 from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
-from balproof.balance.fitted import rescale, solve_in_range
+from balproof.balance.fitted import refined, solve_in_range
 from balproof.balance.flow import flow
 from balproof.balance.isotone import certify_blocks
 from balproof.balance.multilevel import colours, multilevel
@@ -34,10 +37,20 @@ from balproof.verdict import Verdict
 
 Method = Literal["auto", "multilevel", "sweeps", "newton", "stochastic", "flow", "cvxpy"]
 METHODS: tuple[Method, ...] = ("auto", "multilevel", "sweeps", "newton", "stochastic", "flow", "cvxpy")
+_BY_BLOCKS: dict[Method, tuple[bool, int]] = {
+    "auto": (True, 8),
+    "multilevel": (True, 0),
+    "sweeps": (False, 0),
+}
+"""The methods that go over blocks: whether they move whole layers, and how many steps they mix."""
+
 Status = Literal["balanced", "unattained", "unconverged"]
 
 LARGE = 1_000_000
-"""Above so many weights a network is solved by blocks, where its costs and its manifold allow it."""
+"""Above so many weights nothing is made that lists each weight, where costs and manifold allow it."""
+
+BLOCKS = 20_000
+"""Above so many weights sweeps go over blocks of them, where costs and manifold allow it."""
 
 _EXACT_CERTIFICATE = 20_000
 """Up to this many weights the gap is certified in exact rationals as well, in a second or so."""
@@ -45,19 +58,20 @@ _EXACT_CERTIFICATE = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """The outcome of a solve.
+    """The outcome of a solve: the log-scales ``h`` over the ``manifold`` of the given network.
 
-    ``network`` holds the rescaled weights in float64 and ``h`` the log-scales; costs and imbalances were
-    computed from those weights. ``status`` is ``balanced``, ``unattained`` (then ``witness`` is a
-    direction in h along which the cost falls for ever) or ``unconverged``. ``dead_units`` and
-    ``left_out`` (scales of degree ≤ 0) were not moved. Costs that no double holds are ∞ or 0; then
-    ``log10_costs`` are the decimal logarithms of both. Where the optimum is not attained, ``infimum`` is what
-    the cost falls toward and ``falling`` names the weights that go to nothing on the way, if that is known.
+    Costs and imbalances are those of the state that ``h`` makes of the weights. ``status`` is ``balanced``,
+    ``unattained`` (then ``witness`` is a direction in h along which the cost falls for ever) or
+    ``unconverged``. ``dead_units`` and ``left_out`` (scales of degree ≤ 0) were not moved. Costs that no
+    double holds are ∞ or 0; then ``log10_costs`` are the decimal logarithms of both. Where the optimum is not
+    attained, ``infimum`` is what the cost falls toward and ``falling`` names the weights that go to nothing
+    on the way, if that is known. ``factors`` are powers of two and log-scales that together are h, where the
+    weights had to be brought into the range of doubles.
     """
 
     status: Status
     regularizer: str
-    network: Network
+    manifold: Manifold
     h: np.ndarray
     scales: tuple[str, ...]
     cost_before: float
@@ -75,8 +89,18 @@ class Solution:
     no_certificate: str | None
     witness: Mapping[str, str] | None
     log10_costs: tuple[float, float] | None = None
+    factors: tuple[np.ndarray, np.ndarray] | None = None
     infimum: float | None = None
     falling: tuple[str, ...] = ()
+
+    @cached_property
+    def network(self) -> Network:
+        """The network with the rescaled weights, in float64."""
+        return (
+            self.manifold.rescale(self.h)
+            if self.factors is None
+            else self.manifold.rescale(*self.factors[::-1])
+        )
 
     def as_json(self) -> dict[str, object]:
         before, after = self.cost_before, self.cost_after
@@ -141,27 +165,24 @@ def solve(
             raise RequestError(f"{bits} bits are those of a certificate", "ask for one as well (--certify)")
     start = time.perf_counter()
     manifold = infer(load(network))
-    if method == "auto" and is_large(manifold.network):
+    if method in _BY_BLOCKS and sum(t.size for t in manifold.network.parameters) > min(BLOCKS, LARGE):
         costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
-        large = _solve_large(manifold, costs, start, certify and bits is None, progress)
+        large = _solve_blocks(manifold, costs, method, start, certify and bits is None, progress)
         if large is not None:
             return large if bits is None else dataclasses.replace(large, no_certificate=TOO_MANY)
     problem = BalanceProblem.stated(manifold, costs)
     answer = existence(problem)
     attained = answer.attained is not False
-    h, after, state = solve_in_range(
+    reached = solve_in_range(
         problem, attained, lambda p: _minimise(p, method, schedule, seed, attained, progress)
     )
-    final = BalanceProblem.stated(dataclasses.replace(manifold, network=after), problem.costs)
     found = NoCertificate("not requested")
     if certify:
-        found = _certified(final, bits) if attained else NoCertificate("the infimum is not attained")
+        found = _certified(reached.final, bits) if attained else NoCertificate("the infimum is not attained")
     if isinstance(found, GapCertificate) and found.state and (found.distance or 0.0) > _ROUGH:
-        change = np.array([float(found.state.get(name, 0)) for name in manifold.names])
-        h, after = h + change, rescale(final.manifold, np.zeros(len(h), dtype=np.int64), change)
-        final = BalanceProblem.stated(dataclasses.replace(manifold, network=after), problem.costs)
-        found = _certified(final, bits)
-        state = dataclasses.replace(state, method=f"{state.method}, refined in balls")
+        reached = refined(problem, reached, found.state)
+        found = _certified(reached.final, bits)
+    final, state = reached.final, reached.state
     imbalance = float(np.max(wide.imbalances(final), initial=0.0))
     witness = _witness(problem, answer)
     status: Status = "balanced" if imbalance <= BALANCED else "unconverged"
@@ -172,8 +193,8 @@ def solve(
     return Solution(
         status=status,
         regularizer=problem.costs.name,
-        network=after,
-        h=h,
+        manifold=manifold,
+        h=reached.h,
         scales=problem.manifold.names,
         cost_before=before.double(),
         cost_after=now.double(),
@@ -190,6 +211,7 @@ def solve(
         no_certificate=found.reason if isinstance(found, NoCertificate) else None,
         witness=witness,
         log10_costs=None if _held(before) and _held(now) else (before.log10(), now.log10()),
+        factors=reached.factors,
         infimum=infimum,
         falling=vanishing,
     )
@@ -237,49 +259,51 @@ def measure(network: Network, costs: Costs) -> tuple[float, np.ndarray]:
     return wide.cost(problem).double(), wide.imbalances(problem)[problem.active]
 
 
-def _solve_large(
-    manifold: Manifold, costs: Costs, start: float, certify: bool, progress: Callable[[str], None] | None
+def _solve_blocks(
+    manifold: Manifold,
+    costs: Costs,
+    method: Method,
+    start: float,
+    certify: bool,
+    progress: Callable[[str], None] | None,
 ) -> Solution | None:
-    """By blocks of weights, where no matrix of weights and scales fits; None where that does not apply."""
+    """By blocks of weights, which stay where they are; None where that does not apply."""
     costs.require_known(manifold.network)
-    problem = BlockProblem.build(manifold, costs)
+    try:
+        problem = BlockProblem.build(manifold, costs)
+    except RequestError:  # out of range
+        if is_large(manifold.network):
+            raise
+        return None
     if problem is None or not strongly_connected(problem):
         return None
-    state = sweeps(problem, tolerance=BALANCED / 4, progress=progress)
-    if state is None:
-        return None
+    coarse, memory = _BY_BLOCKS[method]
+    state = sweeps(problem, tolerance=BALANCED / 4, coarse=coarse, memory=memory, progress=progress)
     zero = np.zeros(manifold.count)
-    before, imbalance_before = problem.cost(zero), problem.imbalance(zero)
-    active, dead, left_out = problem.active, problem.dead, problem.left_out
-    del problem  # a copy of the weights
-    after = manifold.rescale(state.h)
-    final = measured(dataclasses.replace(manifold, network=after), costs)
-    assert final is not None, "a rescaling keeps the structure"
-    cost_after, balance = final
-    imbalance = float(np.max(balance.imbalances[active], initial=0.0))
-    certificate = NoCertificate("not requested")
-    if certify:
-        held = BlockProblem.build(dataclasses.replace(manifold, network=after), costs)
-        assert held is not None, "a rescaling keeps the structure"
-        certificate = certify_blocks(held)
-    run_away = {manifold.names[k]: "-1" if balance.incoming[k] else "1" for k in dead
+    before = problem.balanced_by(problem.start)
+    sums = problem.sums(state.h)
+    balance = problem.balanced_by(sums, state.h)
+    imbalance = problem.imbalance_of(balance)
+    certificate = certify_blocks(problem, state.h) if certify else NoCertificate("not requested")
+    names = manifold.names
+    run_away = {names[k]: "-1" if balance.incoming[k] else "1" for k in problem.dead
                if (balance.incoming[k] > 0) != (balance.outgoing[k] > 0)}  # fmt: skip
     return Solution(
         status="unattained" if run_away else "balanced" if imbalance <= BALANCED else "unconverged",
         regularizer=costs.name,
-        network=after,
+        manifold=manifold,
         h=state.h,
-        scales=manifold.names,
-        cost_before=before,
-        cost_after=cost_after,
-        imbalance_before=imbalance_before,
+        scales=names,
+        cost_before=problem.cost_by(problem.start, zero),
+        cost_after=problem.cost_by(sums, state.h),
+        imbalance_before=problem.imbalance_of(before),
         imbalance=imbalance,
-        passes=state.passes,
+        passes=state.passes + 1,
         seconds=time.perf_counter() - start,
         method=state.method,
         history=state.history,
-        dead_units=tuple(manifold.names[k] for k in dead),
-        left_out=tuple(manifold.names[k] for k in left_out),
+        dead_units=tuple(names[k] for k in problem.dead),
+        left_out=tuple(names[k] for k in problem.left_out),
         existence=Existence(True, Verdict.certified, "strongly connected components of the nonzero weights"),
         certificate=certificate if isinstance(certificate, GapCertificate) else None,
         no_certificate=certificate.reason if isinstance(certificate, NoCertificate) else None,
