@@ -24,7 +24,7 @@ from balproof.balance.direct import direct
 from balproof.balance.elimination import order
 from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
-from balproof.balance.fitted import rescale, solve_in_range
+from balproof.balance.fitted import refined, solve_in_range
 from balproof.balance.flow import flow
 from balproof.balance.isotone import certify_blocks
 from balproof.balance.multilevel import colours, multilevel
@@ -71,7 +71,8 @@ class Solution:
     ``unconverged``. ``dead_units`` and ``left_out`` (scales of degree ≤ 0) were not moved. Costs that no
     double holds are ∞ or 0; then ``log10_costs`` are the decimal logarithms of both. Where the optimum is not
     attained, ``infimum`` is what the cost falls toward and ``falling`` names the weights that go to nothing
-    then, if that is known. ``rescaled`` is the network of a state that was found weight by weight.
+    then, if that is known. ``factors`` are powers of two and log-scales that together are h, where the
+    weights had to be brought into the range of doubles.
     """
 
     status: Status
@@ -95,14 +96,15 @@ class Solution:
     no_certificate: str | None
     witness: Mapping[str, str] | None
     log10_costs: tuple[float, float] | None = None
+    factors: tuple[np.ndarray, np.ndarray] | None = None
     infimum: float | None = None
     falling: tuple[str, ...] = ()
-    rescaled: Network | None = None
 
     @cached_property
     def network(self) -> Network:
         """The network with the rescaled weights, in float64."""
-        return self.manifold.rescale(self.h) if self.rescaled is None else self.rescaled
+        powers, h = self.factors or (None, self.h)
+        return self.manifold.rescale(h, powers)
 
     def as_json(self) -> dict[str, object]:
         before, after = self.cost_before, self.cost_after
@@ -176,19 +178,16 @@ def solve(
     problem = BalanceProblem.stated(manifold, costs)
     answer = existence(problem)
     attained = answer.attained is not False
-    h, after, state = solve_in_range(
+    reached = solve_in_range(
         problem, attained, lambda p: _minimise(p, method, schedule, seed, attained, progress)
     )
-    final = BalanceProblem.stated(dataclasses.replace(manifold, network=after), problem.costs)
     found = NoCertificate("not requested")
     if certify:
-        found = _certified(final, bits) if attained else NoCertificate("the infimum is not attained")
+        found = _certified(reached.final, bits) if attained else NoCertificate("the infimum is not attained")
     if isinstance(found, GapCertificate) and found.state and (found.distance or 0.0) > _ROUGH:
-        change = np.array([float(found.state.get(name, 0)) for name in manifold.names])
-        h, after = h + change, rescale(final.manifold, np.zeros(len(h), dtype=np.int64), change)
-        final = BalanceProblem.stated(dataclasses.replace(manifold, network=after), problem.costs)
-        found = _certified(final, bits)
-        state = dataclasses.replace(state, method=f"{state.method}, refined in balls")
+        reached = refined(problem, reached, found.state)
+        found = _certified(reached.final, bits)
+    final, state = reached.final, reached.state
     imbalance = float(np.max(wide.imbalances(final), initial=0.0))
     cuts = cut_imbalance(final, np.zeros(final.count)) if final.in_range else None
     witness = _witness(problem, answer)
@@ -201,7 +200,7 @@ def solve(
         status=status,
         regularizer=problem.costs.name,
         manifold=manifold,
-        h=h,
+        h=reached.h,
         scales=problem.manifold.names,
         cost_before=before.double(),
         cost_after=now.double(),
@@ -219,9 +218,9 @@ def solve(
         no_certificate=found.reason if isinstance(found, NoCertificate) else None,
         witness=witness,
         log10_costs=None if _held(before) and _held(now) else (before.log10(), now.log10()),
+        factors=reached.factors,
         infimum=infimum,
         falling=vanishing,
-        rescaled=after,
     )
 
 
@@ -282,7 +281,9 @@ def _solve_blocks(
     costs.require_known(manifold.network)
     try:
         problem = BlockProblem.build(manifold, costs)
-    except RangeError:  # weight by weight they can be brought into range
+    except RangeError:
+        if is_large(manifold.network):
+            raise
         return None
     if problem is None or not strongly_connected(problem):
         return None
