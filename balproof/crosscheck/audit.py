@@ -24,7 +24,7 @@ from balproof.crosscheck.scales import COARSEST, Recovered, recover_scales, roun
 from balproof.crosscheck.structure import structure_faults, untied
 from balproof.errors import RequestError, require_seed
 from balproof.importers import load
-from balproof.network.graph import Network, Tensor
+from balproof.network.graph import Network, Numbers, Tensor
 from balproof.network.manifold import Block, Manifold, assemble, solve_scales
 from balproof.network.rules import RULES
 from balproof.verdict import Verdict
@@ -126,8 +126,7 @@ def check(
         if {f.kind for f in faults} == {"tied-weights-split"}:
             return _untied(before, after, costs, faults, seed)
         return _refuted(faults, *_measured(before, after, seed), causes=_of_faults(faults))
-    old = {t.name: before.numbers(t.name) for t in before.parameters}
-    new = {t.name: after.numbers(t.name) for t in after.parameters}
+    old, new = Numbers(before), Numbers(after)
 
     rounding = roundings(before, after)
     unit = max((r.unit for r in rounding.values()), default=2.0**-53)
@@ -174,7 +173,7 @@ def check(
     best = state.optimality(max(OPTIMALITY_TOLERANCE, limit**2), balanced=imbalance <= limit)
     if same_orbit:
         faults += _balance_faults(state, found.h, limit, noise)
-    elif found.missed < 0.5 * sum(v.size for v in old.values()) or _told(causes):
+    elif found.missed < 0.5 * sum(t.size for t in before.parameters) or _told(causes):
         meant = dataclasses.replace(manifold, network=manifold.rescale(found.h))
         try:
             faults += _balance_faults(judge(meant, costs), found.h, limit, noise)

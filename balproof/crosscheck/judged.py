@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from balproof.balance.blocks import BlockProblem, measured, require_measurable, strongly_connected, sweeps
+from balproof.balance.blocks import BlockProblem, measured, require_measurable
+from balproof.balance.connected import strongly_connected
+from balproof.balance.cyclic import sweeps
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.solve import is_large
 from balproof.crosscheck.extremes import Asked, Extremes, feeds_back, sides

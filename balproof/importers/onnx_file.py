@@ -11,16 +11,15 @@ rules, and ``onnx_shapes.py`` says how shapes and constants are computed. An ini
 the graph's inputs as well is no input. The batch axis is fixed to 1.
 
 Written back is the same model: nodes, names, metadata and types are kept, and the data of the parameters
-alone is replaced. Weights that lay in files of their own (external data, read only from the folder of the
-model or below) are then within the file.
+alone is replaced. Weights in files of their own (external data, read only from the folder of the model or
+below) are then in one file beside the model, named after it: ``OUT.onnx.data``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
-from math import prod
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,8 +27,17 @@ from typing import Any
 import numpy as np
 
 from balproof.errors import MissingToolError, ModelError
-from balproof.importers.files import first_line, read_bytes, write_atomically
-from balproof.importers.rounding import require_size, rounded
+from balproof.importers.arrays import as_they_are
+from balproof.importers.files import first_line, read_bytes, replacing, require_apart, write_atomically
+from balproof.importers.onnx_external import (
+    External,
+    data_file,
+    external_data,
+    place,
+    without_external,
+    write_data,
+)
+from balproof.importers.rounding import Weights, require_size, rounded_pieces, whole
 from balproof.network.graph import Network, Tensor
 
 MAX_BYTES = 2**31 - 1  # of any protobuf message
@@ -46,7 +54,7 @@ FLOATS = MappingProxyType(
     }
 )
 _DATA = frozenset({"raw_data", *(field for _, _, field in FLOATS.values())})
-_OTHERS = MappingProxyType({2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 12: 4, 13: 8})  # integers and bool
+OTHERS = MappingProxyType({2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 12: 4, 13: 8})  # integers and bool
 
 
 def load(path: Path) -> Network:
@@ -56,38 +64,60 @@ def load(path: Path) -> Network:
     model, control flow, models without parameters, and shapes that
     cannot be told; MissingToolError if onnx is not installed.
     """
-    return from_proto(_read(path), str(path.resolve()))
+    model, external = _read(path)
+    return from_proto(model, str(path.absolute()), external.arrays)
 
 
-def from_proto(model: Any, source: str | None = None) -> Network:
-    """A network from an ``onnx.ModelProto`` whose weights lie within it.
+def from_proto(
+    model: Any, source: str | None = None, external: Mapping[str, np.ndarray] = MappingProxyType({})
+) -> Network:
+    """A network from an ``onnx.ModelProto`` whose weights lie within it, or are given as ``external``.
 
     Raises ModelError as `load`.
     """
     from balproof.importers.onnx_graph import translate
 
     onnx = _onnx()
-    _check(onnx, model)
+    _check(onnx, model, external)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
-    values = {t.name: tensor(t) for t in model.graph.initializer}
+    values = {t.name: tensor(t, external.get(t.name)) for t in model.graph.initializer}
     network = translate(onnx, model, values)
     if not network.parameters:
         raise ModelError("the model has no parameters", "give a model whose weights are initializers")
     return dataclasses.replace(network, source=source)
 
 
-def save(network: Network, path: Path) -> None:
+def outputs(network: Network, path: Path) -> tuple[Path, ...]:
+    """The files that `save` writes: with external data there are two.
+
+    Raises ModelError as `save` where one of them would take the place of data of the source.
+    """
+    return _outputs(path, Path(network.source), _read(Path(network.source))[1]) if network.source else (path,)
+
+
+def _outputs(path: Path, source: Path, external: External) -> tuple[Path, ...]:
+    if not external.arrays:
+        return (path,)
+    require_apart((data_file(path), path), source, external.files)
+    return data_file(path), path
+
+
+def save(network: Network, path: Path, weights: Weights = MappingProxyType({})) -> None:
     """Write the model that the network was read from, with the parameters that it has now.
 
-    Raises ModelError if that file is gone or has other tensors now, or a weight does not fit its type.
+    External data is written piece by piece; model and data are both replaced, or neither. ``weights`` are
+    written in place of the network's own.
+
+    Raises ModelError if that file is gone or has other tensors now, a weight does not fit its type, or data
+    of the source would be replaced.
     """
     onnx = _onnx()
     if network.source is None:
         raise ModelError(
             "the network was made from a model in memory", "save that model to a file and load it"
         )
-    model = _read(Path(network.source))
+    model, external = _read(Path(network.source))
     known = {t.name: (tuple(t.dims), _type(t)) for t in model.graph.initializer}
     for parameter in network.parameters:
         if known.get(parameter.name) != (parameter.shape, parameter.dtype):
@@ -95,19 +125,31 @@ def save(network: Network, path: Path) -> None:
                 f"{network.source} no longer has {parameter.name!r} of shape {parameter.shape}",
                 "load the model again",
             )
+    files = _outputs(path, Path(network.source), external)
     raw = {t.name: t.HasField("raw_data") for t in model.graph.initializer}
     names = {p.name for p in network.parameters}
     model = _without_data(onnx, model, names)  # so that the old data is freed before there is new
-    for proto in model.graph.initializer:
-        if proto.name in names:
-            dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(proto.data_type))
-            _fill(proto, rounded(network, proto.name, dtype), raw=raw[proto.name])
+    chunks: dict[str, Iterator[np.ndarray]] = {n: as_they_are(a) for n, a in external.arrays.items()}
+    protos = {t.name: t for t in model.graph.initializer}
+    for name in names:
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(protos[name].data_type))
+        pieces = weights.get(name, network.pieces(name))
+        if name in external.arrays:
+            chunks[name] = (v for _, v in rounded_pieces(network.tensors[name], pieces, dtype))
+        else:
+            _fill(protos[name], whole(network.tensors[name], pieces, dtype), raw=raw[name])
+    offsets = place(protos, external, files[0].name)
     if model.ByteSize() > MAX_BYTES:
         raise ModelError(f"{path} would be larger than {MAX_BYTES} bytes", "give a model below 2 GiB")
-    write_atomically(path, model.SerializeToString())
+    if not external.arrays:
+        write_atomically(path, model.SerializeToString())
+        return
+    with replacing(*files) as (data, file):
+        write_data(data, offsets, chunks)
+        file.write(model.SerializeToString())
 
 
-def tensor(proto: Any) -> Tensor:
+def tensor(proto: Any, external: np.ndarray | None = None) -> Tensor:
     """An initializer or the value of a Constant node: a parameter if of floating point, else a constant.
 
     Raises ModelError for other types and for data that is not as long as the shape says.
@@ -116,20 +158,22 @@ def tensor(proto: Any) -> Tensor:
     name = proto.name or "(unnamed tensor)"
     count = require_size(name, shape) if all(shape) else 0  # an empty one is what Reshape([]) has
     kind = proto.data_type
+    if external is not None:
+        return Tensor(name, shape, "parameter", external, FLOATS[kind][0])
     if kind in FLOATS:
         dtype, size, field = FLOATS[kind]
-    elif kind in _OTHERS:
-        dtype, size = "float64", _OTHERS[kind]
+    elif kind in OTHERS:
+        dtype, size = "float64", OTHERS[kind]
         field = {7: "int64_data", 12: "uint64_data", 13: "uint64_data"}.get(kind, "int32_data")
     else:
         raise ModelError(f"tensor {name} has an element type (number {kind}) that is not read", _EXPORT)
     length = len(proto.raw_data) / size if proto.HasField("raw_data") else len(getattr(proto, field))
     if length != count:
         raise ModelError(f"tensor {name} of shape {shape} holds {length:g} entries", _EXPORT)
-    value = _onnx().numpy_helper.to_array(proto)
-    role = "parameter" if kind in FLOATS else "constant"
-    value = value.astype(value.dtype if dtype in ("float16", "float32") and kind in FLOATS else np.float64)
-    return Tensor(name, shape, role, value.reshape(shape), dtype)
+    value = _onnx().numpy_helper.to_array(proto).reshape(shape)
+    if kind not in FLOATS:
+        return Tensor(name, shape, "constant", value.astype(np.float64), dtype)
+    return Tensor(name, shape, "parameter", value, dtype)
 
 
 def _type(proto: Any) -> str | None:
@@ -174,8 +218,8 @@ def _onnx() -> Any:
         raise MissingToolError("onnx is not installed", "say pip install 'balproof[onnx]'") from None
 
 
-def _read(path: Path) -> Any:
-    """The model with its external data taken in."""
+def _read(path: Path) -> tuple[Any, External]:
+    """The model, and its external data."""
     onnx = _onnx()
     from google.protobuf.message import DecodeError
 
@@ -184,48 +228,13 @@ def _read(path: Path) -> Any:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
         raise ModelError(f"{path} is no intact ONNX file ({first_line(error)})", _EXPORT) from None
-    for proto in model.graph.initializer:
-        if proto.data_location == onnx.TensorProto.EXTERNAL:
-            _take_in(onnx, proto, path)
-    return model
+    return model, external_data(onnx, model, path)
 
 
-def _take_in(onnx: Any, proto: Any, path: Path) -> None:
-    """Read a tensor's external data, from a file in the model's folder or below."""
-    notes = {entry.key: entry.value for entry in proto.external_data}
-    location = notes.get("location", "")
-    folder = os.path.realpath(path.parent)
-    target = os.path.realpath(Path(folder) / location)
-    if not location or Path(location).is_absolute() or os.path.commonpath([folder, target]) != folder:
-        raise ModelError(
-            f"the data of tensor {proto.name} is said to be in {location!r}, outside the model's folder",
-            "put the data beside the model",
-        )
-    data = Path(target)
-    try:
-        size = data.stat().st_size
-        offset = int(notes.get("offset", "0"))
-        length = int(notes.get("length", str(size - offset)))
-        width = FLOATS[proto.data_type][1] if proto.data_type in FLOATS else _OTHERS.get(proto.data_type, 0)
-        if offset < 0 or offset + length > size or length != width * prod(proto.dims):
-            raise ModelError(f"the data of tensor {proto.name} is not all in {location!r}", _EXPORT)
-        with data.open("rb") as stream:
-            stream.seek(offset)
-            proto.raw_data = stream.read(length)
-    except OSError as error:
-        raise ModelError(
-            f"{location!r} cannot be read ({error.strerror})", "put the data beside the model"
-        ) from None
-    except ValueError as error:
-        raise ModelError(f"tensor {proto.name} has no proper offset ({first_line(error)})", _EXPORT) from None
-    proto.ClearField("external_data")
-    proto.data_location = onnx.TensorProto.DEFAULT
-
-
-def _check(onnx: Any, model: Any) -> None:
+def _check(onnx: Any, model: Any, external: Mapping[str, np.ndarray]) -> None:
     """What must hold before a graph is looked at."""
     for proto in model.graph.initializer:
-        if proto.data_location == onnx.TensorProto.EXTERNAL:
+        if proto.data_location == onnx.TensorProto.EXTERNAL and proto.name not in external:
             raise ModelError(
                 f"the data of tensor {proto.name} is in another file", "give the path of the model"
             )
@@ -244,6 +253,6 @@ def _check(onnx: Any, model: Any) -> None:
                 "export it without loops and branches",
             )
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(without_external(onnx, model))
     except (onnx.checker.ValidationError, ValueError) as error:  # ValueError: text that is not UTF-8
         raise ModelError(f"the model breaks a rule of ONNX ({first_line(error)})", _EXPORT) from None

@@ -38,11 +38,8 @@ def evaluate(
             got = given[name].shape if name in given else "nothing"
             raise ModelError(f"input {name!r} got {got}", f"give an array of shape (batch, *{shape[1:]})")
         values[name] = given[name]
-    for tensor in network.tensors.values():
-        if tensor.role in ("parameter", "constant"):
-            values[tensor.name] = network.numbers(tensor.name)
-    for op in network.operations:
-        values[op.output] = run(op, [values[x] for x in op.inputs])
+    for op in network.operations:  # parameters in float64 one at a time: they may be many
+        values[op.output] = run(op, [values[x] if x in values else network.numbers(x) for x in op.inputs])
     return values
 
 

@@ -55,7 +55,7 @@ def said(audit: Audit) -> object:
     return audit.same_orbit, [(f.kind, f.where) for f in audit.faults], audit.function, audit.balanced
 
 
-@pytest.mark.parametrize("name", ["dense", "convolutional"])
+@pytest.mark.parametrize("name", ["dense", pytest.param("convolutional", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fault", ["none", "bias", "weight", "layer", "everything"])
 def test_the_same_faults(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = NETWORKS[name]()
@@ -88,9 +88,13 @@ def test_the_same_faults(name: str, fault: str, monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_allclose(list(again.scales.values()), list(small.scales.values()), atol=1e-9)
 
 
-def test_a_recurrent_network_is_judged_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recurrent_network_is_judged_by_its_block_as_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     from balproof.importers import load
 
-    network = load(np.random.default_rng(0).random((12, 12)))
+    manifold = infer(load(np.random.default_rng(0).random((12, 12))))
+    whole = judge(manifold, Costs.parse("l2"))
     large(monkeypatch)
-    assert judge(infer(network), Costs.parse("l2")).problem is not None
+    blocks = judge(manifold, Costs.parse("l2"))
+    assert whole.problem is not None and blocks.problem is None
+    np.testing.assert_allclose(blocks.imbalances, whole.imbalances, rtol=1e-12)
+    assert blocks.cost == pytest.approx(whole.cost, rel=1e-12)
