@@ -61,6 +61,9 @@ LARGE = 1_000_000
 BLOCKS = 20_000
 """Above so many weights sweeps go over blocks of them, where costs and manifold allow it."""
 
+_LOOSE = 1e-9
+"""A radius above this is tried to be bettered in many bits."""
+
 _EXACT_CERTIFICATE = 20_000
 """Up to this many weights the gap is certified in exact rationals as well, in a second or so."""
 
@@ -227,6 +230,8 @@ def _solve_blocks(
     problem = BlockProblem.build(manifold, costs)
     if problem is None or not strongly_connected(problem):
         return None
+    if method == "auto" and problem.size - sum(problem.zeros) <= min(BLOCKS, LARGE):
+        return None  # large with zeros alone
     coarse, memory = _BY_BLOCKS[method]
     state = sweeps(problem, tolerance=BALANCED / 4, coarse=coarse, memory=memory, progress=progress)
     zero = np.zeros(manifold.count)
@@ -350,7 +355,11 @@ def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
     if isinstance(radius, NoCertificate):
         blocks = BlockProblem.build(problem.manifold, problem.costs)
         other = certify_blocks(blocks) if blocks is not None else radius
-        radius = other.radius if isinstance(other, GapCertificate) else refined_radius(problem)
+        if isinstance(other, GapCertificate) and other.radius is not None:
+            radius = other.radius
+    if isinstance(radius, NoCertificate) or radius > _LOOSE:
+        better = refined_radius(problem)
+        radius = radius if isinstance(better, NoCertificate) else better
     if isinstance(radius, NoCertificate):
         return dataclasses.replace(found, no_radius=radius.reason)
     return dataclasses.replace(found, radius=radius)

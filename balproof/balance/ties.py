@@ -79,15 +79,19 @@ def _all(pair: Pair) -> Places:
 
 
 def _some(pair: Pair) -> Places:
-    """Some columns of every row, and some rows of every column, spread evenly."""
+    """Some columns of every row, and some rows of every column, at random: few hold a random graph together."""
+    rng = np.random.default_rng(0)
+
+    def some(count: int, most: int) -> Array:
+        if most <= _FEW:
+            return np.tile(np.arange(most), count)
+        return rng.integers(most, size=count * _FEW)
+
     count, columns = pair.weights.shape[:2]
-    rows = count // pair.groups
-    of_rows, of_columns = min(_FEW, columns), min(_FEW, rows)
-    i, s = np.divmod(np.arange(count * of_rows), of_rows)
-    k, t = np.divmod(np.arange(pair.groups * columns * of_columns), of_columns)
-    across = (i + s * (columns // of_rows)) % columns
-    down = k // columns * rows + (k + t * (rows // of_columns)) % rows
-    return np.concatenate([i, down]), np.concatenate([across, k % columns])
+    rows, width = count // pair.groups, pair.groups * columns
+    across, down = some(count, columns), some(width, rows)
+    i, k = np.repeat(np.arange(count), min(_FEW, columns)), np.repeat(np.arange(width), min(_FEW, rows))
+    return np.concatenate([i, k // columns * rows + down]), np.concatenate([across, k % columns])
 
 
 def _edges(problem: BlockProblem, ends: Ends, h: Array, places: Sequence[Places]) -> Edges:

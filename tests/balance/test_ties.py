@@ -60,7 +60,7 @@ def test_cuts_are_those_of_the_single_weights(name: str, monkeypatch: pytest.Mon
 def test_strong_ties_are_no_cuts() -> None:
     for network in (mlp([4, 80, 80, 3]), dense(60), dense(60, visible=False), resnet(2, (1, 2), 16, 5)):
         blocks, _ = both(network)
-        assert cuts_of_blocks(blocks, np.zeros(blocks.manifold.count), most=0) == 0
+        assert cuts_of_blocks(blocks, solve(network).h, most=0) == 0
 
 
 def test_weak_ties_are_not_taken_for_strong_ones() -> None:
