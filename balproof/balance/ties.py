@@ -79,7 +79,7 @@ def _all(pair: Pair) -> Places:
 
 
 def _some(pair: Pair) -> Places:
-    """Some columns of every row, and some rows of every column, at random: few hold a random graph together."""
+    """Some columns of every row and rows of every column, at random: few hold a random graph together."""
     rng = np.random.default_rng(0)
 
     def some(count: int, most: int) -> Array:
