@@ -45,6 +45,7 @@ FLOATS = MappingProxyType(
         16: ("bfloat16", 2, "int32_data"),
     }
 )
+_PLAIN = MappingProxyType({1: "<f4", 10: "<f2", 11: "<f8"})  # as raw_data holds them
 _DATA = frozenset({"raw_data", *(field for _, _, field in FLOATS.values())})
 _OTHERS = MappingProxyType({2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 12: 4, 13: 8})  # integers and bool
 
@@ -56,18 +57,21 @@ def load(path: Path) -> Network:
     model, control flow, models without parameters, and shapes that
     cannot be told; MissingToolError if onnx is not installed.
     """
-    return from_proto(_read(path), str(path.resolve()))
+    return from_proto(*_read(path), str(path.resolve()))
 
 
-def from_proto(model: Any, source: str | None = None) -> Network:
+def from_proto(model: Any, content: bytes | None = None, source: str | None = None) -> Network:
     """A network from an ``onnx.ModelProto`` whose weights lie within it.
+
+    ``content`` is the file that the model was read from, where all of it lay there: it need not be written
+    once more to be checked.
 
     Raises ModelError as `load`.
     """
     from balproof.importers.onnx_graph import translate
 
     onnx = _onnx()
-    _check(onnx, model)
+    _check(onnx, model, content)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     values = {t.name: tensor(t) for t in model.graph.initializer}
@@ -87,7 +91,7 @@ def save(network: Network, path: Path) -> None:
         raise ModelError(
             "the network was made from a model in memory", "save that model to a file and load it"
         )
-    model = _read(Path(network.source))
+    model, _ = _read(Path(network.source))
     known = {t.name: (tuple(t.dims), _type(t)) for t in model.graph.initializer}
     for parameter in network.parameters:
         if known.get(parameter.name) != (parameter.shape, parameter.dtype):
@@ -123,12 +127,17 @@ def tensor(proto: Any) -> Tensor:
         field = {7: "int64_data", 12: "uint64_data", 13: "uint64_data"}.get(kind, "int32_data")
     else:
         raise ModelError(f"tensor {name} has an element type (number {kind}) that is not read", _EXPORT)
-    length = len(proto.raw_data) / size if proto.HasField("raw_data") else len(getattr(proto, field))
+    raw = proto.raw_data if proto.HasField("raw_data") else None  # the library copies it whenever asked
+    length = len(getattr(proto, field)) if raw is None else len(raw) / size
     if length != count:
         raise ModelError(f"tensor {name} of shape {shape} holds {length:g} entries", _EXPORT)
-    value = _onnx().numpy_helper.to_array(proto)
+    if raw is not None and kind in _PLAIN:
+        value = np.frombuffer(raw, dtype=_PLAIN[kind])
+    else:
+        value = _onnx().numpy_helper.to_array(proto)
     role = "parameter" if kind in FLOATS else "constant"
-    value = value.astype(value.dtype if dtype in ("float16", "float32") and kind in FLOATS else np.float64)
+    kept = np.dtype(dtype) if dtype in ("float16", "float32") and kind in FLOATS else np.dtype(np.float64)
+    value = value.astype(kept, copy=False)
     return Tensor(name, shape, role, value.reshape(shape), dtype)
 
 
@@ -174,8 +183,8 @@ def _onnx() -> Any:
         raise MissingToolError("onnx is not installed", "say pip install 'balproof[onnx]'") from None
 
 
-def _read(path: Path) -> Any:
-    """The model with its external data taken in."""
+def _read(path: Path) -> tuple[Any, bytes | None]:
+    """The model with its external data taken in, and the content of the file if there was none."""
     onnx = _onnx()
     from google.protobuf.message import DecodeError
 
@@ -184,10 +193,10 @@ def _read(path: Path) -> Any:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
         raise ModelError(f"{path} is no intact ONNX file ({first_line(error)})", _EXPORT) from None
-    for proto in model.graph.initializer:
-        if proto.data_location == onnx.TensorProto.EXTERNAL:
-            _take_in(onnx, proto, path)
-    return model
+    outside = [t for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+    for proto in outside:
+        _take_in(onnx, proto, path)
+    return model, None if outside else content
 
 
 def _take_in(onnx: Any, proto: Any, path: Path) -> None:
@@ -222,7 +231,7 @@ def _take_in(onnx: Any, proto: Any, path: Path) -> None:
     proto.data_location = onnx.TensorProto.DEFAULT
 
 
-def _check(onnx: Any, model: Any) -> None:
+def _check(onnx: Any, model: Any, content: bytes | None) -> None:
     """What must hold before a graph is looked at."""
     for proto in model.graph.initializer:
         if proto.data_location == onnx.TensorProto.EXTERNAL:
@@ -244,6 +253,6 @@ def _check(onnx: Any, model: Any) -> None:
                 "export it without loops and branches",
             )
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(model if content is None else content)
     except (onnx.checker.ValidationError, ValueError) as error:  # ValueError: text that is not UTF-8
         raise ModelError(f"the model breaks a rule of ONNX ({first_line(error)})", _EXPORT) from None

@@ -24,6 +24,9 @@ def require_finite(tensor: Tensor) -> Tensor:
     balproof.errors.ModelError: W[1] is nan: retrain or repair the model
     """
     if tensor.value is not None and tensor.value.dtype != object:
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(tensor.value.sum()):  # NaN and infinity stay in a sum: one read for most tensors
+                return tensor
         bad = np.flatnonzero(~np.isfinite(tensor.value))
         if bad.size:
             where = tensor.element(int(bad[0]))
