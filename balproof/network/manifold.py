@@ -17,7 +17,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import minimum_spanning_tree
 
-from balproof.network.equations import Equation, ExactSolution, Form, combine, solve_equations
+from balproof.network.equations import Equation, ExactSolution, combine, solve_equations
+from balproof.network.forms import Form, Forms
 from balproof.network.graph import Network, Operation
 from balproof.network.rules import implication
 from balproof.network.rules_elementwise import exact_degree
@@ -70,7 +71,7 @@ class Axes:
     """
 
     index: Array
-    forms: tuple[Form, ...]
+    forms: Sequence[Form]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -78,10 +79,7 @@ class Axes:
 
     def matrix(self, count: int) -> sparse.csr_array:
         """The forms in floating point, one row each over ``count`` scales."""
-        entries = [(i, k, float(c)) for i, form in enumerate(self.forms) for k, c in form]
-        rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
-        place = np.array(rows, int), np.array(columns, int)
-        return sparse.csr_array((np.array(values, float), place), shape=(len(self.forms), count))
+        return Forms.of(self.forms).matrix(count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,10 +298,7 @@ class Manifold:
         blocks = tuple(
             dataclasses.replace(
                 b,
-                terms=tuple(
-                    Axes(t.index, tuple(tuple((k, abs(c)) for k, c in form) for form in t.forms))
-                    for t in b.terms
-                ),
+                terms=tuple(Axes(t.index, Forms.of(t.forms).absolute()) for t in b.terms),
             )
             for b in self.blocks
         )
@@ -487,12 +482,16 @@ def assemble(network: Network, solved: SolvedScales) -> tuple[Manifold, dict[int
         drafts.append(Block(tensor.name, use.shape or (1,), _terms(use, solution)))
     # Scales that no parameter feels (between two constant maps, say) are not part of the manifold.
     learned = {t.name for t in network.learned}
-    felt = sorted(
-        {k for b in drafts if b.name in learned for t in b.terms for form in t.forms for k, _ in form}
-    )
-    column = {k: i for i, k in enumerate(felt)}
+    felt = [Forms.of(t.forms).scales for b in drafts if b.name in learned for t in b.terms]
+    kept = np.unique(np.concatenate(felt)) if felt else np.zeros(0, dtype=np.int64)
+    new = np.full(len(solution.free), -1)
+    new[kept] = np.arange(len(kept))
+    column = dict(zip(kept.tolist(), range(len(kept)), strict=True))
     blocks = tuple(
-        dataclasses.replace(b, terms=tuple(_renumbered(t, column) for t in b.terms)) for b in drafts
+        dataclasses.replace(
+            b, terms=tuple(Axes(t.index, Forms.of(t.forms).renamed(new)) for t in b.terms)
+        )
+        for b in drafts
     )
     units, names = _units(network, scales, solution, column, solved.alone)
     manifold = Manifold(network, blocks, units, names)
@@ -538,19 +537,10 @@ def _terms(use: ParameterScale, solution: ExactSolution) -> tuple[Axes, ...]:
     for term in use.terms:
         variables = term.variables.reshape(term.variables.shape or (1,))
         keys, index = np.unique(variables, return_inverse=True)
-        forms = tuple(_times(solution.forms[int(v)], term.coefficient) for v in keys)
-        if any(forms):
+        forms = Forms.of(solution.forms).at(keys).times(term.coefficient)
+        if not forms.zero:
             found.append(Axes(index.reshape(variables.shape), forms))
     return tuple(found)
-
-
-def _times(form: Form, factor: Fraction) -> Form:
-    return form if factor == 1 else tuple((k, c * factor) for k, c in form)
-
-
-def _renumbered(term: Axes, column: Mapping[int, int]) -> Axes:
-    kept = (tuple((column[k], c) for k, c in form if k in column) for form in term.forms)
-    return Axes(term.index, tuple(kept))
 
 
 def _units(
