@@ -104,7 +104,7 @@ class Forms(Sequence[Form]):
     @property
     def scales(self) -> Array:
         """The scales that occur, ascending."""
-        found = np.unique(self.scale[self.scale >= 0])
+        found = np.flatnonzero(np.bincount(self.scale[self.scale >= 0]))
         if self.others:
             found = np.union1d(found, [k for form in self.others.values() for k, _ in form])
         return found

@@ -7,11 +7,12 @@ A is never formed for solving: the log-scale of a weight tensor is a sum of one 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from math import lcm
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
@@ -37,6 +38,9 @@ from balproof.network.unseen import unseen_biases
 
 Array = np.ndarray
 
+
+Support = Array | tuple[Array, ...] | Literal[True]
+"""Where a parameter is not 0: of each entry, of each slice of each term, or everywhere."""
 
 _ENDLESS = "degree {} ≤ 0, so no finite scale is optimal and solve leaves it out"
 
@@ -130,8 +134,13 @@ class Manifold:
 
     network: Network
     blocks: tuple[Block, ...]
-    units: tuple[Unit, ...]
     names: tuple[str, ...]
+    describe: Callable[[], tuple[Unit, ...]]
+
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        """What is known of each scale, and of those that are blocked: made when it is first asked for."""
+        return self.describe()
 
     @property
     def count(self) -> int:
@@ -207,7 +216,7 @@ class Manifold:
         total.eliminate_zeros()
         return total
 
-    def alive(self, support: Mapping[str, Array]) -> Array:
+    def alive(self, support: Mapping[str, Support]) -> Array:
         """Per scale: has it a weight in and a weight out where ``support`` is true?
 
         A parameter that ``support`` does not name has no weight.
@@ -215,17 +224,24 @@ class Manifold:
         signs = np.zeros((2, self.count), bool)
         for block in self.blocks:
             if block.name in support:
-                keep = np.asarray(support[block.name], dtype=bool).reshape(block.shape)
+                keep = support[block.name]
+                if isinstance(keep, np.ndarray):
+                    keep = keep.astype(bool, copy=False).reshape(block.shape)
                 signs |= self._block_signs(block, keep)
         return np.logical_and(*signs)
 
-    def _block_signs(self, block: Block, keep: Array) -> Array:
+    def _block_signs(self, block: Block, keep: Support) -> Array:
         """Which columns have a positive, and which a negative entry, in the rows of the kept entries."""
         maps = self._maps[block.name]
-        columns = [set(matrix.indices.tolist()) for _, matrix in maps]
-        if sum(map(len, columns)) > len(set().union(*columns)):  # a self-loop may cancel: entry by entry
+        columns = [np.unique(matrix.indices) for _, matrix in maps]
+        if isinstance(keep, tuple):
+            rows = [matrix[np.unique(i[own])] for (i, matrix), own in zip(maps, keep, strict=True)]
+        elif sum(map(len, columns)) > len(np.unique(np.concatenate([*columns, np.zeros(0, int)]))):
+            # A self-loop may cancel: entry by entry.
             whole = np.flatnonzero(np.broadcast_to(keep, block.shape).ravel())
             rows = [sparse.csr_array(self._block_matrix(block)[whole])]
+        elif keep is True:
+            rows = [matrix for _, matrix in maps]
         else:
             rows = [matrix[np.unique(index[_within(keep, index)])] for index, matrix in maps]
         found = np.zeros((2, self.count), bool)
@@ -241,12 +257,13 @@ class Manifold:
         It shows in the architecture: no weight, zero or not, is on the other side of the scale. The same
         holds for a unit that nothing reads or nothing feeds, but that one is dead.
         """
-        learned = {t.name: np.ones(t.shape, bool) for t in self.network.learned}
-        one_sided = np.flatnonzero(~self.alive(learned))
+        one_sided = np.flatnonzero(~self.alive({t.name: True for t in self.network.learned})).tolist()
+        if not one_sided:
+            return frozenset()
         degree = {u.column: u.degree for u in self.units if u.free}
-        return frozenset(int(k) for k in one_sided if (degree.get(int(k)) or 0) <= 0)
+        return frozenset(k for k in one_sided if (degree.get(k) or 0) <= 0)
 
-    def dead(self, support: Mapping[str, Array]) -> tuple[int, ...]:
+    def dead(self, support: Mapping[str, Support]) -> tuple[int, ...]:
         """The scales without weights in, or without weights out, where ``support`` is true."""
         return tuple(int(k) for k in np.flatnonzero(~self.alive(support)) if int(k) not in self.endless)
 
@@ -493,8 +510,9 @@ def assemble(network: Network, solved: SolvedScales) -> tuple[Manifold, dict[int
         )
         for b in drafts
     )
-    units, names = _units(network, scales, solution, column, solved.alone)
-    manifold = Manifold(network, blocks, units, names)
+    neurons = _neurons(network, scales)
+    names = _names(neurons, solved, column)
+    manifold = Manifold(network, blocks, names, partial(_units, network, solved, neurons, column, names))
     normalised = {
         column[k]
         for op in network.operations
@@ -510,15 +528,18 @@ def _of_degree_zero(manifold: Manifold, normalised: set[int]) -> Manifold:
     """Scales that only a normalisation reads have its degree, 0."""
     if not normalised:
         return manifold
-    ones = {t.name: np.ones(t.shape, bool) for t in manifold.network.learned}
-    only = normalised & set(np.flatnonzero(~manifold.alive(ones)).tolist())
-    units = [
+    ones = {t.name: True for t in manifold.network.learned}
+    only = frozenset(normalised & set(np.flatnonzero(~manifold.alive(ones)).tolist()))
+    return dataclasses.replace(manifold, describe=partial(_without_degree, manifold.describe, only))
+
+
+def _without_degree(describe: Callable[[], tuple[Unit, ...]], columns: frozenset[int]) -> tuple[Unit, ...]:
+    return tuple(
         dataclasses.replace(u, degree=Fraction(0), why=f"{u.why}; {_ENDLESS.format(0)}")
-        if u.column in only
+        if u.column in columns
         else u
-        for u in manifold.units
-    ]
-    return dataclasses.replace(manifold, units=tuple(units))
+        for u in describe()
+    )
 
 
 def _free_of_outputs(use: ParameterScale, entries: Array, own: Array) -> ParameterScale:
@@ -543,18 +564,32 @@ def _terms(use: ParameterScale, solution: ExactSolution) -> tuple[Axes, ...]:
     return tuple(found)
 
 
+_Neurons = Mapping[int, tuple[str, bool]]
+
+
+def _names(neurons: _Neurons, solved: SolvedScales, column: Mapping[int, int]) -> tuple[str, ...]:
+    """Name the scales after the neurons that have them: the entries that an activation reads, and the
+    results of linear maps that none reads, or the bias of which no output sees more."""
+    solution = solved.solution
+    names: dict[int, str] = {}
+    held = Forms.of(solution.forms).scale[np.fromiter(neurons, np.int64, len(neurons))].tolist()
+    for k, (name, _) in zip(held, neurons.values(), strict=True):
+        names.setdefault(k, name)
+    for variable, name in solved.alone.items():
+        names.update((k, name) for k, _ in solution.forms[variable])
+    return tuple([names[k] if k in names else f"scale {solution.free[k]}" for k in column])
+
+
 def _units(
     network: Network,
-    scales: Scales,
-    solution: ExactSolution,
+    solved: SolvedScales,
+    neurons: _Neurons,
     column: Mapping[int, int],
-    alone: Mapping[int, str],
-) -> tuple[tuple[Unit, ...], tuple[str, ...]]:
-    """Name the scales after the neurons that have them: the entries that an activation reads, and the
-    results of linear maps that none reads; ``alone`` are those of biases that no output sees."""
-    neurons = _neurons(network, scales)
-    degrees = _degrees(network, scales)
-    groups: dict[int, list[tuple[int, str, bool]]] = {}
+    names: Sequence[str],
+) -> tuple[Unit, ...]:
+    """The units of the scales, in the order of `_names`, then those that are blocked."""
+    solution, degrees = solved.solution, _degrees(network, solved.scales)
+    groups: dict[int, list[tuple[int, bool]]] = {}
     blocked: dict[str, Unit] = {}
     for variable, (name, activated) in neurons.items():
         form = solution.forms[variable]
@@ -563,28 +598,24 @@ def _units(
                 why = solution.reasons.get(variable, "its equations leave only 0")
                 blocked.setdefault(name, Unit(name, 1, degrees.get(variable), False, why, None))
         elif len(form) == 1 and form[0][0] in column:
-            groups.setdefault(column[form[0][0]], []).append((variable, name, activated))
+            groups.setdefault(column[form[0][0]], []).append((variable, activated))
     units: list[Unit] = []
-    names = [f"scale {solution.free[k]}" for k in column]
     for k, members in sorted(groups.items()):
-        activated = [m for m in members if m[2]]
+        activated = [v for v, held in members if held]
         size = len(activated) or len(members)
-        name = members[0][1]
-        names[k] = name
-        degree = next((degrees[v] for v, _, _ in activated if degrees.get(v) is not None), ONE)
+        degree = next((degrees[v] for v in activated if degrees.get(v) is not None), ONE)
         why = "its own scale" if size == 1 else f"{size} neurons share one scale"
         if degree <= 0:
             why += "; " + _ENDLESS.format(degree)
-        units.append(Unit(name, size, degree, True, why, k))
-    for variable, name in alone.items():
+        units.append(Unit(neurons[members[0][0]][0], size, degree, True, why, k))
+    for variable, name in solved.alone.items():
         for k, _ in solution.forms[variable]:
-            names[column[k]] = name
             units.append(Unit(name, 1, Fraction(0), True, UNSEEN, column[k]))
     lone = {u.column for u in units}
     for k, name in enumerate(names):
         if k not in lone:
             units.append(Unit(name, 0, None, True, "a scale of the weights that no neuron has alone", k))
-    return (*units, *blocked.values()), tuple(names)
+    return (*units, *blocked.values())
 
 
 _WEIGHTED = ("linear", "conv", "batchnorm", "norm", "embedding", "scale")
