@@ -22,6 +22,8 @@ from balproof.crosscheck.misbalance import what_was_done
 from balproof.crosscheck.optimality import EXACT, OPTIMALITY_TOLERANCE
 from balproof.crosscheck.scales import COARSEST, Recovered, recover_scales, roundings
 from balproof.crosscheck.structure import structure_faults, untied
+from balproof.crosscheck.sums import powers
+from balproof.crosscheck.weights import Weights
 from balproof.errors import RequestError, require_seed
 from balproof.importers import load
 from balproof.network.graph import Network, Tensor
@@ -126,12 +128,11 @@ def check(
         if {f.kind for f in faults} == {"tied-weights-split"}:
             return _untied(before, after, costs, faults, seed)
         return _refuted(faults, *_measured(before, after, seed), causes=_of_faults(faults))
-    old = {t.name: before.numbers(t.name) for t in before.parameters}
-    new = {t.name: after.numbers(t.name) for t in after.parameters}
+    old, new = Weights(before), Weights(after)
 
     rounding = roundings(before, after)
     unit = max((r.unit for r in rounding.values()), default=2.0**-53)
-    found = recover_scales(manifold, old, new, rounding)
+    found = recover_scales(manifold, old, new, rounding, powers=powers(before, costs))
     causes: tuple[Cause, ...] = ()
     if found.missed:
         others: list[Recovered] = []
@@ -142,7 +143,7 @@ def check(
         best = explain(manifold, old, new, rounding, found, *others)
         found, meant = best.found, manifold.rescale(best.found.h)
         causes = with_effects(before, {n: meant.numbers(n) for n in old}, new, best.causes, seed)
-    faults = _not_finite(after, new)
+    faults = _not_finite(after, new, found)
     if faults:
         faults += _orbit_faults(manifold, old, new, found)
         return _refuted(faults, None, [], causes=causes)
@@ -151,7 +152,9 @@ def check(
     error, notes = _measured(before, after, seed)
     noise = max((r.noise for r in rounding.values()), default=0.0)
     differs = bool(notes) or (error or 0.0) > OUTPUT_ROUNDINGS * noise
-    proof = prove_function(before, old, new, found.h, (solved, column), noise) if same_orbit else ""
+    proof: FunctionProof | str = ""
+    if same_orbit:
+        proof = prove_function(before, old, new, found.h, (solved, column), noise, found.right)
     function = _function(error, proof, differs=differs)
     if isinstance(proof, str) and proof:
         notes.append(f"no proof that the function is the same: {proof}")
@@ -159,7 +162,7 @@ def check(
         faults.append(Fault("function-differs", "the outputs, by more than rounding explains", error))
 
     try:
-        state = judge(dataclasses.replace(manifold, network=after), costs)
+        state = judge(dataclasses.replace(manifold, network=after), costs, found.right)
     except RequestError as refused:  # BEFORE was not: AFTER's weights have run away
         if same_orbit:
             faults.append(Fault("not-optimal", f"the whole network: {refused.cause}", None))
@@ -174,7 +177,7 @@ def check(
     best = state.optimality(max(OPTIMALITY_TOLERANCE, limit**2), balanced=imbalance <= limit)
     if same_orbit:
         faults += _balance_faults(state, found.h, limit, noise)
-    elif found.missed < 0.5 * sum(v.size for v in old.values()) or _told(causes):
+    elif found.missed < 0.5 * sum(t.size for t in before.parameters) or _told(causes):
         meant = dataclasses.replace(manifold, network=manifold.rescale(found.h))
         try:
             faults += _balance_faults(judge(meant, costs), found.h, limit, noise)
@@ -287,9 +290,9 @@ def _measured(before: Network, after: Network, seed: int) -> tuple[float | None,
 # --- entries -------------------------------------------------------------------------------------------
 
 
-def _not_finite(after: Network, new: Mapping[str, Array]) -> list[Fault]:
+def _not_finite(after: Network, new: Mapping[str, Array], found: Recovered) -> list[Fault]:
     faults: list[Fault] = []
-    for name, value in new.items():
+    for name, value in ((name, new[name]) for name in new if name not in found.right):
         bad = ~np.isfinite(value)
         faults += _entries("not-finite", name, after.tensors[name].element, bad, np.full(bad.shape, np.nan))
     return faults

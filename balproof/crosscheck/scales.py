@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +12,10 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import cg, splu
 
+from balproof.balance.solve import is_large
+from balproof.crosscheck.factors import Scale
+from balproof.crosscheck.reading import Read, read
+from balproof.crosscheck.weights import stored
 from balproof.network.graph import Network, Tensor
 from balproof.network.manifold import Block, Manifold
 
@@ -29,6 +33,9 @@ PART = 1 << 16
 
 SAMPLE = 12
 """Entries for each row and each column of a larger one."""
+
+_OURS = 2.0**-50
+"""What the roundings of a few products and of exp(A h) may add up to, relatively."""
 
 COARSEST = 1 / 64
 """Or by this much, relatively, if that is less: in 16 bits so many roundings would ruin the function."""
@@ -90,18 +97,20 @@ class Recovered:
     """``h`` with w' ≈ w·exp(A h), and which entries are ``wrong``.
 
     ``deviation`` is |w' − w·exp(A h)| relative to the larger of the two. ``kept`` marks the wrong entries
-    that are what they were.
+    that are what they were. Of the large blocks, those of which no entry is wrong are ``right``, with what
+    was read of them where they were read in compiled loops.
     """
 
     h: Array
     wrong: Mapping[str, Array]
     kept: Mapping[str, Array]
     deviation: Mapping[str, Array]
+    right: Mapping[str, Read | None] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def missed(self) -> int:
         """How many entries the scales do not explain."""
-        return sum(int(w.sum()) for w in self.wrong.values())
+        return sum(int(w.sum()) for name, w in self.wrong.items() if name not in self.right)
 
 
 def recover_scales(
@@ -110,12 +119,13 @@ def recover_scales(
     after: Mapping[str, Array],
     rounding: Mapping[str, Rounding],
     start: Array | None = None,
+    powers: Mapping[str, float] = MappingProxyType({}),
 ) -> Recovered:
     """The log-scales that explain the weights best, up to rounding, and the entries they do not explain.
 
     All entries must be finite. Entries that are rescaled rightly agree with one h to a few roundings, so
     the fit maximises agreement: it is exact as long as these are the majority around each unit. With
-    ``start`` it looks for agreement near those scales.
+    ``start`` it looks for agreement near those scales. ``powers`` is as `judge_entries` has it.
 
     >>> from balproof.importers import load
     >>> from balproof.network.manifold import infer
@@ -129,31 +139,33 @@ def recover_scales(
     h = np.zeros(manifold.count)
     biases = manifold.network.biases
     for block in manifold.blocks if manifold.count else ():
-        old, new = (side[block.name].reshape(block.shape) for side in (before, after))
-        flat = _chosen(block, _comparable(old, new))
+        flat, old, new = _chosen(block, before, after)
         if flat.size:
-            found = log_ratio(old.ravel()[flat], new.ravel()[flat])
+            found = log_ratio(old, new)
             rows.append(manifold.entries(block, flat))
             right.append(found)
-            noise.append(_fine_noise(found, new.ravel()[flat], rounding[block.name]))
+            noise.append(_fine_noise(found, new, rounding[block.name]))
             trust.append(np.full(flat.size, 0.9 if block.name in biases else 1.0))
     if rows:
         together = sparse.csr_array(sparse.vstack(rows, format="csr"))
         h = _fit(together, np.concatenate(right), np.concatenate(noise), np.concatenate(trust), start)
-    return judge_entries(manifold, before, after, rounding, h)
+    return judge_entries(manifold, before, after, rounding, h, powers)
 
 
-def _chosen(block: Block, usable: Array) -> Array:
-    """The positions of the entries that the fit looks at: all, or of a large block some for each scale.
+def _chosen(
+    block: Block, before: Mapping[str, Array], after: Mapping[str, Array]
+) -> tuple[Array, Array, Array]:
+    """The entries that the fit looks at, all or of a large block some for each scale: where, and both values.
 
     Each place of each term, a row or a column say, is given `SAMPLE` entries, spread at random; the verdict
     on the entries is over all of them in any case.
     """
-    kept = np.flatnonzero(usable.ravel())
-    if kept.size <= WHOLE_BLOCK:
-        return kept
+    if block.size <= WHOLE_BLOCK:
+        old, new = before[block.name].ravel(), after[block.name].ravel()
+        flat = np.flatnonzero(_comparable(old, new))
+        return flat, old[flat], new[flat]
     rng = np.random.default_rng(0)
-    there, taken = usable.reshape(block.shape), [kept[:1]]
+    taken = [np.zeros(1, dtype=np.int64)]
     strides = np.array([int(np.prod(block.shape[a + 1 :], dtype=np.int64)) for a in range(len(block.shape))])
     for term in block.terms:
         places = np.indices(term.sizes).reshape(len(block.shape), -1)
@@ -161,8 +173,11 @@ def _chosen(block: Block, usable: Array) -> Array:
         for a, (n, own) in enumerate(zip(block.shape, term.sizes, strict=True)):
             if own == 1:
                 places[a] = rng.integers(0, n, places.shape[1])
-        taken.append(strides @ places[:, there[tuple(places)]])
-    return np.unique(np.concatenate(taken))
+        taken.append(strides @ places)
+    flat = np.unique(np.concatenate(taken))
+    old, new = (stored(x, block.name).ravel()[flat].astype(np.float64) for x in (before, after))
+    kept = _comparable(old, new)
+    return flat[kept], old[kept], new[kept]
 
 
 def _comparable(old: Array, new: Array) -> Array:
@@ -250,25 +265,37 @@ def judge_entries(
     after: Mapping[str, Array],
     rounding: Mapping[str, Rounding],
     h: Array,
+    powers: Mapping[str, float] = MappingProxyType({}),
 ) -> Recovered:
-    """What the scales h explain, and what they do not."""
+    """What the scales h explain, and what they do not.
+
+    The large blocks of a large network are read in compiled loops where they can be, and Σ|w'|^p of their
+    slices with them, where ``powers`` has p.
+    """
     wrong: dict[str, Array] = {}
     kept: dict[str, Array] = {}
     deviation: dict[str, Array] = {}
+    right: dict[str, Read | None] = {}
+    compiled, scale = is_large(manifold.network), Scale.of(h)
     for block in manifold.blocks:
-        name = block.name
-        old, new, kind = before[name], after[name], rounding[name]
-        if block.size > WHOLE_BLOCK and _all_right(manifold, block, old, new, kind, h):
-            none = np.broadcast_to(np.False_, new.shape)
-            wrong[name], kept[name], deviation[name] = none, none, np.broadcast_to(0.0, new.shape)
-            continue
+        name, kind = block.name, rounding[block.name]
+        if block.size > WHOLE_BLOCK:
+            found = (
+                read(block, before, after, scale, kind.noise - _OURS, powers.get(name)) if compiled else None
+            )
+            if found or _all_right(manifold, block, before[name], after[name], kind, h):
+                none = np.broadcast_to(np.False_, manifold.network.tensors[name].shape)
+                wrong[name], kept[name], deviation[name] = none, none, np.broadcast_to(0.0, none.shape)
+                right[name] = found
+                continue
+        old, new = before[name], after[name]
         wrong[name], apart, meant = misses(old, new, manifold.logs(block, h), kind)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             kept[name] = wrong[name] & (np.abs(new - old) <= kind.noise * np.abs(old) + 2 * kind.tiny)
             larger = np.maximum(np.abs(new), np.abs(meant))
             size = apart / np.where(larger == 0, 1.0, larger)
             deviation[name] = np.where(np.isfinite(size), size, 1.0)
-    return Recovered(h, wrong, kept, deviation)
+    return Recovered(h, wrong, kept, deviation, right)
 
 
 def _all_right(manifold: Manifold, block: Block, old: Array, new: Array, kind: Rounding, h: Array) -> bool:
@@ -279,7 +306,7 @@ def _all_right(manifold: Manifold, block: Block, old: Array, new: Array, kind: R
     old, new = (x.reshape(block.shape) for x in (old, new))
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         factors = [np.exp(matrix @ h)[index] for index, matrix in manifold.maps(block.name)]
-        allowed = kind.noise - 2.0**-50
+        allowed = kind.noise - _OURS
         step = max(1, PART * block.shape[0] // block.size)
         for at in range(0, block.shape[0], step):
             here = slice(at, at + step)

@@ -235,7 +235,7 @@ class Manifold:
         maps = self._maps[block.name]
         columns = [np.unique(matrix.indices) for _, matrix in maps]
         if isinstance(keep, tuple):
-            rows = [matrix[np.unique(i[own])] for (i, matrix), own in zip(maps, keep, strict=True)]
+            rows = [m if own.all() else m[np.flatnonzero(own)] for (_, m), own in zip(maps, keep, strict=True)]
         elif sum(map(len, columns)) > len(np.unique(np.concatenate([*columns, np.zeros(0, int)]))):
             # A self-loop may cancel: entry by entry.
             whole = np.flatnonzero(np.broadcast_to(keep, block.shape).ravel())
@@ -505,9 +505,7 @@ def assemble(network: Network, solved: SolvedScales) -> tuple[Manifold, dict[int
     new[kept] = np.arange(len(kept))
     column = dict(zip(kept.tolist(), range(len(kept)), strict=True))
     blocks = tuple(
-        dataclasses.replace(
-            b, terms=tuple(Axes(t.index, Forms.of(t.forms).renamed(new)) for t in b.terms)
-        )
+        dataclasses.replace(b, terms=tuple(Axes(t.index, Forms.of(t.forms).renamed(new)) for t in b.terms))
         for b in drafts
     )
     neurons = _neurons(network, scales)

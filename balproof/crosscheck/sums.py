@@ -1,0 +1,261 @@
+"""What comes into every scale and goes out of it, from sums over the slices of blocks that were read already.
+
+The bound on the gap is that of `balproof.balance.isotone`, over directions d that are alike on every layer:
+then the sums at ±s·d are those at 0 but for one factor each, and no weight is read for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from balproof.balance.certificates import UNIT, GapCertificate
+from balproof.balance.coarse import groups_of
+from balproof.balance.problem import Costs, require_range
+from balproof.crosscheck.extremes import Asked
+from balproof.crosscheck.reading import Read, slices
+from balproof.network.forms import Forms
+from balproof.network.graph import Network
+from balproof.network.manifold import Axes, Block, Manifold, Support
+
+Array = np.ndarray
+
+_SINGLE = np.array([2.0**-149, 2.0**128])
+"""The range of single precision, in which all blocks are that were read."""
+
+LAYERS = 500
+"""More layers than this are not moved as wholes: their equations are dense."""
+
+_SMALL = 50_000
+"""Blocks up to this size are summed now, in double precision."""
+
+
+def power_of(costs: Costs, name: str) -> tuple[float, float] | None:
+    """(a, p) where the cost of a tensor is a·|w|^p."""
+    terms = costs.regularizer(name).terms
+    return (float(terms[0][0]), float(terms[0][1])) if terms is not None and len(terms) == 1 else None
+
+
+def costly(network: Network, costs: Costs) -> list[str]:
+    """The parameters that cost something."""
+    free = frozenset[str]() if costs.bias_cost else network.biases
+    return [t.name for t in network.learned if t.name not in free]
+
+
+def powers(network: Network, costs: Asked) -> dict[str, float]:
+    """p of each parameter whose cost is a·|w|^p."""
+    if not isinstance(costs, Costs):
+        return {}
+    return {n: term[1] for n in costly(network, costs) if (term := power_of(costs, n)) is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A block: a|w|^p over the slices of each of its terms, whose forms have one scale or none."""
+
+    block: Block
+    power: float
+    sums: tuple[Array, ...]
+    total: float
+
+    @property
+    def forms(self) -> list[Forms]:
+        return [Forms.of(t.forms) for t in self.block.terms]
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """A network's costs as they are, block by block."""
+
+    manifold: Manifold
+    parts: tuple[Part, ...]
+
+    @staticmethod
+    def of(manifold: Manifold, costs: Costs, right: Mapping[str, Read | None]) -> Sums | None:
+        """None where a cost is no power, a weight has two scales of one term or one scale in two terms, or a
+        block is large and was not read.
+
+        Raises RequestError for weights too far apart for double precision.
+        """
+        parts: list[Part] = []
+        blocks = {b.name: b for b in manifold.blocks}
+        for name in costly(manifold.network, costs):
+            block, term, read = blocks[name], power_of(costs, name), right.get(name)
+            if term is None or not _simple(block):
+                return None
+            factor, power = term
+            if read is not None and read.power == power:
+                if not _in_range(power * factor * _SINGLE**power):
+                    return None
+                own = tuple(factor * s for s in read.sums)
+                parts.append(Part(block, power, own, factor * read.total))
+            elif block.size <= _SMALL:
+                sized = factor * np.abs(manifold.network.numbers(name)).reshape(block.shape) ** power
+                if sized.any():
+                    require_range(power * sized[sized > 0])
+                own = tuple(slices(t, sized) for t in block.terms)
+                parts.append(Part(block, power, own, float(sized.sum())))
+            else:
+                return None
+        return Sums(manifold, tuple(parts))
+
+    @property
+    def cost(self) -> float:
+        return float(sum(p.total for p in self.parts))
+
+    @property
+    def support(self) -> dict[str, Support]:
+        """Where the learned parameters are not 0."""
+        network = self.manifold.network
+        known = {p.block.name: tuple(s > 0 for s in p.sums) for p in self.parts}
+        return {t.name: known.get(t.name, t.value != 0) for t in network.learned}
+
+    def marginal(self) -> tuple[Array, Array]:
+        """p·Σ|c|·a|w|^p of what comes into every scale, and of what goes out."""
+        total = np.zeros((2, self.manifold.count))
+        for part in self.parts:
+            for forms, sums in zip(part.forms, part.sums, strict=True):
+                _add(total, forms, part.power * sums)
+        return total[0], total[1]
+
+
+def _add(total: Array, forms: Forms, sums: Array) -> None:
+    weighted, place = forms.floats * sums, np.where(forms.scale >= 0, forms.scale, total.shape[1])
+    for sign, into in ((1, total[0]), (-1, total[1])):
+        part = np.where(sign * weighted > 0, sign * weighted, 0.0)
+        into += np.bincount(place, part, total.shape[1] + 1)[:-1]
+
+
+def _simple(block: Block) -> bool:
+    """Whether every weight has at most one scale of each term, and none twice."""
+    forms = [Forms.of(t.forms) for t in block.terms]
+    if any(f.others for f in forms):
+        return False
+    held = [f.scales for f in forms]
+    return len(np.unique(np.concatenate([*held, np.zeros(0, np.int64)]))) == sum(map(len, held))
+
+
+def _in_range(marginal: Array) -> bool:
+    return bool(marginal.min() > 1e-290 and marginal.max() < 1e290)
+
+
+# --- the bound on the gap -----------------------------------------------------------------------------------
+
+
+def certify_by_layers(sums: Sums, active: Array) -> GapCertificate | None:
+    """Bound gap and distance in log-scale of the weights as they are, by directions that are alike on layers.
+
+    None where that is no proof: units far from balance, or one layer's units too unlike each other.
+    """
+    if not active.any():
+        return GapCertificate("isotone", 0.0, 0.0, 53, 0.0)
+    incoming, outgoing = (m[active] for m in sums.marginal())
+    gamma, total = _rounding(sums), incoming + outgoing
+    d = _direction(sums, active)
+    if d is None or not np.all(total > 0) or not _opposed(sums, active):
+        return None
+    slopes, powers = np.abs(incoming - outgoing) + gamma * total, max(p.power for p in sums.parts)
+    s = 2 * float(np.max(slopes / total))
+    for _ in range(12):
+        if powers * s * float(np.max(d)) > 0.25:
+            return None
+        if _rises(sums, s * d, active, gamma):
+            radius = s * float(np.max(d)) * (1 + 4 * UNIT)
+            absolute = s * float(slopes @ d[active]) * (1 + gamma)
+            floor = sums.cost * (1 - gamma) - absolute
+            gap = absolute / floor * (1 + 4 * UNIT) if floor > 0 else np.inf
+            return GapCertificate("isotone", gap, absolute, 53, radius) if floor > 0 else None
+        s *= 2
+    return None
+
+
+def _rises(sums: Sums, h: Array, active: Array, gamma: float) -> bool:
+    """Whether ∇F(h) > 0 > ∇F(−h) in every component that is active, for certain."""
+    for sign in (1.0, -1.0):
+        least, most = (np.zeros((2, len(h))) for _ in range(2))
+        for part in sums.parts:
+            logs = [sign * f.floats * _at(h, f) for f in part.forms]
+            for i, (forms, own) in enumerate(zip(part.forms, part.sums, strict=True)):
+                others = [x for j, x in enumerate(logs) if j != i]
+                for total, end in ((least, np.min), (most, np.max)):
+                    other = float(sum(end(x) for x in others))
+                    _add(total, forms, part.power * own * np.exp(part.power * (logs[i] + other)))
+        low, high = (least[0], most[1]) if sign > 0 else (least[1], most[0])
+        if not np.all((low - high > 2 * gamma * (low + high))[active]):
+            return False
+    return True
+
+
+def _at(h: Array, forms: Forms) -> Array:
+    """h at the scale of each form, 0 where there is none."""
+    return np.where(forms.scale >= 0, h[forms.scale], 0.0)
+
+
+def _opposed(sums: Sums, active: Array) -> bool:
+    """Whether no weight can have two scales of one sign that move."""
+    for part in sums.parts:
+        signs = [np.sign(f.floats) * _at(active.astype(float), f) for f in part.forms]
+        for sign in (1.0, -1.0):
+            if sum(bool(np.any(s == sign)) for s in signs) > 1:
+                return False
+    return True
+
+
+def _rounding(sums: Sums) -> float:
+    """γ for what comes into one scale: squares, factors, and a sum over slices and blocks."""
+    count = 64 + len(sums.parts)
+    for part in sums.parts:
+        count += max((_most(part.block, t) for t in part.block.terms), default=0)
+    return count * UNIT / (1 - count * UNIT)
+
+
+def _most(block: Block, term: Axes) -> int:
+    """How many weights of a block one scale has in this term, at most."""
+    scale = Forms.of(term.forms).scale[term.index.ravel()]
+    return int(np.bincount(scale[scale >= 0]).max(initial=0)) * (block.size // max(1, term.index.size))
+
+
+def _direction(sums: Sums, active: Array) -> Array | None:
+    """d > 0, alike on layers, with H(0)·d like the diagonal of H(0) on the average of a layer."""
+    layer = np.full(len(active), -1)
+    layer[active] = np.unique(groups_of(sums.manifold.names)[active], return_inverse=True)[1].ravel()
+    count = int(layer.max()) + 1
+    if count > LAYERS:
+        return None
+    matrix, right = np.zeros((count + 1, count + 1)), np.zeros(count + 1)
+    for part in sums.parts:
+        kinds = [_kinds(f, s, layer) for f, s in zip(part.forms, part.sums, strict=True)]
+        for own in kinds:
+            for (i, c), cost in own.items():
+                right[i] += part.power**2 * c**2 * cost
+        # Of a weight in several layers of both sides it is not known which: as if they were independent.
+        joint: dict[tuple[tuple[int, float], ...], float] = {(): part.total}
+        for own in kinds:
+            joint = {
+                (*key, kind): cost * share / part.total
+                for key, cost in joint.items()
+                for kind, share in own.items()
+                if part.total > 0
+            }
+        for key, cost in joint.items():
+            row = np.zeros(count + 1)
+            for i, c in key:
+                row[i] += c
+            matrix += part.power**2 * cost * np.outer(row, row)
+    scale = np.sqrt(np.diag(matrix)[:-1])
+    if not np.all(scale > 0):
+        return None
+    normal = matrix[:-1, :-1] / np.outer(scale, scale) + 1e-13 * np.eye(count)
+    found = np.linalg.solve(normal, right[:-1] / scale) / scale
+    return np.where(active, np.append(found, 0.0)[layer], 0.0) if np.all(found > 0) else None
+
+
+def _kinds(forms: Forms, sums: Array, layer: Array) -> dict[tuple[int, float], float]:
+    """The costs of each (layer, coefficient) among the slices; layer −1 does not move."""
+    at = np.where(forms.scale >= 0, layer[forms.scale], -1)
+    c = np.where(at >= 0, forms.floats, 0.0)
+    keys, index = np.unique(at + 1j * c, return_inverse=True)
+    costs = np.bincount(index.ravel(), sums, len(keys)).tolist()
+    return {(int(k.real), float(k.imag)): cost for k, cost in zip(keys.tolist(), costs, strict=True)}
