@@ -18,7 +18,7 @@ from balproof.crosscheck.extremes import Asked, Extremes, feeds_back, sides
 from balproof.crosscheck.faults import Fault
 from balproof.crosscheck.optimality import WHOLE, Optimality, optimality
 from balproof.crosscheck.reading import Read
-from balproof.crosscheck.sums import Sums, certify_by_layers
+from balproof.crosscheck.sums import Sums, certify_by_layers, measurable
 from balproof.network.manifold import Manifold
 
 Array = np.ndarray
@@ -67,7 +67,8 @@ def refuse(manifold: Manifold, costs: Asked) -> None:
         judge(manifold, costs)
     else:
         costs.require_known(manifold.network)
-        require_measurable(manifold, costs)
+        if not measurable(manifold.network, costs):
+            require_measurable(manifold, costs)
 
 
 def judge(

@@ -34,6 +34,9 @@ PART = 1 << 16
 SAMPLE = 12
 """Entries for each row and each column of a larger one."""
 
+FEW = 3
+"""So many to begin with where the network is large: enough where all entries are right."""
+
 _OURS = 2.0**-50
 """What the roundings of a few products and of exp(A h) may add up to, relatively."""
 
@@ -135,29 +138,45 @@ def recover_scales(
     >>> recover_scales(manifold, old, new, roundings(net, net)).h.round(12).tolist()
     [0.5, -1.0]
     """
+    for sample in (FEW, SAMPLE) if is_large(manifold.network) else (SAMPLE,):
+        h = _fitted(manifold, before, after, rounding, start, sample)
+        found = judge_entries(manifold, before, after, rounding, h, powers)
+        if not found.missed:
+            break
+    return found
+
+
+def _fitted(
+    manifold: Manifold,
+    before: Mapping[str, Array],
+    after: Mapping[str, Array],
+    rounding: Mapping[str, Rounding],
+    start: Array | None,
+    sample: int,
+) -> Array:
+    """The scales that a sample of the entries speaks for."""
     rows, right, noise, trust = list[sparse.csr_array](), list[Array](), list[Array](), list[Array]()
-    h = np.zeros(manifold.count)
     biases = manifold.network.biases
     for block in manifold.blocks if manifold.count else ():
-        flat, old, new = _chosen(block, before, after)
+        flat, old, new = _chosen(block, before, after, sample)
         if flat.size:
             found = log_ratio(old, new)
             rows.append(manifold.entries(block, flat))
             right.append(found)
             noise.append(_fine_noise(found, new, rounding[block.name]))
             trust.append(np.full(flat.size, 0.9 if block.name in biases else 1.0))
-    if rows:
-        together = sparse.csr_array(sparse.vstack(rows, format="csr"))
-        h = _fit(together, np.concatenate(right), np.concatenate(noise), np.concatenate(trust), start)
-    return judge_entries(manifold, before, after, rounding, h, powers)
+    if not rows:
+        return np.zeros(manifold.count)
+    together = sparse.csr_array(sparse.vstack(rows, format="csr"))
+    return _fit(together, np.concatenate(right), np.concatenate(noise), np.concatenate(trust), start)
 
 
 def _chosen(
-    block: Block, before: Mapping[str, Array], after: Mapping[str, Array]
+    block: Block, before: Mapping[str, Array], after: Mapping[str, Array], sample: int
 ) -> tuple[Array, Array, Array]:
     """The entries that the fit looks at, all or of a large block some for each scale: where, and both values.
 
-    Each place of each term, a row or a column say, is given `SAMPLE` entries, spread at random; the verdict
+    Each place of each term, a row or a column say, is given ``sample`` entries, spread at random; the verdict
     on the entries is over all of them in any case.
     """
     if block.size <= WHOLE_BLOCK:
@@ -169,7 +188,7 @@ def _chosen(
     strides = np.array([int(np.prod(block.shape[a + 1 :], dtype=np.int64)) for a in range(len(block.shape))])
     for term in block.terms:
         places = np.indices(term.sizes).reshape(len(block.shape), -1)
-        places = np.repeat(places, SAMPLE, axis=1)
+        places = np.repeat(places, sample, axis=1)
         for a, (n, own) in enumerate(zip(block.shape, term.sizes, strict=True)):
             if own == 1:
                 places[a] = rng.integers(0, n, places.shape[1])

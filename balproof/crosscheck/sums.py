@@ -51,6 +51,21 @@ def powers(network: Network, costs: Asked) -> dict[str, float]:
     return {n: term[1] for n in costly(network, costs) if (term := power_of(costs, n)) is not None}
 
 
+def measurable(network: Network, costs: Costs) -> bool:
+    """Whether no weight of its type can have a cost that is too small or too large for double precision."""
+    for name in costly(network, costs):
+        value, term = network.tensors[name].value, power_of(costs, name)
+        if value is None or value.dtype != np.float32 or term is None or not _in_range(*term):
+            return False
+    return True
+
+
+def _in_range(factor: float, power: float) -> bool:
+    """Of single precision, whether sums of marginal costs lose nothing (`require_range`)."""
+    marginal = power * factor * _SINGLE**power
+    return bool(marginal.min() > 1e-290 and marginal.max() < 1e290)
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """A block: a|w|^p over the slices of each of its terms, whose forms have one scale or none."""
@@ -87,7 +102,7 @@ class Sums:
                 return None
             factor, power = term
             if read is not None and read.power == power:
-                if not _in_range(power * factor * _SINGLE**power):
+                if not _in_range(factor, power):
                     return None
                 own = tuple(factor * s for s in read.sums)
                 parts.append(Part(block, power, own, factor * read.total))
@@ -135,10 +150,6 @@ def _simple(block: Block) -> bool:
         return False
     held = [f.scales for f in forms]
     return len(np.unique(np.concatenate([*held, np.zeros(0, np.int64)]))) == sum(map(len, held))
-
-
-def _in_range(marginal: Array) -> bool:
-    return bool(marginal.min() > 1e-290 and marginal.max() < 1e290)
 
 
 # --- the bound on the gap -----------------------------------------------------------------------------------

@@ -235,7 +235,9 @@ class Manifold:
         maps = self._maps[block.name]
         columns = [np.unique(matrix.indices) for _, matrix in maps]
         if isinstance(keep, tuple):
-            rows = [m if own.all() else m[np.flatnonzero(own)] for (_, m), own in zip(maps, keep, strict=True)]
+            rows = [
+                m if own.all() else m[np.flatnonzero(own)] for (_, m), own in zip(maps, keep, strict=True)
+            ]
         elif sum(map(len, columns)) > len(np.unique(np.concatenate([*columns, np.zeros(0, int)]))):
             # A self-loop may cancel: entry by entry.
             whole = np.flatnonzero(np.broadcast_to(keep, block.shape).ravel())
