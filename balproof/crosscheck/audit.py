@@ -344,6 +344,8 @@ def _number(x: float) -> float | None:
 def _balance_faults(state: Judged, h: Array, limit: float, noise: float) -> list[Fault]:
     """Units that are out of balance, the worst first; a layer that was left out as a whole is one fault."""
     imbalances, names = state.imbalances, state.manifold.names
+    if state.imbalance <= limit:
+        return []
     layers: dict[str, list[int]] = {}
     for k in np.flatnonzero(state.active):
         layers.setdefault(names[k].rsplit("[", 1)[0], []).append(int(k))

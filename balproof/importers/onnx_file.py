@@ -20,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +30,7 @@ import numpy as np
 
 from balproof.errors import MissingToolError, ModelError
 from balproof.importers.files import first_line, read_bytes, write_atomically
+from balproof.importers.onnx_stream import LARGE, without_data
 from balproof.importers.rounding import require_size, rounded
 from balproof.network.graph import Network, Tensor
 
@@ -57,25 +59,26 @@ def load(path: Path) -> Network:
     model, control flow, models without parameters, and shapes that
     cannot be told; MissingToolError if onnx is not installed.
     """
-    return from_proto(*_read(path), str(path.resolve()))
+    source = str(path.resolve())
+    large = _read_large(path)
+    return from_proto(*large, source) if large else from_proto(_read(path), source=source)
 
 
-def from_proto(model: Any, content: bytes | None = None, source: str | None = None) -> Network:
-    """A network from an ``onnx.ModelProto`` whose weights lie within it.
-
-    ``content`` is the file that the model was read from, where all of it lay there: it need not be written
-    once more to be checked.
+def from_proto(
+    model: Any, data: Mapping[str, np.ndarray] = MappingProxyType({}), source: str | None = None
+) -> Network:
+    """A network from an ``onnx.ModelProto`` whose weights lie within it, or in ``data`` as bytes.
 
     Raises ModelError as `load`.
     """
     from balproof.importers.onnx_graph import translate
 
     onnx = _onnx()
-    _check(onnx, model, content)
+    _check(onnx, model, data)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
-    values = {t.name: tensor(t) for t in model.graph.initializer}
-    network = translate(onnx, model, values)
+    values = {t.name: tensor(t, data.get(t.name)) for t in model.graph.initializer}
+    network = translate(onnx, model, values, data)
     if not network.parameters:
         raise ModelError("the model has no parameters", "give a model whose weights are initializers")
     return dataclasses.replace(network, source=source)
@@ -91,7 +94,7 @@ def save(network: Network, path: Path) -> None:
         raise ModelError(
             "the network was made from a model in memory", "save that model to a file and load it"
         )
-    model, _ = _read(Path(network.source))
+    model = _read(Path(network.source))
     known = {t.name: (tuple(t.dims), _type(t)) for t in model.graph.initializer}
     for parameter in network.parameters:
         if known.get(parameter.name) != (parameter.shape, parameter.dtype):
@@ -111,8 +114,10 @@ def save(network: Network, path: Path) -> None:
     write_atomically(path, model.SerializeToString())
 
 
-def tensor(proto: Any) -> Tensor:
+def tensor(proto: Any, data: np.ndarray | None = None) -> Tensor:
     """An initializer or the value of a Constant node: a parameter if of floating point, else a constant.
+
+    ``data`` are its bytes, where they were taken out of it.
 
     Raises ModelError for other types and for data that is not as long as the shape says.
     """
@@ -127,13 +132,17 @@ def tensor(proto: Any) -> Tensor:
         field = {7: "int64_data", 12: "uint64_data", 13: "uint64_data"}.get(kind, "int32_data")
     else:
         raise ModelError(f"tensor {name} has an element type (number {kind}) that is not read", _EXPORT)
-    raw = proto.raw_data if proto.HasField("raw_data") else None  # the library copies it whenever asked
+    raw = data
+    if raw is None and proto.HasField("raw_data"):
+        raw = proto.raw_data  # which the library copies whenever it is asked
     length = len(getattr(proto, field)) if raw is None else len(raw) / size
     if length != count:
         raise ModelError(f"tensor {name} of shape {shape} holds {length:g} entries", _EXPORT)
     if raw is not None and kind in _PLAIN:
         value = np.frombuffer(raw, dtype=_PLAIN[kind])
     else:
+        if data is not None:
+            proto.raw_data = data.tobytes()
         value = _onnx().numpy_helper.to_array(proto)
     role = "parameter" if kind in FLOATS else "constant"
     kept = np.dtype(dtype) if dtype in ("float16", "float32") and kind in FLOATS else np.dtype(np.float64)
@@ -183,8 +192,29 @@ def _onnx() -> Any:
         raise MissingToolError("onnx is not installed", "say pip install 'balproof[onnx]'") from None
 
 
-def _read(path: Path) -> tuple[Any, bytes | None]:
-    """The model with its external data taken in, and the content of the file if there was none."""
+def _read_large(path: Path) -> tuple[Any, Mapping[str, np.ndarray]] | None:
+    """A model without the data of its large tensors, and that data; None where there is none, or all is not
+    plain."""
+    from google.protobuf.message import DecodeError
+
+    onnx = _onnx()
+    try:
+        found = without_data(path) if LARGE < path.stat().st_size <= MAX_BYTES else None
+        model = onnx.load_model_from_string(found[0]) if found and found[1] else None
+    except (OSError, DecodeError):  # to be said by `_read`
+        return None
+    if found is None or model is None:
+        return None
+    tensors = model.graph.initializer
+    names = [t.name for t in tensors]
+    outside = any(t.data_location == onnx.TensorProto.EXTERNAL for t in tensors)
+    if outside or len(set(names)) < len(names) or any(tensors[i].HasField("raw_data") for i in found[1]):
+        return None
+    return model, {names[i]: data for i, data in found[1].items()}
+
+
+def _read(path: Path) -> Any:
+    """The model with its external data taken in."""
     onnx = _onnx()
     from google.protobuf.message import DecodeError
 
@@ -193,10 +223,22 @@ def _read(path: Path) -> tuple[Any, bytes | None]:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
         raise ModelError(f"{path} is no intact ONNX file ({first_line(error)})", _EXPORT) from None
-    outside = [t for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
-    for proto in outside:
-        _take_in(onnx, proto, path)
-    return model, None if outside else content
+    for proto in model.graph.initializer:
+        if proto.data_location == onnx.TensorProto.EXTERNAL:
+            _take_in(onnx, proto, path)
+    return model
+
+
+def _with_little(onnx: Any, model: Any, data: Mapping[str, np.ndarray]) -> Any:
+    """A copy in which tensors whose data was taken out have one entry: `tensor` sees to their length."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for proto in copy.graph.initializer:
+        if proto.name in data:
+            del proto.dims[:]
+            proto.dims.append(1)
+            proto.raw_data = bytes(8)
+    return copy
 
 
 def _take_in(onnx: Any, proto: Any, path: Path) -> None:
@@ -231,8 +273,8 @@ def _take_in(onnx: Any, proto: Any, path: Path) -> None:
     proto.data_location = onnx.TensorProto.DEFAULT
 
 
-def _check(onnx: Any, model: Any, content: bytes | None) -> None:
-    """What must hold before a graph is looked at."""
+def _check(onnx: Any, model: Any, data: Mapping[str, np.ndarray]) -> None:
+    """What must hold before a graph is looked at; ``data`` was taken out of the model."""
     for proto in model.graph.initializer:
         if proto.data_location == onnx.TensorProto.EXTERNAL:
             raise ModelError(
@@ -253,6 +295,6 @@ def _check(onnx: Any, model: Any, content: bytes | None) -> None:
                 "export it without loops and branches",
             )
     try:
-        onnx.checker.check_model(model if content is None else content)
+        onnx.checker.check_model(_with_little(onnx, model, data) if data else model)
     except (onnx.checker.ValidationError, ValueError) as error:  # ValueError: text that is not UTF-8
         raise ModelError(f"the model breaks a rule of ONNX ({first_line(error)})", _EXPORT) from None

@@ -32,14 +32,19 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
 """Operator → translation. Each returns False, having done nothing, where the node is not of its kind."""
 
 
-def translate(onnx: Any, model: Any, values: Mapping[str, Tensor]) -> Network:
-    """The network of a checked model whose initializers have been read.
+def translate(
+    onnx: Any, model: Any, values: Mapping[str, Tensor], data: Mapping[str, np.ndarray] = MappingProxyType({})
+) -> Network:
+    """The network of a checked model whose initializers have been read; ``data`` was taken out of some.
 
     Raises ModelError for shapes that cannot be told and for constants that are not numbers.
     """
     graph = model.graph
     nodes = [Node.of(onnx, n) for n in graph.node]
     constants, buffers = roles(nodes, values)
+    for proto in graph.initializer:
+        if proto.name in constants and proto.name in data:
+            proto.raw_data = data[proto.name].tobytes()
     free = [i for i in graph.input if i.name not in values]
     stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer if t.name in constants}
     stored.update(_constants(onnx, graph))

@@ -233,12 +233,12 @@ class Manifold:
     def _block_signs(self, block: Block, keep: Support) -> Array:
         """Which columns have a positive, and which a negative entry, in the rows of the kept entries."""
         maps = self._maps[block.name]
-        columns = [np.unique(matrix.indices) for _, matrix in maps]
+        columns = [Forms.of(t.forms).scales for t in block.terms]
         if isinstance(keep, tuple):
             rows = [
                 m if own.all() else m[np.flatnonzero(own)] for (_, m), own in zip(maps, keep, strict=True)
             ]
-        elif sum(map(len, columns)) > len(np.unique(np.concatenate([*columns, np.zeros(0, int)]))):
+        elif len(columns) > 1 and np.bincount(np.concatenate(columns)).max(initial=0) > 1:
             # A self-loop may cancel: entry by entry.
             whole = np.flatnonzero(np.broadcast_to(keep, block.shape).ravel())
             rows = [sparse.csr_array(self._block_matrix(block)[whole])]
