@@ -95,3 +95,48 @@ def compare(old, new, rows, columns, power, limit, row_sums, column_sums):
                 if top == np.inf:
                     return top
     return top
+
+
+TOGETHER = 4
+"""So many rows of both factors are multiplied with each other at once."""
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _sixteen(w0, w1, w2, w3, x0, x1, x2, x3):
+    """The scalar products of four rows with four others."""
+    a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = 0.0
+    c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = 0.0
+    for j in range(len(w0)):
+        u0, u1, u2, u3 = np.float64(w0[j]), np.float64(w1[j]), np.float64(w2[j]), np.float64(w3[j])
+        x = x0[j]
+        a0 += u0 * x
+        a1 += u1 * x
+        a2 += u2 * x
+        a3 += u3 * x
+        x = x1[j]
+        b0 += u0 * x
+        b1 += u1 * x
+        b2 += u2 * x
+        b3 += u3 * x
+        x = x2[j]
+        c0 += u0 * x
+        c1 += u1 * x
+        c2 += u2 * x
+        c3 += u3 * x
+        x = x3[j]
+        d0 += u0 * x
+        d1 += u1 * x
+        d2 += u2 * x
+        d3 += u3 * x
+    return (a0, a1, a2, a3), (b0, b1, b2, b3), (c0, c1, c2, c3), (d0, d1, d2, d3)
+
+
+@njit(nogil=True, cache=True)
+def products(w, x, y):
+    """y = x·wᵀ for rows w as they are stored, at least `TOGETHER`, and a multiple of as many rows x."""
+    for first in range(0, len(w), TOGETHER):
+        i = min(first, len(w) - TOGETHER)
+        for k in range(0, len(x), TOGETHER):
+            s = _sixteen(w[i], w[i + 1], w[i + 2], w[i + 3], x[k], x[k + 1], x[k + 2], x[k + 3])
+            for m in range(TOGETHER):
+                y[k + m, i], y[k + m, i + 1], y[k + m, i + 2], y[k + m, i + 3] = s[m]

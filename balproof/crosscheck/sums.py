@@ -175,7 +175,8 @@ def certify_by_layers(sums: Sums, active: Array) -> GapCertificate | None:
         if _rises(sums, s * d, active, gamma):
             radius = s * float(np.max(d)) * (1 + 4 * UNIT)
             absolute = s * float(slopes @ d[active]) * (1 + gamma)
-            floor = sums.cost * (1 - gamma) - absolute
+            weights = 64 + sum(p.block.size for p in sums.parts)
+            floor = sums.cost * (1 - 2 * weights * UNIT) - absolute
             gap = absolute / floor * (1 + 4 * UNIT) if floor > 0 else np.inf
             return GapCertificate("isotone", gap, absolute, 53, radius) if floor > 0 else None
         s *= 2
@@ -187,7 +188,7 @@ def _rises(sums: Sums, h: Array, active: Array, gamma: float) -> bool:
     for sign in (1.0, -1.0):
         least, most = (np.zeros((2, len(h))) for _ in range(2))
         for part in sums.parts:
-            logs = [sign * f.floats * _at(h, f) for f in part.forms]
+            logs = [sign * f.floats * f.look_up(h) for f in part.forms]
             for i, (forms, own) in enumerate(zip(part.forms, part.sums, strict=True)):
                 others = [x for j, x in enumerate(logs) if j != i]
                 for total, end in ((least, np.min), (most, np.max)):
@@ -199,15 +200,10 @@ def _rises(sums: Sums, h: Array, active: Array, gamma: float) -> bool:
     return True
 
 
-def _at(h: Array, forms: Forms) -> Array:
-    """h at the scale of each form, 0 where there is none."""
-    return np.where(forms.scale >= 0, h[forms.scale], 0.0)
-
-
 def _opposed(sums: Sums, active: Array) -> bool:
     """Whether no weight can have two scales of one sign that move."""
     for part in sums.parts:
-        signs = [np.sign(f.floats) * _at(active.astype(float), f) for f in part.forms]
+        signs = [np.sign(f.floats) * f.look_up(active) for f in part.forms]
         for sign in (1.0, -1.0):
             if sum(bool(np.any(s == sign)) for s in signs) > 1:
                 return False
@@ -265,7 +261,7 @@ def _direction(sums: Sums, active: Array) -> Array | None:
 
 def _kinds(forms: Forms, sums: Array, layer: Array) -> dict[tuple[int, float], float]:
     """The costs of each (layer, coefficient) among the slices; layer −1 does not move."""
-    at = np.where(forms.scale >= 0, layer[forms.scale], -1)
+    at = np.where(forms.scale >= 0, forms.look_up(layer), -1)
     c = np.where(at >= 0, forms.floats, 0.0)
     keys, index = np.unique(at + 1j * c, return_inverse=True)
     costs = np.bincount(index.ravel(), sums, len(keys)).tolist()

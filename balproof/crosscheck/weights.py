@@ -39,9 +39,9 @@ class Weights(Mapping[str, Array]):
         return len(self._names)
 
     def stored(self, name: str) -> Array:
-        """The numbers of a parameter in the type in which the network holds them."""
+        """The numbers of a parameter or constant in the type in which the network holds them."""
         value = self._network.tensors[name].value
-        return value if value is not None and value.dtype.kind == "f" else self[name]
+        return value if value is not None and value.dtype.kind == "f" else self._network.numbers(name)
 
 
 def stored(weights: Mapping[str, Array], name: str) -> Array:

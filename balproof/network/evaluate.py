@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from balproof.errors import ModelError
-from balproof.network.graph import Network
+from balproof.network.graph import Network, Operation
 from balproof.network.rules import RULES, run
 
 Array = np.ndarray
+Weight = Callable[[str], Array]
+Compute = Callable[[Operation, list[Array]], Array]
 
 
 def can_run(network: Network) -> bool:
@@ -19,12 +21,18 @@ def can_run(network: Network) -> bool:
 
 
 def evaluate(
-    network: Network, inputs: Mapping[str, Array], states: Mapping[str, Array] | None = None
+    network: Network,
+    inputs: Mapping[str, Array],
+    states: Mapping[str, Array] | None = None,
+    *,
+    weight: Weight | None = None,
+    compute: Compute = run,
 ) -> dict[str, Array]:
     """All results of one pass, or of one time step of a recurrent network.
 
     ``inputs`` maps each input to an array whose axis 0 is a batch of any length; ``states`` likewise for
-    the states (default 0). Returns every tensor that was computed, by name.
+    the states (default 0). Returns every tensor that was given or computed, by name. ``weight`` gives a
+    parameter or constant in another form than float64, which ``compute`` must know then.
 
     Raises ModelError for a missing input, a wrong shape or an operation without a rule.
     """
@@ -38,11 +46,9 @@ def evaluate(
             got = given[name].shape if name in given else "nothing"
             raise ModelError(f"input {name!r} got {got}", f"give an array of shape (batch, *{shape[1:]})")
         values[name] = given[name]
-    for tensor in network.tensors.values():
-        if tensor.role in ("parameter", "constant"):
-            values[tensor.name] = network.numbers(tensor.name)
+    weight = weight or network.numbers
     for op in network.operations:
-        values[op.output] = run(op, [values[x] for x in op.inputs])
+        values[op.output] = compute(op, [values[x] if x in values else weight(x) for x in op.inputs])
     return values
 
 

@@ -114,6 +114,13 @@ class Forms(Sequence[Form]):
         """The coefficients of those that have one scale."""
         return np.array([float(r) for r in self.ratios])[self.ratio]
 
+    def look_up(self, values: Array) -> Array:
+        """The value of the scale of each of those that have one, and 0."""
+        found = np.zeros(len(self), dtype=values.dtype)
+        there = self.scale >= 0
+        found[there] = values[self.scale[there]]
+        return found
+
     def at(self, index: Array) -> Forms:
         """Those at these places."""
         others: dict[int, Form] = {}
@@ -136,7 +143,7 @@ class Forms(Sequence[Form]):
 
     def renamed(self, new: Array) -> Forms:
         """With ``new[k]`` in place of scale k, which keeps their order, and without it where that is −1."""
-        scale = np.where(self.scale >= 0, new[self.scale], self.scale)
+        scale = np.where(self.scale >= 0, self.look_up(new), self.scale)
         if not self.others:
             return Forms(scale, self.ratio, self.ratios, {})
         forms = list(Forms(scale, self.ratio, self.ratios, self.others))
