@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from balproof.balance.solve import is_large
-from balproof.crosscheck.weights import Weights
+from balproof.crosscheck.weights import Weights, plain
 from balproof.errors import require_seed
 from balproof.network.evaluate import can_run, evaluate, trajectory
 from balproof.network.graph import Network, Operation
@@ -102,8 +102,8 @@ def _compute(op: Operation, operands: list[Array]) -> Array:
     """As `run`, in float64; large matrices of single precision are read as they are."""
     x, *rest = operands
     matrix = rest[0] if op.kind == "linear" and op.attributes.get("transpose") else None
-    if matrix is not None and x.ndim == matrix.ndim == 2 and matrix.size > SMALL and is_plain(matrix):
-        from balproof.crosscheck.kernels import TOGETHER, products
+    if matrix is not None and x.ndim == matrix.ndim == 2 and matrix.size > SMALL and plain(matrix):
+        from balproof.crosscheck.kernels import TOGETHER, products  # Numba takes a while to be there
 
         padded = np.zeros((-(-len(x) // TOGETHER) * TOGETHER, x.shape[1]))
         padded[: len(x)] = x

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from balproof.crosscheck.factors import Scale
-from balproof.crosscheck.weights import stored
+from balproof.crosscheck.weights import plain, stored
 from balproof.network.forms import Forms
 from balproof.network.manifold import Axes, Block
 
@@ -55,7 +55,7 @@ def read(
 
     old, new = (stored(side, block.name) for side in (before, after))
     layout = _layout(block)
-    if layout is None or any(x.dtype != np.float32 or not x.flags.c_contiguous for x in (old, new)):
+    if layout is None or not (plain(old) and plain(new)):
         return None
     factors = tuple(scale.factors(Forms.of(t.forms)) for t in block.terms)
     if any(not (f.min() > 1 / _FAR and f.max() < _FAR) for f in factors):
@@ -63,7 +63,7 @@ def read(
     view = layout.view(block.shape)
     spread, sums = list[Array](), list[Array]()
     for term, size, shape in layout.sides(block.shape):
-        own = np.ones(size) if term is None else factors[term][block.terms[term].index]
+        own = np.ones((1,) * len(shape)) if term is None else factors[term][block.terms[term].index]
         spread.append(np.ascontiguousarray(np.broadcast_to(own, shape).reshape(size)))
         sums.append(np.zeros(size))
     counted = power if power in (1.0, 2.0) else None

@@ -44,6 +44,11 @@ class Weights(Mapping[str, Array]):
         return value if value is not None and value.dtype.kind == "f" else self._network.numbers(name)
 
 
+def plain(value: Array) -> bool:
+    """Whether compiled loops read an array: single precision, row after row."""
+    return value.dtype == np.float32 and value.flags.c_contiguous and value.flags.aligned
+
+
 def stored(weights: Mapping[str, Array], name: str) -> Array:
     """A parameter as it is held."""
     return weights.stored(name) if isinstance(weights, Weights) else weights[name]
