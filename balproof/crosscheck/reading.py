@@ -61,13 +61,16 @@ def read(
     if any(not (f.min() > 1 / _FAR and f.max() < _FAR) for f in factors):
         return None
     view = layout.view(block.shape)
-    spread, sums = list[Array](), list[Array]()
+    spread: list[Array] = []
     for term, size, shape in layout.sides(block.shape):
         own = np.ones((1,) * len(shape)) if term is None else factors[term][block.terms[term].index]
         spread.append(np.ascontiguousarray(np.broadcast_to(own, shape).reshape(size)))
-        sums.append(np.zeros(size))
+    rows, columns = spread
+    sums = np.zeros_like(rows), np.zeros_like(columns)
     counted = power if power in (1.0, 2.0) else None
-    worst = compare(old.reshape(view), new.reshape(view), *spread, counted or 0.0, limit, *sums)
+    worst = compare(
+        old.reshape(view), new.reshape(view), rows, columns, counted or 0.0, limit, sums[0], sums[1]
+    )
     if not worst <= limit:
         return None
     found = [np.zeros(0)] * len(factors)

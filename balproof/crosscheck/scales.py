@@ -138,12 +138,15 @@ def recover_scales(
     >>> recover_scales(manifold, old, new, roundings(net, net)).h.round(12).tolist()
     [0.5, -1.0]
     """
-    for sample in (FEW, SAMPLE) if is_large(manifold.network) else (SAMPLE,):
-        h = _fitted(manifold, before, after, rounding, start, sample)
-        found = judge_entries(manifold, before, after, rounding, h, powers)
-        if not found.missed:
-            break
-    return found
+    if is_large(manifold.network):
+        h = _fitted(manifold, before, after, rounding, start, FEW)
+        right = _right_blocks(manifold, before, after, rounding, h, powers)
+        if len(right) == sum(b.size > WHOLE_BLOCK for b in manifold.blocks):
+            found = judge_entries(manifold, before, after, rounding, h, powers, right)
+            if not found.missed:
+                return found
+    h = _fitted(manifold, before, after, rounding, start, SAMPLE)
+    return judge_entries(manifold, before, after, rounding, h, powers)
 
 
 def _fitted(
@@ -285,28 +288,24 @@ def judge_entries(
     rounding: Mapping[str, Rounding],
     h: Array,
     powers: Mapping[str, float] = MappingProxyType({}),
+    right: Mapping[str, Read | None] | None = None,
 ) -> Recovered:
     """What the scales h explain, and what they do not.
 
     The large blocks of a large network are read in compiled loops where they can be, and Σ|w'|^p of their
-    slices with them, where ``powers`` has p.
+    slices with them, where ``powers`` has p. ``right`` are those without a wrong entry, if that is known.
     """
     wrong: dict[str, Array] = {}
     kept: dict[str, Array] = {}
     deviation: dict[str, Array] = {}
-    right: dict[str, Read | None] = {}
-    compiled, scale = is_large(manifold.network), Scale.of(h)
+    if right is None:
+        right = _right_blocks(manifold, before, after, rounding, h, powers)
     for block in manifold.blocks:
         name, kind = block.name, rounding[block.name]
-        if block.size > WHOLE_BLOCK:
-            found = (
-                read(block, before, after, scale, kind.noise - _OURS, powers.get(name)) if compiled else None
-            )
-            if found or _all_right(manifold, block, before[name], after[name], kind, h):
-                none = np.broadcast_to(np.False_, manifold.network.tensors[name].shape)
-                wrong[name], kept[name], deviation[name] = none, none, np.broadcast_to(0.0, none.shape)
-                right[name] = found
-                continue
+        if name in right:
+            none = np.broadcast_to(np.False_, manifold.network.tensors[name].shape)
+            wrong[name], kept[name], deviation[name] = none, none, np.broadcast_to(0.0, none.shape)
+            continue
         old, new = before[name], after[name]
         wrong[name], apart, meant = misses(old, new, manifold.logs(block, h), kind)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -315,6 +314,25 @@ def judge_entries(
             size = apart / np.where(larger == 0, 1.0, larger)
             deviation[name] = np.where(np.isfinite(size), size, 1.0)
     return Recovered(h, wrong, kept, deviation, right)
+
+
+def _right_blocks(
+    manifold: Manifold,
+    before: Mapping[str, Array],
+    after: Mapping[str, Array],
+    rounding: Mapping[str, Rounding],
+    h: Array,
+    powers: Mapping[str, float],
+) -> dict[str, Read | None]:
+    """The large blocks of which no entry is wrong, with what was read of them in compiled loops."""
+    found: dict[str, Read | None] = {}
+    compiled, scale = is_large(manifold.network), Scale.of(h)
+    for block in (b for b in manifold.blocks if b.size > WHOLE_BLOCK):
+        name, kind = block.name, rounding[block.name]
+        own = read(block, before, after, scale, kind.noise - _OURS, powers.get(name)) if compiled else None
+        if own or _all_right(manifold, block, before[name], after[name], kind, h):
+            found[name] = own
+    return found
 
 
 def _all_right(manifold: Manifold, block: Block, old: Array, new: Array, kind: Rounding, h: Array) -> bool:

@@ -125,7 +125,7 @@ class Sums:
         """Where the learned parameters are not 0."""
         network = self.manifold.network
         known = {p.block.name: tuple(s > 0 for s in p.sums) for p in self.parts}
-        return {t.name: known[t.name] if t.name in known else t.value != 0 for t in network.learned}
+        return {**{t.name: t.value != 0 for t in network.learned if t.name not in known}, **known}
 
     def marginal(self) -> tuple[Array, Array]:
         """p·Σ|c|·a|w|^p of what comes into every scale, and of what goes out."""

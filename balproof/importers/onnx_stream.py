@@ -8,8 +8,8 @@ protobuf.dev/programming-guides/encoding has it), and the raw data of large init
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def without_data(path: Path) -> tuple[bytes, dict[int, Array]] | None:
 
     Raises OSError as reading does.
     """
-    with path.open("rb", buffering=1 << 16) as stream:
+    with path.open("rb") as stream:
         walk = _Walk(stream)
         try:
             return walk.message(path.stat().st_size, {_GRAPH: walk.graph}), walk.data
@@ -44,7 +44,7 @@ def without_data(path: Path) -> tuple[bytes, dict[int, Array]] | None:
 class _Walk:
     """One pass over a file; ``data`` is what was taken out so far."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BufferedReader) -> None:
         self.stream = stream
         self.place = -1
         self.data: dict[int, Array] = {}
@@ -66,8 +66,8 @@ class _Walk:
             return self.read(size)
         if self.place in self.data:
             raise _Unusual  # twice in one tensor: the last one counts
-        self.data[self.place] = np.empty(size, dtype=np.uint8)
-        if self.stream.readinto(memoryview(self.data[self.place])) != size:
+        found = self.data[self.place] = np.empty(size, dtype=np.uint8)
+        if self.stream.readinto(found.data) != size:
             raise _Unusual
         return None
 

@@ -528,7 +528,7 @@ def _of_degree_zero(manifold: Manifold, normalised: set[int]) -> Manifold:
     """Scales that only a normalisation reads have its degree, 0."""
     if not normalised:
         return manifold
-    ones = {t.name: True for t in manifold.network.learned}
+    ones: dict[str, Support] = {t.name: True for t in manifold.network.learned}
     only = frozenset(normalised & set(np.flatnonzero(~manifold.alive(ones)).tolist()))
     return dataclasses.replace(manifold, describe=partial(_without_degree, manifold.describe, only))
 
