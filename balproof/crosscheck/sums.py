@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from balproof.balance.certificates import UNIT, GapCertificate
 from balproof.balance.coarse import groups_of
@@ -27,6 +28,8 @@ _SINGLE = np.array([2.0**-149, 2.0**128])
 
 LAYERS = 500
 """More layers than this are not moved as wholes: their equations are dense."""
+
+_STEPS = 20
 
 _SMALL = 50_000
 """Blocks up to this size are summed now, in double precision."""
@@ -62,7 +65,8 @@ def measurable(network: Network, costs: Costs) -> bool:
 
 def _in_range(factor: float, power: float) -> bool:
     """Of single precision, whether sums of marginal costs lose nothing (`require_range`)."""
-    marginal = power * factor * _SINGLE**power
+    with np.errstate(over="ignore", under="ignore"):
+        marginal = power * factor * _SINGLE**power
     return bool(marginal.min() > 1e-290 and marginal.max() < 1e290)
 
 
@@ -107,9 +111,10 @@ class Sums:
                 own = tuple(factor * s for s in read.sums)
                 parts.append(Part(block, power, own, factor * read.total))
             elif block.size <= _SMALL:
-                sized = factor * np.abs(manifold.network.numbers(name)).reshape(block.shape) ** power
-                if sized.any():
-                    require_range(power * sized[sized > 0])
+                weights = np.abs(manifold.network.numbers(name)).reshape(block.shape)
+                with np.errstate(over="ignore", under="ignore"):
+                    sized = factor * weights**power
+                    require_range(power * sized[weights > 0])
                 own = tuple(slices(t, sized) for t in block.terms)
                 parts.append(Part(block, power, own, float(sized.sum())))
             else:
@@ -164,8 +169,10 @@ def certify_by_layers(sums: Sums, active: Array) -> GapCertificate | None:
         return GapCertificate("isotone", 0.0, 0.0, 53, 0.0)
     incoming, outgoing = (m[active] for m in sums.marginal())
     gamma, total = _rounding(sums), incoming + outgoing
+    if not np.all(total > 0) or not _opposed(sums, active):
+        return None
     d = _direction(sums, active)
-    if d is None or not np.all(total > 0) or not _opposed(sums, active):
+    if d is None:
         return None
     slopes, powers = np.abs(incoming - outgoing) + gamma * total, max(p.power for p in sums.parts)
     s = 2 * float(np.max(slopes / total))
@@ -225,38 +232,66 @@ def _most(block: Block, term: Axes) -> int:
 
 
 def _direction(sums: Sums, active: Array) -> Array | None:
-    """d > 0, alike on layers, with H(0)·d like the diagonal of H(0) on the average of a layer."""
+    """d > 0, alike on layers, with H(0)·d at least half the diagonal of H(0), as far as it is found.
+
+    First on the average of each layer, then at its worst unit, and anew while another one is worse.
+    """
     layer = np.full(len(active), -1)
     layer[active] = np.unique(groups_of(sums.manifold.names)[active], return_inverse=True)[1].ravel()
     count = int(layer.max()) + 1
     if count > LAYERS:
         return None
-    matrix, right = np.zeros((count + 1, count + 1)), np.zeros(count + 1)
+    moving = np.flatnonzero(active)
+    curvature, diagonal = _curvature(sums, layer, count)
+    curvature, diagonal, own = curvature[moving], diagonal[moving], layer[moving]
+    average = sparse.csr_array((np.ones(len(own)), (own, np.arange(len(own)))), (count, len(own)))
+    matrix, right = (average @ curvature).toarray(), average @ diagonal
+    found = np.zeros(count)
+    for _ in range(_STEPS):
+        try:
+            found = np.linalg.solve(matrix / right[:, None], np.ones(count))
+        except np.linalg.LinAlgError:  # layers that can all move together
+            return None
+        if not np.all(found > 0):
+            return None
+        ratio = (curvature @ found) / diagonal
+        if ratio.min() >= 0.5:
+            break
+        order = np.lexsort((ratio, own))
+        worst = order[np.searchsorted(own[order], np.arange(count))]
+        matrix, right = curvature[worst].toarray(), diagonal[worst]
+    return np.where(active, np.append(found, 0.0)[layer], 0.0)
+
+
+def _curvature(sums: Sums, layer: Array, count: int) -> tuple[sparse.csr_array, Array]:
+    """H(0) with its columns added up over layers, and its diagonal.
+
+    Of a slice whose weights are in several layers of another term it is not known which have how much: each
+    is given what it has of all.
+    """
+    rows, columns, values = list[Array](), list[Array](), list[Array]()
+    diagonal = np.zeros(len(layer))
     for part in sums.parts:
         kinds = [_kinds(f, s, layer) for f, s in zip(part.forms, part.sums, strict=True)]
-        for own in kinds:
-            for (i, c), cost in own.items():
-                right[i] += part.power**2 * c**2 * cost
-        # Of a weight in several layers of both sides it is not known which: as if they were independent.
-        joint: dict[tuple[tuple[int, float], ...], float] = {(): part.total}
-        for own in kinds:
-            joint = {
-                (*key, kind): cost * share / part.total
-                for key, cost in joint.items()
-                for kind, share in own.items()
-                if part.total > 0
-            }
-        for key, cost in joint.items():
-            row = np.zeros(count + 1)
-            for i, c in key:
-                row[i] += c
-            matrix += part.power**2 * cost * np.outer(row, row)
-    scale = np.sqrt(np.diag(matrix)[:-1])
-    if not np.all(scale > 0):
-        return None
-    normal = matrix[:-1, :-1] / np.outer(scale, scale) + 1e-13 * np.eye(count)
-    found = np.linalg.solve(normal, right[:-1] / scale) / scale
-    return np.where(active, np.append(found, 0.0)[layer], 0.0) if np.all(found > 0) else None
+        for i, (forms, own) in enumerate(zip(part.forms, part.sums, strict=True)):
+            there = np.flatnonzero((forms.scale >= 0) & (forms.look_up(layer) >= 0))
+            k, c = forms.scale[there], forms.floats[there]
+            slopes = part.power**2 * c * own[there]
+            np.add.at(diagonal, k, slopes * c)
+            ends = [(layer[k], c)]
+            for share, (at, other) in (
+                (cost / part.total, kind)
+                for j, found in enumerate(kinds)
+                for kind, cost in found.items()
+                if j != i and kind[0] >= 0 and part.total > 0
+            ):
+                ends.append((np.full(len(k), at), np.full(len(k), share * other)))
+            for at, coefficient in ends:
+                rows.append(k)
+                columns.append(at)
+                values.append(slopes * coefficient)
+    place = np.concatenate(rows), np.concatenate(columns)
+    return sparse.csr_array((np.concatenate(values), place), (len(layer), count)), diagonal
 
 
 def _kinds(forms: Forms, sums: Array, layer: Array) -> dict[tuple[int, float], float]:
