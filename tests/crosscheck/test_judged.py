@@ -119,7 +119,7 @@ def test_a_large_network_in_single_precision_is_read_once(monkeypatch: pytest.Mo
     assert found.function_error == pytest.approx(small.function_error, rel=1e-6)
     assert found.imbalance == pytest.approx(small.imbalance, abs=1e-12)
     assert found.optimality_gap is not None and small.optimality_gap is not None
-    assert small.optimality_gap - 1e-15 <= found.optimality_gap < 1e-12
+    assert 0 < found.optimality_gap <= small.optimality_gap < 1e-11
     assert found.proof is not None and small.proof is not None
     assert found.proof.weight_error == pytest.approx(small.proof.weight_error, rel=2)
 
