@@ -54,7 +54,7 @@ lint: $(DEV)
 	$(BIN)/lint-imports
 
 test-fast: $(DEV)
-	$(PYTEST) -n $(JOBS) --benchmark-disable -m 'not slow'
+	$(PYTEST) -n $(JOBS) --dist loadfile --benchmark-disable -m 'not slow'
 
 test: lint test-fast
 

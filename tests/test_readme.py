@@ -36,17 +36,32 @@ def agrees(shown: str, printed: str) -> bool:
     return re.fullmatch("\n".join(lines), "\n".join(loose(printed))) is not None
 
 
-def test_the_readme_shows_what_is_printed(root: Path, tmp_path: Path) -> None:
-    found = sessions((root / "README.md").read_text())
-    assert len(found) >= 6
-    shutil.copytree(root / "tests" / "data", tmp_path / "tests" / "data")
+def run(found: list[tuple[str, str]], root: Path, folder: Path) -> None:
+    shutil.copytree(root / "tests" / "data", folder / "tests" / "data")
     for command, shown in found:
-        if command.startswith("balproof simulate") and importlib.util.find_spec("torch") is None:
-            continue
         program = f"{Path(sys.executable).parent}/{command}"
-        done = subprocess.run(shlex.split(program), cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run(shlex.split(program), cwd=folder, capture_output=True, text=True, check=False)
         assert done.stderr == "", command
         assert agrees(shown, done.stdout), f"{command} printed\n{done.stdout}"
+
+
+def is_long(command: str) -> bool:
+    """Campaigns and simulations: some seconds each."""
+    return command.startswith(("balproof simulate", "balproof verify --replay")) or "--samples" in command
+
+
+def test_the_readme_shows_what_is_printed(root: Path, tmp_path: Path) -> None:
+    found = [s for s in sessions((root / "README.md").read_text()) if not is_long(s[0])]
+    assert len(found) >= 6
+    run(found, root, tmp_path)
+
+
+@pytest.mark.slow
+def test_it_shows_what_campaigns_and_simulations_print(root: Path, tmp_path: Path) -> None:
+    found = [s for s in sessions((root / "README.md").read_text()) if is_long(s[0])]
+    assert len(found) == 3
+    torch = importlib.util.find_spec("torch") is not None
+    run([s for s in found if torch or not s[0].startswith("balproof simulate")], root, tmp_path)
 
 
 @pytest.mark.parametrize(

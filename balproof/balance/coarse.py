@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import splu
 
 Array = np.ndarray
+
+_DENSE = 100
+"""Up to so many layers their equations are solved as a dense matrix."""
 
 
 def groups_of(names: Sequence[str]) -> Array:
@@ -20,27 +25,41 @@ def groups_of(names: Sequence[str]) -> Array:
     return np.array([number[stem] for stem in stems], dtype=int)
 
 
-def shift_of_groups(cost: Array, rows: Array, power: float) -> Array:
+def shift_of_groups(cost: Array, rows: Array | sparse.csr_array, power: float) -> Array:
     """The t that minimises Σ_b cost_b·exp(power·⟨rows_b, t⟩), by Newton's method.
 
     >>> shift_of_groups(np.array([1.0, 16.0]), np.array([[1.0], [-1.0]]), 2.0).round(12).tolist()
     [0.69314718056]
     """
-    keep = np.any(rows != 0, axis=1) & (cost > 0)
-    rows, cost = rows[keep], cost[keep]
-    t = np.zeros(rows.shape[1])
+    a = sparse.csr_array(rows)
+    a.eliminate_zeros()
+    keep = np.flatnonzero((np.diff(a.indptr) > 0) & (cost > 0))
+    a, cost = sparse.csr_array(a[keep]), cost[keep]
+    matrix = a.toarray() if a.shape[1] <= _DENSE else a
+    t = np.zeros(a.shape[1])
     for _ in range(50):
-        weight = cost * np.exp(power * (rows @ t))
-        gradient = rows.T @ weight
-        hessian = power * (rows.T * weight) @ rows
-        # Normalised, since layers may differ by decades; the shift keeps the step defined where a whole
-        # component can move freely, as one group without visible units always can.
-        scale = np.sqrt(np.diag(hessian))
-        scale[scale == 0] = 1.0
-        normal = hessian / np.outer(scale, scale) + 1e-13 * np.eye(len(t))
-        move = -np.linalg.solve(normal, gradient / scale) / scale
-        size = np.max(np.abs(power * (rows @ move)), initial=0.0)
+        weight = cost * np.exp(power * (matrix @ t))
+        move = _newton_step(matrix, weight, power)
+        size = np.max(np.abs(power * (matrix @ move)), initial=0.0)
         t += move / max(1.0, size)  # exp changes by at most a factor e in a step
         if size < 1e-14:
             break
     return t
+
+
+def _newton_step(rows: Array | sparse.csr_array, weight: Array, power: float) -> Array:
+    gradient = rows.T @ weight
+    # Normalised, since layers may differ by decades; the shift keeps the step defined where a whole
+    # component can move freely, as one group without visible units always can.
+    if isinstance(rows, np.ndarray):
+        hessian = power * (rows.T * weight) @ rows
+        scale = np.sqrt(np.diag(hessian))
+        scale[scale == 0] = 1.0
+        normal = hessian / np.outer(scale, scale) + 1e-13 * np.eye(len(scale))
+        return -np.linalg.solve(normal, gradient / scale) / scale
+    hessian = power * (rows.T @ sparse.diags_array(weight) @ rows)
+    scale = np.sqrt(hessian.diagonal())
+    scale[scale == 0] = 1.0
+    shrink = sparse.diags_array(1 / scale)
+    normal = sparse.csc_array(shrink @ hessian @ shrink + 1e-13 * sparse.eye_array(len(scale)))
+    return -splu(normal).solve(gradient / scale) / scale

@@ -11,29 +11,35 @@ F on the whole, and the weights there are the only balanced ones. For the state 
 
     F(0) − F(h*) ≤ ⟨∇F(0), −h*⟩ ≤ s·Σ_k |∂_kF(0)|·d_k.
 
-Any d will do; one with H(0)·d near the diagonal of H(0) needs the smallest s. All sums are of positive terms,
-so that γ_n = n·u/(1 − n·u) bounds the rounding of in and out relatively, in whatever order they are added
-(Higham, Accuracy and Stability, Section 3.1). The comparison of states is Collatz's for inverse-isotone maps.
+At another state h it says |h* − h| ≤ s·d, by the gradients at h ± s·d. Any d will do; one with H·d near the
+diagonal of H needs the smallest s. All sums are of positive terms, so that γ_n = n·u/(1 − n·u) bounds the
+rounding of in and out relatively, in whatever order they are added (Higham, Accuracy and Stability, Section
+3.1). The comparison of states is Collatz's for inverse-isotone maps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import splu
 
-from balproof.balance.blocks import LAYERS, BlockProblem, Pair
+from balproof.balance.blocks import Balance, BlockProblem
 from balproof.balance.certificates import UNIT, GapCertificate, NoCertificate
+from balproof.balance.cyclic import LAYERS
+from balproof.balance.pairs import Side
 
 Array = np.ndarray
 
 _ITERATIONS = 300
 
 
-def certify_blocks(problem: BlockProblem) -> GapCertificate | NoCertificate:
-    """Bound gap and distance in log-scale of the weights that ``problem`` holds (the state h = 0).
+def certify_blocks(problem: BlockProblem, h: Array | None = None) -> GapCertificate | NoCertificate:
+    """Bound gap and distance in log-scale of the state h (default 0, the weights that ``problem`` holds).
 
     >>> from balproof.balance.problem import Costs
     >>> from balproof.balance.solve import solve
@@ -44,16 +50,18 @@ def certify_blocks(problem: BlockProblem) -> GapCertificate | NoCertificate:
     >>> found.radius < 1e-13, found.gap < 1e-24
     (True, True)
     """
-    moving = np.flatnonzero(problem.active)
-    zero = np.zeros(problem.manifold.count)
-    if not len(moving):
-        return GapCertificate("isotone", 0.0, 0.0, 53, 0.0)
+    h = np.zeros(problem.manifold.count) if h is None else h
     if not _opposed(problem):
         return NoCertificate("a weight has two scales of one sign: no comparison of states")
-    gamma = _rounding(problem)
-    here = problem.balance(zero)
+    gamma = _rounding(problem, h)
+    sums = problem.sums(h)
+    here = problem.balanced_by(sums, h)
+    problem = _pinned(problem, here.incoming + here.outgoing)
+    moving = np.flatnonzero(problem.active)
+    if not len(moving):
+        return GapCertificate("isotone", 0.0, 0.0, 53, 0.0)
     total, rest = (here.incoming + here.outgoing)[moving], (here.incoming - here.outgoing)[moving]
-    d = _direction(_Curvature(problem), moving)
+    d = _direction(_Curvature(problem, h, sums), moving)
     if d is None:
         return NoCertificate("no direction in which all slopes rise was found")
     slopes = np.abs(rest) + gamma * total
@@ -61,10 +69,10 @@ def certify_blocks(problem: BlockProblem) -> GapCertificate | NoCertificate:
     for _ in range(12):
         if problem.power * s * float(np.max(d)) > 0.25:
             break
-        if all(_beyond(problem, sign * s * d, sign, moving, gamma) for sign in (1, -1)):
+        if all(_beyond(problem.balance(h + sign * s * d), sign, moving, gamma) for sign in (1, -1)):
             radius = s * float(np.max(d)) * (1 + 4 * UNIT)
-            absolute = problem.power * s * float(slopes @ d[moving]) * (1 + gamma)
-            floor = problem.cost(zero) * (1 - gamma) - absolute
+            absolute = s * float(slopes @ d[moving]) * (1 + gamma)
+            floor = problem.cost_by(sums, h) * (1 - gamma) - absolute
             if floor > 0:
                 return GapCertificate("isotone", absolute / floor * (1 + 4 * UNIT), absolute, 53, radius)
             break
@@ -72,45 +80,71 @@ def certify_blocks(problem: BlockProblem) -> GapCertificate | NoCertificate:
     return NoCertificate("the state is too far from balance for a comparison of states")
 
 
-def _beyond(problem: BlockProblem, h: Array, sign: int, moving: Array, gamma: float) -> bool:
-    """Whether sign·∇F(h) > 0 in every moving component, for certain."""
-    found = problem.balance(h)
+def _pinned(problem: BlockProblem, weight: Array) -> BlockProblem:
+    """The same with one scale held in each part that nothing holds and whose scales can move as one.
+
+    There F does not change along them together, so that its minimum with one of them held is one of F. It is
+    the one of the greatest ``weight``: the others are then held best.
+    """
+    count = problem.manifold.count
+    tails: list[Array] = []
+    heads: list[Array] = []
+    for b, pair in enumerate(problem.pairs):
+        node = count + 1 + b
+        for _, side in pair.sides():
+            moving = side.unit >= 0
+            moving[moving] = problem.active[side.unit[moving]]
+            free = moving & np.isin(np.abs(side.coefficient), (0.0, 1.0))
+            seen = np.unique(np.where(free, side.unit, count))
+            tails.append(seen)
+            heads.append(np.full(len(seen), node))
+    i, j = (np.concatenate(x) if x else np.zeros(0, int) for x in (tails, heads))
+    size = count + 1 + len(problem.pairs)
+    part = connected_components(sparse.coo_array((np.ones(len(i)), (i, j)), (size, size)), directed=False)[1]
+    loose = problem.active & (part[:count] != part[count])
+    order = np.flatnonzero(loose)[np.argsort(-weight[loose], kind="stable")]
+    held = order[np.unique(part[order], return_index=True)[1]]
+    active = problem.active.copy()
+    active[held] = False
+    return replace(problem, active=active) if len(held) else problem
+
+
+def _beyond(found: Balance, sign: int, moving: Array, gamma: float) -> bool:
+    """Whether sign·∇F > 0 in every moving component, for certain."""
     incoming, outgoing = found.incoming[moving], found.outgoing[moving]
     return bool(np.all(sign * (incoming - outgoing) > 2 * gamma * (incoming + outgoing)))
 
 
 def _opposed(problem: BlockProblem) -> bool:
-    """Whether the two scales of every nonzero weight have opposite signs, where both move."""
+    """Whether the two scales of every weight have opposite signs, where both move."""
     for pair in problem.pairs:
-        g, r, c = pair.costs.shape
         rows, columns = (
-            np.asarray(side.forms @ np.where(problem.active, 1.0, 0.0)) for side in (pair.rows, pair.columns)
+            np.where(side.unit >= 0, side.coefficient * problem.active[side.unit], 0).reshape(pair.groups, -1)
+            for side in (pair.rows, pair.columns)
         )
-        left, right = rows.reshape(g, r, 1), columns.reshape(g, 1, c)
         for sign in (1, -1):
-            one, other = (sign * left > 0).any(axis=1), (sign * right > 0).any(axis=2)
-            if np.any(one & other) and np.any((sign * left > 0) & (sign * right > 0) & (pair.costs > 0)):
+            if np.any((sign * rows > 0).any(axis=1) & (sign * columns > 0).any(axis=1)):
                 return False
     return True
 
 
-def _rounding(problem: BlockProblem) -> float:
-    """γ for a sum of costs: squares, kernels, two factors of exp, rows, blocks."""
-    network = problem.manifold.network
+def _rounding(problem: BlockProblem, h: Array) -> float:
+    """γ for a sum of costs: powers, kernels, two factors exp(x), of relative error |x|u, rows, blocks."""
     count = 64 + len(problem.pairs)
-    longest = 0
+    longest, furthest = 0, 0.0
     for pair in problem.pairs:
-        kernel = network.tensors[pair.name].size // max(1, pair.costs.size)
-        uses = max(_most(pair, side) for side in (0, 1))
-        longest = max(longest, kernel + sum(pair.costs.shape) + uses)
-    count += longest
+        rows, columns, kernel = pair.weights.shape
+        uses = max(_most(side) for _, side in pair.sides())
+        longest = max(longest, kernel + rows // pair.groups + columns + uses)
+        logs = (np.abs(side.logs(h)).max(initial=0.0) for _, side in pair.sides())
+        furthest = max(furthest, 2 * pair.power * sum(logs))
+    count += longest + int(np.ceil(furthest))
     return count * UNIT / (1 - count * UNIT)
 
 
-def _most(pair: Pair, side: int) -> int:
+def _most(side: Side) -> int:
     """How many places of a side one scale has, at most."""
-    forms = (pair.rows, pair.columns)[side].forms
-    return int(np.bincount(forms.indices).max(initial=0)) if forms.nnz else 0
+    return int(np.bincount(side.unit[side.unit >= 0]).max(initial=0))
 
 
 # --- a direction in which all slopes rise -----------------------------------------------------------------
@@ -118,30 +152,34 @@ def _most(pair: Pair, side: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Curvature:
-    """v ↦ H(0)·v/p², block by block."""
+    """v ↦ H(h)·v, block by block."""
 
     problem: BlockProblem
+    h: Array
+    sums: tuple[tuple[Array, Array], ...]
 
     @cached_property
-    def sums(self) -> list[tuple[Array, Array]]:
-        return [(pair.costs.sum(axis=2), pair.costs.sum(axis=1)) for pair in self.problem.pairs]
+    def factors(self) -> list[tuple[Array, Array]]:
+        return [pair.factors(self.h) for pair in self.problem.pairs]
 
     @cached_property
     def diagonal(self) -> Array:
         total = np.zeros(self.problem.manifold.count)
-        for pair, own in zip(self.problem.pairs, self.sums, strict=True):
-            for (_, side), sums in zip(pair.sides(), own, strict=True):
-                total += side.forms.multiply(side.forms).T @ sums.ravel()
+        for pair, own, factors in zip(self.problem.pairs, self.sums, self.factors, strict=True):
+            weight = pair.power**2 * pair.factor
+            for (_, side), sums, factor in zip(pair.sides(), own, factors, strict=True):
+                total += side.over(weight * side.coefficient**2 * factor * sums, len(total))
         return np.where(self.problem.active, total, 0.0)
 
     def times(self, v: Array) -> Array:
         total = np.zeros(len(v))
-        for pair, (rows, columns) in zip(self.problem.pairs, self.sums, strict=True):
-            g, r, c = pair.costs.shape
-            a, b = (pair.rows.forms @ v).reshape(g, r), (pair.columns.forms @ v).reshape(g, c)
-            left = rows * a + (pair.costs @ b[..., None])[..., 0]
-            right = columns * b + (a[:, None, :] @ pair.costs)[:, 0]
-            total += pair.rows.forms.T @ left.ravel() + pair.columns.forms.T @ right.ravel()
+        for pair, (rows, columns), (e, y) in zip(self.problem.pairs, self.sums, self.factors, strict=True):
+            weight = pair.power**2 * pair.factor
+            a, b = pair.rows.logs(v), pair.columns.logs(v)
+            along, across = pair.read(a * e, b * y)
+            left, right = e * (rows * a + along), y * (columns * b + across)
+            total += pair.rows.over(weight * pair.rows.coefficient * left, len(v))
+            total += pair.columns.over(weight * pair.columns.coefficient * right, len(v))
         return np.where(self.problem.active, total, 0.0)
 
 
@@ -152,7 +190,7 @@ def _direction(curvature: _Curvature, moving: Array) -> Array | None:
         return None
     inverse = np.zeros(len(diagonal))
     inverse[moving] = 1 / diagonal[moving]
-    coarse = _by_layers(curvature.problem)
+    coarse = _by_layers(curvature)
     d, residual = np.zeros_like(diagonal), diagonal.copy()
     z = inverse * residual + coarse(residual)
     search, product = z.copy(), float(residual @ z)
@@ -171,20 +209,26 @@ def _direction(curvature: _Curvature, moving: Array) -> Array | None:
     return None
 
 
-def _by_layers(problem: BlockProblem) -> Callable[[Array], Array]:
+def _by_layers(curvature: _Curvature) -> Callable[[Array], Array]:
     """r ↦ P (Pᵀ H P)⁻¹ Pᵀ r, with P constant on every layer."""
+    problem = curvature.problem
     layers, count = problem.layers, int(problem.layers.max(initial=-1)) + 1
     if not 0 < count <= LAYERS:
         return np.zeros_like
-    costs, rows = problem.layer_costs(np.zeros(problem.manifold.count))
-    small = (rows.T * costs) @ rows
-    small += 1e-12 * np.diag(np.diag(small))
-    if not np.all(np.diag(small) > 0):
+    found = problem.layer_costs(curvature.factors, curvature.sums)
+    if found is None:
         return np.zeros_like
+    costs, sides = found
+    rows = problem.layer_rows(sides)
+    small = sparse.csc_array(rows.T @ sparse.diags_array(costs) @ rows)
+    diagonal = small.diagonal()
+    if not np.all(diagonal > 0):
+        return np.zeros_like
+    solver = splu(sparse.csc_array(small + 1e-12 * sparse.diags_array(diagonal)))
     moving = layers >= 0
 
     def correct(r: Array) -> Array:
-        t = np.linalg.solve(small, np.bincount(layers[moving], r[moving], count))
+        t = solver.solve(np.bincount(layers[moving], r[moving], count))
         return np.where(moving, t[layers], 0.0)
 
     return correct

@@ -150,7 +150,12 @@ class BalanceProblem:
         attained they fall without end.
         """
         network = self.manifold.rescale(h)
-        return BalanceProblem._state(dataclasses.replace(self.manifold, network=network), self.costs)
+        manifold = dataclasses.replace(self.manifold, network=network)
+        values = [(network.numbers(name).ravel(), kept) for name, kept in self.entries]
+        weights = np.concatenate([np.abs(v[kept]) for v, kept in values] or [np.zeros(0)])
+        if not weights.all() or not all(np.isfinite(v).all() for v, _ in values):
+            return BalanceProblem._state(manifold, self.costs)
+        return dataclasses.replace(self, manifold=manifold, weights=weights)  # the same of them are not 0
 
     @staticmethod
     def _state(manifold: Manifold, costs: Costs) -> BalanceProblem:

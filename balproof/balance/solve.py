@@ -6,13 +6,16 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
-from balproof.balance.blocks import BlockProblem, measured, strongly_connected, sweeps
+from balproof.balance.blocks import BlockProblem, measured
 from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
+from balproof.balance.connected import strongly_connected
 from balproof.balance.convex import solve_convex
+from balproof.balance.cyclic import sweeps
 from balproof.balance.descent import Schedule, require_schedule, stochastic
 from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
@@ -30,13 +33,23 @@ from balproof.verdict import Verdict
 
 Method = Literal["auto", "multilevel", "sweeps", "newton", "stochastic", "flow", "cvxpy"]
 METHODS: tuple[Method, ...] = ("auto", "multilevel", "sweeps", "newton", "stochastic", "flow", "cvxpy")
+_BY_BLOCKS: dict[Method, tuple[bool, int]] = {
+    "auto": (True, 8),
+    "multilevel": (True, 0),
+    "sweeps": (False, 0),
+}
+"""The methods that go over blocks: whether they move whole layers, and how many steps they mix."""
+
 Status = Literal["balanced", "unattained", "unconverged"]
 
 BALANCED = 1e-12
 """The relative imbalance up to which a state counts as balanced."""
 
 LARGE = 1_000_000
-"""Above so many weights a network is solved by blocks, where its costs and its manifold allow it."""
+"""Above so many weights nothing is made that lists each weight, where costs and manifold allow it."""
+
+BLOCKS = 20_000
+"""Above so many weights sweeps go over blocks of them, where costs and manifold allow it."""
 
 _EXACT_CERTIFICATE = 20_000
 """Up to this many weights the gap is certified in exact rationals as well, in a second or so."""
@@ -44,17 +57,16 @@ _EXACT_CERTIFICATE = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """The outcome of a solve.
+    """The outcome of a solve: the log-scales ``h`` over the ``manifold`` of the given network.
 
-    ``network`` holds the rescaled weights in float64 and ``h`` the log-scales; costs and imbalances were
-    computed from those weights. ``status`` is ``balanced``, ``unattained`` (then ``witness`` is a
-    direction in h along which the cost falls for ever) or ``unconverged``. ``dead_units`` and
-    ``left_out`` (scales of degree ≤ 0) were not moved.
+    Costs and imbalances are those of the state that ``h`` makes of the weights. ``status`` is ``balanced``,
+    ``unattained`` (then ``witness`` is a direction in h along which the cost falls for ever) or
+    ``unconverged``. ``dead_units`` and ``left_out`` (scales of degree ≤ 0) were not moved.
     """
 
     status: Status
     regularizer: str
-    network: Network
+    manifold: Manifold
     h: np.ndarray
     scales: tuple[str, ...]
     cost_before: float
@@ -71,6 +83,11 @@ class Solution:
     certificate: GapCertificate | None
     no_certificate: str | None
     witness: Mapping[str, str] | None
+
+    @cached_property
+    def network(self) -> Network:
+        """The network with the rescaled weights, in float64."""
+        return self.manifold.rescale(self.h)
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -119,9 +136,9 @@ def solve(
     require_seed(seed)
     start = time.perf_counter()
     manifold = infer(load(network))
-    if method == "auto" and is_large(manifold.network):
+    if method in _BY_BLOCKS and sum(t.size for t in manifold.network.parameters) > min(BLOCKS, LARGE):
         costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
-        large = _solve_large(manifold, costs, start, certify, progress)
+        large = _solve_blocks(manifold, costs, method, start, certify, progress)
         if large is not None:
             return large
     problem = BalanceProblem.build(manifold, costs)
@@ -140,7 +157,7 @@ def solve(
     return Solution(
         status=status,
         regularizer=problem.costs.name,
-        network=final.manifold.network,
+        manifold=manifold,
         h=state.h,
         scales=problem.manifold.names,
         cost_before=problem.cost(zero),
@@ -183,49 +200,46 @@ def measure(network: Network, costs: Costs) -> tuple[float, np.ndarray]:
     return problem.cost(zero), problem.imbalances(zero)[problem.active]
 
 
-def _solve_large(
-    manifold: Manifold, costs: Costs, start: float, certify: bool, progress: Callable[[str], None] | None
+def _solve_blocks(
+    manifold: Manifold,
+    costs: Costs,
+    method: Method,
+    start: float,
+    certify: bool,
+    progress: Callable[[str], None] | None,
 ) -> Solution | None:
-    """By blocks of weights, where no matrix of weights and scales fits; None where that does not apply."""
+    """By blocks of weights, which stay where they are; None where that does not apply."""
     costs.require_known(manifold.network)
     problem = BlockProblem.build(manifold, costs)
     if problem is None or not strongly_connected(problem):
         return None
-    state = sweeps(problem, tolerance=BALANCED / 4, progress=progress)
-    if state is None:
-        return None
+    coarse, memory = _BY_BLOCKS[method]
+    state = sweeps(problem, tolerance=BALANCED / 4, coarse=coarse, memory=memory, progress=progress)
     zero = np.zeros(manifold.count)
-    before, imbalance_before = problem.cost(zero), problem.imbalance(zero)
-    active, dead, left_out = problem.active, problem.dead, problem.left_out
-    del problem  # a copy of the weights
-    after = manifold.rescale(state.h)
-    final = measured(dataclasses.replace(manifold, network=after), costs)
-    assert final is not None, "a rescaling keeps the structure"
-    cost_after, balance = final
-    imbalance = float(np.max(balance.imbalances[active], initial=0.0))
-    certificate = NoCertificate("not requested")
-    if certify:
-        held = BlockProblem.build(dataclasses.replace(manifold, network=after), costs)
-        assert held is not None, "a rescaling keeps the structure"
-        certificate = certify_blocks(held)
-    falling = {manifold.names[k]: "-1" if balance.incoming[k] else "1" for k in dead
+    before = problem.balanced_by(problem.start)
+    sums = problem.sums(state.h)
+    balance = problem.balanced_by(sums, state.h)
+    imbalance = problem.imbalance_of(balance)
+    certificate = certify_blocks(problem, state.h) if certify else NoCertificate("not requested")
+    names = manifold.names
+    falling = {names[k]: "-1" if balance.incoming[k] else "1" for k in problem.dead
                if balance.incoming[k] or balance.outgoing[k]}  # fmt: skip
     return Solution(
         status="unattained" if falling else "balanced" if imbalance <= BALANCED else "unconverged",
         regularizer=costs.name,
-        network=after,
+        manifold=manifold,
         h=state.h,
-        scales=manifold.names,
-        cost_before=before,
-        cost_after=cost_after,
-        imbalance_before=imbalance_before,
+        scales=names,
+        cost_before=problem.cost_by(problem.start, zero),
+        cost_after=problem.cost_by(sums, state.h),
+        imbalance_before=problem.imbalance_of(before),
         imbalance=imbalance,
-        passes=state.passes,
+        passes=state.passes + 1,
         seconds=time.perf_counter() - start,
         method=state.method,
         history=state.history,
-        dead_units=tuple(manifold.names[k] for k in dead),
-        left_out=tuple(manifold.names[k] for k in left_out),
+        dead_units=tuple(names[k] for k in problem.dead),
+        left_out=tuple(names[k] for k in problem.left_out),
         existence=Existence(True, Verdict.certified, "strongly connected components of the nonzero weights"),
         certificate=certificate if isinstance(certificate, GapCertificate) else None,
         no_certificate=certificate.reason if isinstance(certificate, NoCertificate) else None,

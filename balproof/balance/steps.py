@@ -66,9 +66,16 @@ def step(problem: BalanceProblem, logs: Array, columns: Columns) -> Array:
         fall = np.bincount(columns.owner, np.where(positive, 0.0, size**2 * kappa), count)
         # A side whose costs have all underflowed has no ratio to go by: its unit stays.
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            ratio = np.nan_to_num(np.log(incoming) - np.log(outgoing), nan=0.0)
-            move = np.nan_to_num(-ratio / (rise / incoming + fall / outgoing), nan=0.0)
+            ratio = np.log(incoming) - np.log(outgoing)
+            ratio[np.isnan(ratio)] = 0.0
+            move = -ratio / (rise / incoming + fall / outgoing)
+            move[np.isnan(move)] = 0.0
         move = np.clip(move, -longest, longest)
+        # A move below rounding must not count as one out of the bracket, which would be halved.
+        done = (np.abs(ratio) <= 4e-16) | (np.abs(move) <= 1e-15 * (1.0 + np.abs(s)))
+        # The closed form is exact up to rounding after one step; a second look costs as much as a pass.
+        if problem.straight:
+            return np.where(done, s, s + move)
         low = np.where(ratio < 0, np.maximum(low, s), low)
         high = np.where(ratio > 0, np.minimum(high, s), high)
         target = s + move
@@ -76,24 +83,20 @@ def step(problem: BalanceProblem, logs: Array, columns: Columns) -> Array:
         with np.errstate(invalid="ignore"):  # −∞ + ∞ where a side of the bracket is still open
             middle = (low + high) / 2
         target = np.where(outside & np.isfinite(middle), middle, target)
-        # A move below rounding must not count as one out of the bracket, which would be halved.
-        done = (np.abs(ratio) <= 4e-16) | (np.abs(move) <= 1e-15 * (1.0 + np.abs(s)))
         s = np.where(done, s, target)
-        # The closed form is exact up to rounding after one step; a second look costs as much as a pass.
-        if done.all() or problem.straight:
+        if done.all():
             break
     return s
 
 
 def _terms(problem: BalanceProblem, columns: Columns, w: Array) -> tuple[Array, Array]:
     """m and κ of the touched weights only."""
-    m, kappa = np.empty_like(w), np.empty_like(w)
     if problem.one_regularizer:
-        parts = [(problem.groups[0][0], np.full(len(w), True))]
-    else:
-        e = columns.edges
-        parts = [(r, (e >= part.start) & (e < part.stop)) for r, part in problem.groups]
-    for regularizer, inside in parts:
+        regularizer = problem.groups[0][0]
+        return regularizer.marginal(w), np.fmax(regularizer.curvature(w), 0.0)
+    m, kappa, e = np.empty_like(w), np.empty_like(w), columns.edges
+    for regularizer, part in problem.groups:
+        inside = (e >= part.start) & (e < part.stop)
         m[inside] = regularizer.marginal(w[inside])
         kappa[inside] = regularizer.curvature(w[inside])
     return m, np.fmax(kappa, 0.0)  # as in BalanceProblem.curvature_of

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from balproof.balance.blocks import BlockProblem, Layout, Pair, layout, sweeps
+from balproof.balance.blocks import BlockProblem, one_power
+from balproof.balance.cyclic import sweeps
+from balproof.balance.pairs import Layout, Pair, layout, pair_of
 from balproof.balance.problem import Costs
 from balproof.errors import ModelError, RequestError
 from balproof.importers import is_module, load
@@ -43,13 +46,23 @@ class Balanced:
 
 @dataclass(frozen=True, eq=False)
 class TensorPair(Pair):
-    """A block whose costs are a tensor."""
+    """A block whose costs are a tensor (groups, rows, columns) on a GPU; it is read by PyTorch."""
 
-    def times(self, factors: Array, *, transposed: bool = False) -> Array:
-        costs: Any = self.costs
-        given = costs.new_tensor(np.ascontiguousarray(factors))
-        found = (given[:, None, :] @ costs)[:, 0] if transposed else (costs @ given[..., None])[..., 0]
-        return found.cpu().numpy().astype(np.float64)
+    costs: Any
+
+    @property
+    def fused(self) -> bool:
+        return False
+
+    @property
+    def size(self) -> int:
+        return int(self.costs.numel())
+
+    def read(self, e: Array, y: Array) -> tuple[Array, Array]:
+        g = self.groups
+        left, right = (self.costs.new_tensor(v.reshape(g, -1)) for v in (e, y))
+        rows, columns = (self.costs @ right[..., None])[..., 0], (left[:, None, :] @ self.costs)[:, 0]
+        return tuple(v.cpu().numpy().astype(np.float64).ravel() for v in (rows, columns))  # type: ignore[return-value]
 
 
 class Balancer:
@@ -77,19 +90,16 @@ class Balancer:
                 f"{costs.name} is no single power of |w|, or a weight has two scales on one side",
                 "use balproof.solve, which takes every cost, and write its weights back",
             )
-        if found.colours() is None:
+        if any(pair.loop for pair in found.pairs):
             raise RequestError("a layer feeds itself", "use balproof.solve and write its weights back")
-        self._power = found.power
         biases = frozenset[str]() if bias_cost else manifold.network.biases
-        self._factors = {
-            t.name: float((costs.regularizer(t.name).terms or ((1, 1),))[0][0])
+        self._costs = {
+            t.name: term
             for t in manifold.network.parameters
-            if not t.buffer and t.name not in biases
+            if not t.buffer and t.name not in biases and (term := one_power(costs, t.name))
         }
         self._manifold = _without_values(manifold)
-        self._layouts = {
-            b.name: made for b in manifold.blocks if b.terms and (made := layout(b, manifold.count))
-        }
+        self._layouts = {b.name: made for b in manifold.blocks if (made := layout(b, manifold.count))}
         self._terms = {
             b.name: [(t.index, t.matrix(manifold.count)) for t in b.terms] for b in manifold.blocks if b.terms
         }
@@ -105,9 +115,9 @@ class Balancer:
         tensors = self._tensors()
         problem = self._problem(tensors)
         zero = np.zeros(self._manifold.count)
-        imbalance, cost = problem.imbalance(zero), problem.cost(zero)
+        imbalance = problem.imbalance_of(problem.balanced_by(problem.start))
+        cost = problem.cost_by(problem.start, zero)
         state = sweeps(problem, tolerance=tolerance, limit=limit)
-        assert state is not None, "layers were coloured before"
         narrow: dict[str, Any] = {}  # rounded once, and before anything is changed
         for name, terms in self._terms.items():
             if tensors[name].element_size() < 4:
@@ -139,37 +149,37 @@ class Balancer:
             **dict(self._module.named_parameters(remove_duplicate=False)),
             **dict(self._module.named_buffers(remove_duplicate=False)),
         }
-        for name in {**self._terms, **self._factors}:
+        for name in {**self._terms, **self._costs}:
             shape = self._manifold.network.tensors[name].shape
             if name not in state or tuple(state[name].shape) != shape:
                 raise ModelError(f"the module no longer has {name!r} of shape {shape}", "make a new Balancer")
-        return {name: state[name].detach() for name in {**self._terms, **self._factors}}
+        return {name: state[name].detach() for name in {**self._terms, **self._costs}}
 
     def _problem(self, tensors: Mapping[str, Any]) -> BlockProblem:
-        pairs: list[Pair] = []
-        constant = 0.0
-        for name, factor in self._factors.items():
-            costs = _costs(tensors[name], self._power, factor)
-            if name in self._layouts:
-                pairs.append(_pair(name, self._layouts[name], costs.reshape(self._block(name).shape)))
-            else:
-                constant += float(costs.sum())
         count = self._manifold.count
-        endless = tuple(sorted(self._manifold.endless))
-        active = np.ones(count, bool)
-        active[list(endless)] = False
-        problem = BlockProblem(self._manifold, self._power, tuple(pairs), constant, active, (), endless)
-        balance = problem.balance(np.zeros(count))
-        if not (
-            np.isfinite(balance.incoming).all()
-            and np.isfinite(balance.outgoing).all()
-            and np.isfinite(constant)
-        ):
+        zero = np.zeros(count)
+        pairs = [
+            _pair(name, tensors[name], self._block(name).shape, self._layouts[name], term)
+            for name, term in self._costs.items()
+        ]
+        read = [pair.read(*pair.factors(zero)) for pair in pairs]
+        moves = [bool(len(p.rows.scales) or len(p.columns.scales)) for p in pairs]
+        still = [(p, r) for p, r, m in zip(pairs, read, moves, strict=True) if not m]
+        constant = sum(p.factor * float(rows.sum()) for p, (rows, _) in still)
+        kept = [(p, r) for p, r, m in zip(pairs, read, moves, strict=True) if m]
+        problem = BlockProblem(
+            self._manifold,
+            pairs=tuple(p for p, _ in kept),
+            constant=constant,
+            zeros=(0,) * len(kept),
+            start=tuple(r for _, r in kept),
+            active=np.ones(count, bool),
+            dead=(),
+            left_out=tuple(sorted(self._manifold.endless)),
+        ).without_dead()
+        if not np.isfinite(problem.cost_by(problem.start, zero)):
             raise ModelError("a weight is not finite, or its cost overflows", "repair the module")
-        dead = np.flatnonzero(active & ((balance.incoming == 0) | (balance.outgoing == 0)))
-        active = active.copy()
-        active[dead] = False
-        return replace(problem, active=active, dead=tuple(dead.tolist()))
+        return problem
 
 
 def balance_(
@@ -200,19 +210,26 @@ def _without_values(manifold: Manifold) -> Manifold:
     return replace(manifold, network=replace(network, tensors=bare))
 
 
-def _costs(tensor: Any, power: float, factor: float) -> Any:
+def _pair(name: str, tensor: Any, shape: tuple[int, ...], made: Layout, term: tuple[float, float]) -> Pair:
+    """The block of a tensor: of its own memory on the CPU, of its costs on a GPU."""
+    factor, power = term
+    if tensor.device.type == "cpu":
+        value = _array(tensor)
+        return pair_of(name, value, shape, made, power, factor)
     # Sums of float16 would overflow; of float32 they are as good as the weights.
     wide = tensor.float() if tensor.element_size() < 4 else tensor
     costs = wide * wide if power == 2 else wide.abs() ** power
-    return costs if factor == 1 else costs * factor
+    g, r, c, k = made.sizes
+    costs = costs.reshape(shape).permute(made.order).reshape(g, r, c, k).sum(dim=3)
+    nothing = np.zeros((g * r, 0, 0))
+    return TensorPair(name, nothing, g, power, factor, 0, np.zeros(1), made.rows, made.columns, costs)
 
 
-def _pair(name: str, made: Layout, costs: Any) -> TensorPair:
-    if made.summed:
-        costs = costs.sum(dim=made.summed, keepdim=True)
-    return TensorPair(
-        name, costs.permute(made.order).reshape(made.sizes).contiguous(), made.rows, made.columns
-    )
+def _array(tensor: Any) -> Array:
+    """The memory of a tensor on the CPU as an array; bfloat16, which NumPy lacks, as its bits."""
+    if str(tensor.dtype) == "torch.bfloat16":
+        return tensor.contiguous().view(import_module("torch").int16).numpy().view(np.uint16)
+    return tensor.contiguous().numpy()
 
 
 def _rescale(tensor: Any, block: Block, terms: list[tuple[Array, Any]], h: Array) -> None:

@@ -52,7 +52,7 @@ def conserved(
     """
     from balproof.conservation import conserved as run
     from balproof.importers import load
-    from balproof.importers.matrix_file import read_arrays
+    from balproof.importers.arrays import read_arrays
 
     require_outputs((json_,), (model,) if data is None else (model, data))
     with progress("looking for laws"):

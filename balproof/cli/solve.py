@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -79,9 +78,7 @@ def solve(
     from balproof.balance.problem import Costs
     from balproof.balance.solve import Method
     from balproof.balance.solve import solve as run
-    from balproof.importers import load, save
-    from balproof.importers.rounding import as_stored
-    from balproof.network.manifold import infer
+    from balproof.importers import load, outputs, save_rescaled
     from balproof.report.plots import check_plot_path
 
     require_outputs((output, json_, plot, coq), (model,))
@@ -93,6 +90,8 @@ def solve(
         raise RequestError("--power-of-two is about the file that is written", "give -o OUT")
     costs = Costs.parse(regularizer or "l2", bias_cost=not no_bias_cost)
     network = load(model)
+    if output is not None:
+        require_outputs((*outputs(network, output), json_, plot, coq), (model,))
     with progress("solving") as tell:
         found = run(
             network,
@@ -106,17 +105,15 @@ def solve(
     data = found.as_json()
     if plot is not None:
         _plot(found, network, costs, plot)
+    after = None
     if output is not None:
-        exact = infer(network).rescale_by_powers_of_two(found.h) if power_of_two else found.network
-        del network  # a large network is not kept in three versions
-        found = dataclasses.replace(found, network=as_stored(exact))
-        del exact
-        save(found.network, output)
-        data["written"] = {**_written(output, costs, model), "power_of_two": power_of_two}
+        save_rescaled(found.manifold, found.h, output, power_of_two=power_of_two)
+        after = load(output)
+        data["written"] = {**_written(output, after, network, costs), "power_of_two": power_of_two}
     said: dict[str, Any] | None = None
     if coq is not None:
         with progress("Coq checks the certificate"):
-            said = _coq(found.network, costs, coq)
+            said = _coq(found.network if after is None else after, costs, coq)
         data["coq"] = said
     if not emit(data, json_):
         _print(found, data)
@@ -125,19 +122,17 @@ def solve(
     return 0 if found.status == "balanced" else 1
 
 
-def _written(path: Path, costs: Costs, before: Path) -> dict[str, Any]:
+def _written(path: Path, network: Network, before: Network, costs: Costs) -> dict[str, Any]:
     """What the file holds: its weights are rounded to their type, and with them balance and function."""
     from balproof.balance.solve import measure
     from balproof.crosscheck.function import function_error
-    from balproof.importers import load
 
-    network = load(path)
     cost, imbalances = measure(network, costs)
     dtypes = sorted({t.dtype for t in network.parameters})
     worst = float(np.max(imbalances, initial=0.0))
     written: dict[str, Any] = {"path": str(path), "dtypes": dtypes, "cost": cost, "imbalance": worst}
     if not _NARROW.isdisjoint(dtypes):
-        written["function_error"] = function_error(load(before), network)
+        written["function_error"] = function_error(before, network)
     return written
 
 

@@ -23,10 +23,9 @@ from balproof.crosscheck.optimality import EXACT, OPTIMALITY_TOLERANCE
 from balproof.crosscheck.scales import COARSEST, Recovered, recover_scales, roundings
 from balproof.crosscheck.structure import structure_faults, untied
 from balproof.crosscheck.sums import powers
-from balproof.crosscheck.weights import Weights
 from balproof.errors import RequestError, require_seed
 from balproof.importers import load
-from balproof.network.graph import Network, Tensor
+from balproof.network.graph import Network, Numbers, Tensor
 from balproof.network.manifold import Block, Manifold, assemble, solve_scales
 from balproof.network.rules import RULES
 from balproof.verdict import Verdict
@@ -128,7 +127,7 @@ def check(
         if {f.kind for f in faults} == {"tied-weights-split"}:
             return _untied(before, after, costs, faults, seed)
         return _refuted(faults, *_measured(before, after, seed), causes=_of_faults(faults))
-    old, new = Weights(before), Weights(after)
+    old, new = Numbers(before), Numbers(after)
 
     rounding = roundings(before, after)
     unit = max((r.unit for r in rounding.values()), default=2.0**-53)

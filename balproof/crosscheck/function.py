@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from balproof.balance.solve import is_large
-from balproof.crosscheck.weights import Weights, plain
+from balproof.crosscheck.weights import held, plain
 from balproof.errors import require_seed
 from balproof.network.evaluate import can_run, evaluate, trajectory
 from balproof.network.graph import Network, Operation
@@ -92,7 +94,7 @@ def _run(network: Network, given: list[Array]) -> list[Array]:
         if network.states:
             values = trajectory(network, inputs)
         elif is_large(network):
-            values = evaluate(network, inputs, weight=Weights(network).stored, compute=_compute)
+            values = evaluate(network, inputs, weight=partial(held, network), compute=_compute)
         else:
             values = evaluate(network, inputs)
     return [values[y] for y in network.outputs]

@@ -9,8 +9,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from balproof.balance.blocks import BlockProblem, measured, require_measurable, strongly_connected, sweeps
+from balproof.balance.blocks import BlockProblem, measured, require_measurable
 from balproof.balance.certificates import GapCertificate
+from balproof.balance.connected import strongly_connected
+from balproof.balance.cyclic import sweeps
 from balproof.balance.isotone import certify_blocks
 from balproof.balance.problem import BalanceProblem, Costs
 from balproof.balance.solve import is_large

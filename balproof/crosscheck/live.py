@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from balproof.balance.problem import Costs
-from balproof.balance.solve import solve
+from balproof.balance.existence import existence
+from balproof.balance.problem import BalanceProblem, Costs
+from balproof.balance.solve import is_large, solve
 from balproof.crosscheck.audit import Audit, check
 from balproof.crosscheck.battery import matrices, networks, plain
 from balproof.crosscheck.extremes import Asked, Extremes, asked
@@ -160,7 +161,7 @@ def _case(
     before = before.with_parameters(pristine)  # numbers of its own, whatever becomes of the given ones
     # (What has a balanced state under a sum has one under extremes, too.)
     some = Costs.parse("l2", bias_cost=costs.bias_cost) if isinstance(costs, Extremes) else costs
-    attained = solve(before, some).existence.attained is not False
+    attained = _attained(before, some)
     problem, result, found = "", None, None
     start = time.perf_counter()
     try:
@@ -181,6 +182,13 @@ def _case(
     if found is None:
         return Case(name, None, None, None, None, None, kept, attained, seconds, problem, None)
     return _judged(name, found, kept, attained, seconds)
+
+
+def _attained(network: Network, costs: Costs) -> bool:
+    """Whether there is a balanced state to ask for."""
+    if is_large(network):
+        return solve(network, costs).existence.attained is not False
+    return existence(BalanceProblem.build(network, costs)).attained is not False
 
 
 def _judged(name: str, found: Audit, kept: bool, attained: bool, seconds: float) -> Case:

@@ -256,11 +256,17 @@ def _fit(rows: sparse.csr_array, right: Array, noise: Array, trust: Array, start
 
 def least_squares(rows: sparse.csr_array, left: Array, weight: Array) -> Array:
     """d that minimises Σ weight·(left − rows d)²; 0 in the directions that no entry determines."""
-    normal = sparse.csr_array(rows.T @ (sparse.diags_array(weight) @ rows))
+    # Most systems are small, and to make a diagonal matrix takes SciPy longer than to solve one.
+    weighted = rows.data * np.repeat(weight, np.diff(rows.indptr))
+    across = rows.T
+    normal = sparse.csc_array(
+        across @ sparse.csr_array((weighted, rows.indices, rows.indptr), shape=rows.shape)
+    )
     size = normal.diagonal()
     scale = np.where(size > 0, 1.0 / np.sqrt(np.where(size > 0, size, 1.0)), 0.0)
-    scaled = sparse.diags_array(scale) @ normal @ sparse.diags_array(scale)
-    shifted = sparse.csc_array(scaled + sparse.diags_array(np.where(size > 0, 1e-10, 1.0)))
+    normal.data *= scale[normal.indices] * np.repeat(scale, np.diff(normal.indptr))
+    shift, places = np.where(size > 0, 1e-10, 1.0), np.arange(len(size) + 1)
+    shifted = sparse.csc_array(normal + sparse.csc_array((shift, places[:-1], places)))
     # Symmetric and positive definite. (Dense BLAS loses its threads to each other on a busy machine.)
     order: dict[str, Any] = {"permc_spec": "MMD_AT_PLUS_A", "options": {"SymmetricMode": True}}
     if len(scale) <= FACTORED:
@@ -269,7 +275,7 @@ def least_squares(rows: sparse.csr_array, left: Array, weight: Array) -> Array:
         solve = partial(_iterate, shifted)
     d = np.zeros(len(scale))
     for _ in range(3):  # the shift and the squared condition cost digits, which refinement wins back
-        d += scale * solve(scale * (rows.T @ (weight * (left - rows @ d))))
+        d += scale * solve(scale * (across @ (weight * (left - rows @ d))))
     return d
 
 

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from balproof.formal.gate import Gate, check_certificate, coq_version, kernel_recheck, run_gate
+from balproof.formal.gate import (
+    Gate,
+    check_certificate,
+    check_certificates,
+    coq_version,
+    kernel_recheck,
+    run_gate,
+)
 from balproof.formal.theories import THEORIES
 
-__all__ = ["Gate", "THEORIES", "check_certificate", "coq_version", "kernel_recheck", "run_gate"]
+__all__ = [
+    "Gate",
+    "THEORIES",
+    "check_certificate",
+    "check_certificates",
+    "coq_version",
+    "kernel_recheck",
+    "run_gate",
+]

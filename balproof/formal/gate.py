@@ -122,11 +122,15 @@ def check_certificate(text: str, *, folder: Path = THEORIES) -> list[str]:
 
     Raises MissingToolError if Coq is not installed, or if the theories are not there.
     """
+    return check_certificates([text], folder=folder)[0]
+
+
+def check_certificates(texts: Sequence[str], *, folder: Path = THEORIES) -> list[list[str]]:
+    """The same for several networks: what is wrong with each. The theories are compiled once."""
     if coq_version() is None:
         raise MissingToolError("Coq is not installed", "apt install coq libcoq-coquelicot")
     if not (folder / "Instance.v").exists():
         raise MissingToolError(f"there are no theories in {folder}", "use a checkout of the project")
-    faults = forbidden_words(f"{CERTIFICATE}.v", text)
     with tempfile.TemporaryDirectory(prefix="balproof-coq-") as name:
         build = Path(name)
         modules, _ = order_of(folder)
@@ -134,14 +138,20 @@ def check_certificate(text: str, *, folder: Path = THEORIES) -> list[str]:
             shutil.copy(folder / f"{module}.v", build)
             fault = _coqc(build, module)[1]
             if fault:
-                return [*faults, fault]
-        (build / f"{CERTIFICATE}.v").write_text(text, encoding="utf-8")
-        fault = _coqc(build, CERTIFICATE)[1]
-        if fault:
-            return [*faults, fault]
-        audit = f"From {PREFIX} Require Import {CERTIFICATE}.\nPrint Assumptions no_rescaling_is_better.\n"
-        (build / "Audit.v").write_text(audit, encoding="utf-8")
-        output, fault = _coqc(build, "Audit")
+                return [[*forbidden_words(f"{CERTIFICATE}.v", text), fault] for text in texts]
+        return [_certificate(build, text) for text in texts]
+
+
+def _certificate(build: Path, text: str) -> list[str]:
+    """What is wrong with one certificate, where the theories are compiled."""
+    faults = forbidden_words(f"{CERTIFICATE}.v", text)
+    (build / f"{CERTIFICATE}.v").write_text(text, encoding="utf-8")
+    fault = _coqc(build, CERTIFICATE)[1]
+    if fault:
+        return [*faults, fault]
+    audit = f"From {PREFIX} Require Import {CERTIFICATE}.\nPrint Assumptions no_rescaling_is_better.\n"
+    (build / "Audit.v").write_text(audit, encoding="utf-8")
+    output, fault = _coqc(build, "Audit")
     return [*faults, fault] if fault else faults + _assumptions(output.strip())[1]
 
 

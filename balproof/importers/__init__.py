@@ -18,6 +18,7 @@ import numpy as np
 from balproof.errors import ModelError
 from balproof.importers.rounding import require_finite
 from balproof.network.graph import Network
+from balproof.network.manifold import Manifold
 
 FORMS: Mapping[str, str] = MappingProxyType(
     {
@@ -93,18 +94,56 @@ def save(network: Network, path: str | Path) -> None:
     """Write a network in the form and structure of its source, with the weights that it has now.
 
     Each weight is rounded to the type that it had in the file. The file is replaced whole or not at all.
+    Where weights lie in files of their own, so do those that are written (`outputs`).
 
     Raises ModelError if the suffix is not that of the network's form, a weight does not fit its type, the
-    source has changed its structure meanwhile, or the file cannot be written.
+    source has changed its structure meanwhile, or a file cannot be written.
     """
-    target = Path(path)
+    _writer(network, Path(path)).save(network, Path(path))
+
+
+def save_rescaled(manifold: Manifold, h: np.ndarray, path: str | Path, *, power_of_two: bool = False) -> None:
+    """Write the network of a manifold with its weights rescaled by h, as `save` would, but piece by piece.
+
+    Memory is needed for a piece at a time, not for the weights, where these lie in ``.npz`` or ``.npy`` files
+    or beside the model. ``power_of_two`` writes what `Manifold.rescale_by_powers_of_two` gives.
+
+    Raises ModelError as `save`.
+
+    >>> from balproof.network.manifold import infer
+    >>> import tempfile
+    >>> manifold = infer(load("tests/data/chain.json"))
+    >>> target = Path(tempfile.mkdtemp()) / "scaled.json"
+    >>> save_rescaled(manifold, np.log([2.0, 1.0]), target)
+    >>> [t.value.item() for t in load(target).parameters]
+    [1.0, -1.5, 3.0]
+    """
+    n = manifold.powers_of_two(h) if power_of_two else None
+    weights = {
+        block.name: manifold.scaled(block, h) if n is None else manifold.times_powers(block, n)
+        for block in manifold.blocks
+        if block.terms
+    }
+    _writer(manifold.network, Path(path)).save(manifold.network, Path(path), weights)
+
+
+def outputs(network: Network, path: str | Path) -> tuple[Path, ...]:
+    """The files that `save` writes, the model last.
+
+    Raises ModelError as `save` where that can be told beforehand.
+    """
+    writer = _writer(network, Path(path))
+    return writer.outputs(network, Path(path)) if hasattr(writer, "outputs") else (Path(path),)
+
+
+def _writer(network: Network, target: Path) -> Any:
     if target.suffix.lower() != f".{network.format}":
         suffix = target.suffix or "(none)"
         raise ModelError(
             f"{target} has the suffix {suffix}, but the network is of the form .{network.format}",
             f"write it to a file that ends in .{network.format}",
         )
-    _module(target.suffix, str(target)).save(network, target)
+    return _module(target.suffix, str(target))
 
 
 def _module(suffix: str, what: str = "") -> Any:

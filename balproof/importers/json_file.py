@@ -12,7 +12,9 @@
 Shapes leave the batch axis out. A weight is a number, or a text: an exact number or a symbol, read by our
 own parser. A tensor with a text in it is exact as a whole (its decimals are then read as written: 0.1 is
 1/10); one without is float64, or of the type in ``{"values": [...], "dtype": "float32"}``, where ``"buffer":
-true`` marks what is not learned. An operation is called by its ``name``, or else after its weight. Every
+true`` marks what is not learned. Weights may lie in a file in the same folder or below:
+``{"file": "weights.safetensors", "tensor": "fc1.weight"}``, also of the form ``.npz``, or ``.npy`` without
+``tensor`` (`stored`). An operation is called by its ``name``, or else after its weight. Every
 operation with a scaling rule has a form, and any other is ``unknown`` (`json_operations`), so that a network
 from another form can be written in this one: see `as_json`.
 """
@@ -26,16 +28,27 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any
 
 import jsonschema.exceptions
 import numpy as np
 import sympy
 
 from balproof.errors import ExpressionError, ModelError
-from balproof.importers.files import first_line, read_bytes, write_atomically
+from balproof.importers.files import first_line, read_bytes, replacing, require_apart
 from balproof.importers.json_operations import KINDS, entry_of, result
-from balproof.importers.rounding import MAX_ACTIVATION, narrowed, require_finite, require_size
+from balproof.importers.json_text import Decimal, parse_object, pretty
+from balproof.importers.rounding import (
+    MAX_ACTIVATION,
+    Weights,
+    narrowed,
+    require_finite,
+    require_size,
+    rounded_pieces,
+    whole,
+)
+from balproof.importers.stored import Store, targets, write
 from balproof.network.graph import Network, Operation, Role, Tensor
 from balproof.symbolic.parser import parse
 
@@ -43,28 +56,20 @@ MAX_BYTES = 2**28
 MAX_RANK = 8
 
 
-class Decimal(float):
-    """A number with a point or an exponent, and how it is written in the file."""
-
-    text: str
-
-    def __new__(cls, text: str) -> Self:
-        self = super().__new__(cls, text)
-        self.text = text
-        return self
-
-
 def load(path: Path) -> Network:
     """Read a network.
 
     Raises ModelError for text that is not JSON, duplicate keys, NaN and infinity, anything that the schema
-    does not allow, shapes that do not fit, and files over 256 MiB; ExpressionError for a weight or an
-    activation whose formula cannot be read.
+    does not allow, shapes that do not fit, files over 256 MiB, and weights that are not in the files where
+    they should be; ExpressionError for a weight or an activation whose formula cannot be read.
     """
-    return from_document(_parse(read_bytes(path, MAX_BYTES), str(path)), str(path.resolve()))
+    document = parse_object(read_bytes(path, MAX_BYTES), str(path))
+    return from_document(document, str(path.absolute()), Store(path))
 
 
-def from_document(document: Mapping[str, Any], source: str | None = None) -> Network:
+def from_document(
+    document: Mapping[str, Any], source: str | None = None, store: Store | None = None
+) -> Network:
     """A network from the content of a JSON file.
 
     >>> net = from_document({
@@ -92,7 +97,8 @@ def from_document(document: Mapping[str, Any], source: str | None = None) -> Net
     roles: tuple[tuple[str, Role], ...] = (("parameters", "parameter"), ("constants", "constant"))
     for section, role in roles:
         for name, entries in document.get(section, {}).items():
-            define(_tensor(name, role, entries))
+            stored = isinstance(entries, Mapping) and "file" in entries
+            define((_stored if stored else _tensor)(name, role, entries, store))
     operations: list[Operation] = []
     taken: set[str] = set()
     for number, entry in enumerate(document["operations"]):
@@ -124,31 +130,89 @@ def from_document(document: Mapping[str, Any], source: str | None = None) -> Net
     )
 
 
-def save(network: Network, path: Path) -> None:
+def outputs(network: Network, path: Path) -> tuple[Path, ...]:
+    """The files that `save` writes: those of weights, and the document.
+
+    Raises ModelError as `save` where one of them would take the place of weights of the source.
+    """
+    if network.source is None:
+        return (path,)
+    source = Path(network.source)
+    return (*_files(parse_object(read_bytes(source, MAX_BYTES), network.source), source, path).values(), path)
+
+
+def _files(document: Mapping[str, Any], source: Path, path: Path) -> dict[Path, Path]:
+    """The files of weights of a document, and those that are written for them."""
+    _validate(document)
+    store = Store(source)
+    files = [store.file(entry["file"], name) for name, entry in _in_files(document)]
+    found = targets(files, source, path)
+    require_apart((*found.values(), path), source, frozenset(files))
+    return found
+
+
+def save(network: Network, path: Path, weights: Weights = MappingProxyType({})) -> None:
     """Write the document that the network was read from with its present weights, or a new document.
 
     Exact weights are written as texts, weights in floating point as the shortest decimals that give them
-    back: a network that was exact and whose weights are doubles now is written with decimals.
+    back: a network that was exact and whose weights are doubles now is written with decimals. Weights in
+    files of their own are written to such files, piece by piece; these and the document are all replaced, or
+    none. ``weights`` are written in place of the network's own.
 
-    Raises ModelError if the file that the network was read from is gone, or has other tensors now.
+    Raises ModelError if a file that the network was read from is gone, or has other tensors now, or would be
+    replaced.
     """
     if network.source is None:
-        document = to_document(network)
+        given = {name: whole(network.tensors[name], pieces, np.float64) for name, pieces in weights.items()}
+        document, files, stored = to_document(network.with_parameters(given)), {}, {}
     else:
-        document = _parse(read_bytes(Path(network.source), MAX_BYTES), network.source)
-        _validate(document)
-        stored = document.get("parameters", {})
-        for parameter in network.parameters:
-            written = stored.get(parameter.name)
-            values = written["values"] if isinstance(written, dict) else written
-            if parameter.name not in stored or _shape(values) != parameter.shape:
-                raise ModelError(
-                    f"{network.source} no longer has {parameter.name!r} of shape {parameter.shape}",
-                    "load the network again",
-                )
-            entries = _entries(require_finite(parameter))
-            stored[parameter.name] = {**written, "values": entries} if isinstance(written, dict) else entries
-    write_atomically(path, ("".join(_pretty(document, "")) + "\n").encode())
+        document = parse_object(read_bytes(Path(network.source), MAX_BYTES), network.source)
+        files = _files(document, Path(network.source), path)
+        stored = _renewed(document, network, weights, files)
+    with replacing(*files.values(), path) as (*streams, stream):
+        for file, out in zip(files, streams, strict=True):
+            write(out, file, stored.get(file, {}))
+        stream.write(("".join(pretty(document, "")) + "\n").encode())
+
+
+def _renewed(
+    document: dict[str, Any], network: Network, weights: Weights, files: Mapping[Path, Path]
+) -> dict[Path, dict[str, Iterator[np.ndarray]]]:
+    """Put the present weights, and the names of new files, into a document. Returns what each file of weights
+    gets: by the names of its tensors, in pieces."""
+    known, store = document.get("parameters", {}), Store(Path(str(network.source)))
+    stored: dict[Path, dict[str, Iterator[np.ndarray]]] = {}
+    for parameter in network.parameters:
+        name, written = parameter.name, known.get(parameter.name)
+        in_file = isinstance(written, Mapping) and "file" in written
+        there = store.array(name, written) if in_file else None
+        values = written.get("values") if isinstance(written, dict) else written
+        now = (_shape(values), parameter.dtype) if there is None else (there.shape, there.dtype.name)
+        if name not in known or now != (parameter.shape, parameter.dtype):
+            raise ModelError(
+                f"{network.source} no longer has {name!r} of shape {parameter.shape}",
+                "load the network again",
+            )
+        if there is not None:
+            pieces = rounded_pieces(parameter, weights.get(name, network.pieces(name)), there.dtype)
+            file = store.file(written["file"], name)
+            stored.setdefault(file, {})[written.get("tensor", "")] = (values for _, values in pieces)
+            continue
+        if name in weights:
+            parameter = dataclasses.replace(parameter, value=whole(parameter, weights[name], np.float64))
+        entries = _entries(require_finite(parameter))
+        known[name] = {**written, "values": entries} if isinstance(written, dict) else entries
+    for name, entry in _in_files(document):
+        entry["file"] = files[store.file(entry["file"], name)].name
+    return stored
+
+
+def _in_files(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The tensors of a document that lie in files, and what it says of them."""
+    for section in ("parameters", "constants"):
+        for name, entry in document.get(section, {}).items():
+            if isinstance(entry, dict) and "file" in entry:
+                yield name, entry
 
 
 def to_document(network: Network) -> dict[str, Any]:
@@ -198,31 +262,6 @@ def as_json(network: Network) -> Network:
 
 
 # --- reading ------------------------------------------------------------------------------------------
-
-
-def _parse(content: bytes, where: str) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise ModelError(f"{where} has the key {key!r} twice in one object", "remove one of them")
-            found[key] = value
-        return found
-
-    def refuse(literal: str) -> Any:
-        raise ModelError(f"{where} contains {literal}", "give finite numbers")
-
-    try:
-        document = json.loads(
-            content.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse, parse_float=Decimal
-        )
-    except RecursionError:
-        raise ModelError(f"{where} is nested too deeply", f"nest lists at most {MAX_RANK} deep") from None
-    except ValueError as error:  # no JSON, no UTF-8, or an integer of thousands of digits
-        raise ModelError(f"{where} is no intact JSON file ({first_line(error)})", "repair the file") from None
-    if not isinstance(document, dict):
-        raise ModelError(f"{where} holds no object", 'begin with {"inputs": ..., "operations": ...}')
-    return document
 
 
 @cache
@@ -286,7 +325,17 @@ def _shape(entries: Any) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _tensor(name: str, role: Role, entries: Any) -> Tensor:
+def _stored(name: str, role: Role, entry: Mapping[str, Any], store: Store | None) -> Tensor:
+    """A tensor that lies in a file."""
+    if store is None:
+        raise ModelError(f"{name} is in a file, and the document in memory", "give the path of the document")
+    value = store.array(name, entry)
+    if role == "constant":
+        return Tensor(name, value.shape, role, value.astype(np.float64))
+    return Tensor(name, value.shape, role, value, value.dtype.name, bool(entry.get("buffer", False)))
+
+
+def _tensor(name: str, role: Role, entries: Any, _: object = None) -> Tensor:
     given: Mapping[str, Any] = entries if isinstance(entries, Mapping) else {"values": entries}
     entries = given["values"]
     shape = _shape(entries)
@@ -383,24 +432,3 @@ def _entries(tensor: Tensor) -> Any:
     for i, entry in enumerate(tensor.value.flat):
         texts.flat[i] = float(entry) if sympy.sympify(entry).is_Float else str(entry)
     return texts.tolist()
-
-
-def _pretty(node: Any, indent: str) -> Iterator[str]:
-    """JSON with one line for each list of numbers, and numbers as they were written."""
-    deeper = indent + "  "
-    if isinstance(node, Mapping) and node:
-        yield "{"
-        for i, (key, value) in enumerate(node.items()):
-            yield f"{',' if i else ''}\n{deeper}{json.dumps(key)}: "
-            yield from _pretty(value, deeper)
-        yield f"\n{indent}}}"
-    elif isinstance(node, list) and any(isinstance(x, Mapping | list) for x in node):
-        yield "["
-        for i, value in enumerate(node):
-            yield f"{',' if i else ''}\n{deeper}"
-            yield from _pretty(value, deeper)
-        yield f"\n{indent}]"
-    elif isinstance(node, list):
-        yield "[" + ", ".join("".join(_pretty(x, "")) for x in node) + "]"
-    else:
-        yield node.text if isinstance(node, Decimal) else json.dumps(node, allow_nan=False)

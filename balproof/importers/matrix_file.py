@@ -15,11 +15,8 @@ Real floating-point and integer arrays are read (integers as float64). Pickled o
 from __future__ import annotations
 
 import io
-import struct
-import tokenize
 import zipfile
-import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -29,29 +26,14 @@ import scipy.io
 import scipy.sparse
 
 from balproof.errors import ModelError
-from balproof.importers.files import first_line, read_bytes, write_atomically
-from balproof.importers.rounding import require_size, rounded
+from balproof.importers.arrays import npy_chunks, read_array, read_arrays, write_npz
+from balproof.importers.files import first_line, read_bytes, replacing, write_atomically
+from balproof.importers.rounding import Pieces, Weights, require_size, rounded_pieces, whole
 from balproof.network.graph import Network, Operation, Tensor
 from balproof.symbolic.activation import Activation
 
 MAX_BYTES = 2**32
 MATRICES = ("J", "W_in", "b", "W_out")
-# What zipfile and NumPy raise on damaged archives and headers (which NumPy reads as Python literals).
-_DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    tokenize.TokenError,
-    ArithmeticError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
-_REPAIR = "write the file anew with numpy.savez(path, J=...)"
 
 
 def load(path: Path) -> Network:
@@ -60,8 +42,13 @@ def load(path: Path) -> Network:
     Raises ModelError for damaged files, pickles, unknown names, wrong shapes and types.
     """
     kind = path.suffix.lower().removeprefix(".")
-    read = {"npz": _read_npz, "npy": _read_npy, "mtx": _read_mtx}[kind]
-    return from_arrays(read(path), kind, str(path.resolve()))
+    known = (*MATRICES, "activation")
+    read: dict[str, Callable[[Path], Mapping[str, Any]]] = {
+        "npz": lambda p: read_arrays(p, known),
+        "npy": lambda p: {"J": read_array(p)},
+        "mtx": _read_mtx,
+    }
+    return from_arrays(read[kind](path), kind, str(path.resolve()))
 
 
 def from_arrays(arrays: Mapping[str, Any], kind: str = "npz", source: str | None = None) -> Network:
@@ -132,7 +119,7 @@ def _parameter(name: str, given: Any) -> Tensor:
         raise ModelError(
             f"{name} holds {array.dtype.name}", "give real numbers in float64 or a narrower type"
         )
-    value = np.ascontiguousarray(array, dtype=np.float64)
+    value = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     return Tensor(name, array.shape, "parameter", value, array.dtype.name)
 
 
@@ -146,59 +133,6 @@ def _activation(given: Any) -> Activation:
 
 
 # --- reading ------------------------------------------------------------------------------------------
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    return read_arrays(path, {*MATRICES, "activation"})
-
-
-def read_arrays(path: Path, known: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file, by name; pickles are never loaded.
-
-    Raises ModelError for damaged files, and for a name that is not among ``known``.
-    """
-    content = io.BytesIO(read_bytes(path, MAX_BYTES))
-    arrays: dict[str, np.ndarray] = {}
-    try:
-        with zipfile.ZipFile(content) as archive:
-            members = archive.infolist()
-            if sum(m.file_size for m in members) > MAX_BYTES:
-                raise ModelError(f"{path} unpacks to more than {MAX_BYTES} bytes", "give a smaller model")
-            for member in members:
-                name = member.filename.removesuffix(".npy")
-                if name in arrays:
-                    raise ModelError(f"{path} holds {name!r} twice", _REPAIR)
-                if known is not None and name not in known:
-                    raise ModelError(
-                        f"{path} holds an unknown array {name!r}",
-                        f"name the arrays {', '.join(MATRICES)}, activation",
-                    )
-                arrays[name] = _array(archive.read(member), f"{path}: {name}")
-    except _DAMAGED as error:
-        raise ModelError(f"{path} is no intact .npz file ({first_line(error)})", _REPAIR) from None
-    return arrays
-
-
-def _read_npy(path: Path) -> dict[str, np.ndarray]:
-    return {"J": _array(read_bytes(path, MAX_BYTES), str(path))}
-
-
-def _array(content: bytes, where: str) -> np.ndarray:
-    """One .npy array; its header is compared with the bytes that are there before anything is allocated."""
-    stream = io.BytesIO(content)
-    try:
-        version = np.lib.format.read_magic(stream)
-        reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in reader:
-            raise ModelError(f"{where} has .npy version {version}", _REPAIR)
-        shape, _, dtype = reader[version](stream)
-        if dtype.hasobject:
-            raise ModelError(f"{where} holds pickled objects, which are never loaded", _REPAIR)
-        if require_size(where, shape) * dtype.itemsize != len(content) - stream.tell():
-            raise ModelError(f"{where} is truncated or has bytes left over", _REPAIR)
-        return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except _DAMAGED as error:
-        raise ModelError(f"{where} is no intact .npy array ({first_line(error)})", _REPAIR) from None
 
 
 def _read_mtx(path: Path) -> dict[str, np.ndarray]:
@@ -260,28 +194,38 @@ _MIRROR = MappingProxyType({"general": 0.0, "symmetric": 1.0, "skew-symmetric": 
 # --- writing ------------------------------------------------------------------------------------------
 
 
-def save(network: Network, path: Path) -> None:
-    """Write the arrays back, in their types and in the form that the network was read from.
+def save(network: Network, path: Path, weights: Weights = MappingProxyType({})) -> None:
+    """Write the arrays back, in their types and in the form that the network was read from, piece by piece.
 
     A ``.mtx`` file keeps being a list of entries or a full array; a symmetric one becomes general, since
-    a rescaling is seldom symmetric.
+    a rescaling is seldom symmetric. ``weights`` are written in place of the network's own.
 
     Raises ModelError if a weight does not fit its type, or the file cannot be written.
     """
-    arrays: dict[str, Any] = {t.name: rounded(network, t.name, np.dtype(t.dtype)) for t in network.parameters}
-    stream = io.BytesIO()
-    if network.format == "npz":
-        functions = [op.attributes["function"] for op in network.operations if op.kind == "activation"]
-        if _names_activation(network):
-            arrays["activation"] = np.array(functions[0].text)
-        np.savez(stream, **arrays)
-    elif network.format == "npy":
-        np.save(stream, arrays["J"], allow_pickle=False)
-    else:
+    pieces = {t.name: weights.get(t.name, network.pieces(t.name)) for t in network.parameters}
+    if network.format == "mtx":
         listed = network.source is None or _is_listed(Path(network.source))
-        matrix = scipy.sparse.coo_array(arrays["J"]) if listed else arrays["J"]
-        scipy.io.mmwrite(stream, matrix, precision=17, symmetry="general")
-    write_atomically(path, stream.getvalue())
+        matrix = whole(network.tensors["J"], pieces["J"], np.float64)
+        stream = io.BytesIO()
+        held = scipy.sparse.coo_array(matrix) if listed else matrix
+        scipy.io.mmwrite(stream, held, precision=17, symmetry="general")
+        write_atomically(path, stream.getvalue())
+        return
+    arrays = {t.name: _chunks(t, pieces[t.name]) for t in network.parameters}
+    functions = [op.attributes["function"] for op in network.operations if op.kind == "activation"]
+    if network.format == "npz" and _names_activation(network):
+        text = np.array(functions[0].text)
+        arrays["activation"] = npy_chunks(text.shape, text.dtype, [text])
+    with replacing(path) as (file,):
+        if network.format == "npz":
+            write_npz(file, ((name, chunks, zipfile.ZIP_STORED) for name, chunks in arrays.items()))
+        else:
+            file.writelines(arrays["J"])
+
+
+def _chunks(tensor: Tensor, pieces: Pieces) -> Iterator[bytes]:
+    dtype = np.dtype(tensor.dtype)
+    return npy_chunks(tensor.shape, dtype, (v for _, v in rounded_pieces(tensor, pieces, dtype)))
 
 
 def _names_activation(network: Network) -> bool:

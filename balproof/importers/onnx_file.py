@@ -11,16 +11,15 @@ rules, and ``onnx_shapes.py`` says how shapes and constants are computed. An ini
 the graph's inputs as well is no input. The batch axis is fixed to 1.
 
 Written back is the same model: nodes, names, metadata and types are kept, and the data of the parameters
-alone is replaced. Weights that lay in files of their own (external data, read only from the folder of the
-model or below) are then within the file.
+alone is replaced. Weights in files of their own (external data, read only from the folder of the model or
+below) are then in one file beside the model, named after it: ``OUT.onnx.data``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
@@ -29,9 +28,18 @@ from typing import Any
 import numpy as np
 
 from balproof.errors import MissingToolError, ModelError
-from balproof.importers.files import first_line, read_bytes, write_atomically
+from balproof.importers.arrays import as_they_are
+from balproof.importers.files import first_line, read_bytes, replacing, require_apart, write_atomically
+from balproof.importers.onnx_external import (
+    External,
+    data_file,
+    external_data,
+    place,
+    without_external,
+    write_data,
+)
 from balproof.importers.onnx_stream import LARGE, without_data
-from balproof.importers.rounding import require_size, rounded
+from balproof.importers.rounding import Weights, require_size, rounded_pieces, whole
 from balproof.network.graph import Network, Tensor
 
 MAX_BYTES = 2**31 - 1  # of any protobuf message
@@ -47,9 +55,8 @@ FLOATS = MappingProxyType(
         16: ("bfloat16", 2, "int32_data"),
     }
 )
-_PLAIN = MappingProxyType({1: "<f4", 10: "<f2", 11: "<f8"})  # as raw_data holds them
 _DATA = frozenset({"raw_data", *(field for _, _, field in FLOATS.values())})
-_OTHERS = MappingProxyType({2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 12: 4, 13: 8})  # integers and bool
+OTHERS = MappingProxyType({2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 12: 4, 13: 8})  # integers and bool
 
 
 def load(path: Path) -> Network:
@@ -59,42 +66,60 @@ def load(path: Path) -> Network:
     model, control flow, models without parameters, and shapes that
     cannot be told; MissingToolError if onnx is not installed.
     """
-    source = str(path.resolve())
-    large = _read_large(path)
-    return from_proto(*large, source) if large else from_proto(_read(path), source=source)
+    model, external = _read_large(path) or _read(path)
+    return from_proto(model, str(path.absolute()), external.arrays)
 
 
 def from_proto(
-    model: Any, data: Mapping[str, np.ndarray] = MappingProxyType({}), source: str | None = None
+    model: Any, source: str | None = None, external: Mapping[str, np.ndarray] = MappingProxyType({})
 ) -> Network:
-    """A network from an ``onnx.ModelProto`` whose weights lie within it, or in ``data`` as bytes.
+    """A network from an ``onnx.ModelProto`` whose weights lie within it, or are given as ``external``.
 
     Raises ModelError as `load`.
     """
     from balproof.importers.onnx_graph import translate
 
     onnx = _onnx()
-    _check(onnx, model, data)
+    _check(onnx, model, external)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
-    values = {t.name: tensor(t, data.get(t.name)) for t in model.graph.initializer}
-    network = translate(onnx, model, values, data)
+    values = {t.name: tensor(t, external.get(t.name)) for t in model.graph.initializer}
+    network = translate(onnx, model, values)
     if not network.parameters:
         raise ModelError("the model has no parameters", "give a model whose weights are initializers")
     return dataclasses.replace(network, source=source)
 
 
-def save(network: Network, path: Path) -> None:
+def outputs(network: Network, path: Path) -> tuple[Path, ...]:
+    """The files that `save` writes: with external data there are two.
+
+    Raises ModelError as `save` where one of them would take the place of data of the source.
+    """
+    return _outputs(path, Path(network.source), _read(Path(network.source))[1]) if network.source else (path,)
+
+
+def _outputs(path: Path, source: Path, external: External) -> tuple[Path, ...]:
+    if not external.arrays:
+        return (path,)
+    require_apart((data_file(path), path), source, external.files)
+    return data_file(path), path
+
+
+def save(network: Network, path: Path, weights: Weights = MappingProxyType({})) -> None:
     """Write the model that the network was read from, with the parameters that it has now.
 
-    Raises ModelError if that file is gone or has other tensors now, or a weight does not fit its type.
+    External data is written piece by piece; model and data are both replaced, or neither. ``weights`` are
+    written in place of the network's own.
+
+    Raises ModelError if that file is gone or has other tensors now, a weight does not fit its type, or data
+    of the source would be replaced.
     """
     onnx = _onnx()
     if network.source is None:
         raise ModelError(
             "the network was made from a model in memory", "save that model to a file and load it"
         )
-    model = _read(Path(network.source))
+    model, external = _read(Path(network.source))
     known = {t.name: (tuple(t.dims), _type(t)) for t in model.graph.initializer}
     for parameter in network.parameters:
         if known.get(parameter.name) != (parameter.shape, parameter.dtype):
@@ -102,22 +127,32 @@ def save(network: Network, path: Path) -> None:
                 f"{network.source} no longer has {parameter.name!r} of shape {parameter.shape}",
                 "load the model again",
             )
+    files = _outputs(path, Path(network.source), external)
     raw = {t.name: t.HasField("raw_data") for t in model.graph.initializer}
     names = {p.name for p in network.parameters}
     model = _without_data(onnx, model, names)  # so that the old data is freed before there is new
-    for proto in model.graph.initializer:
-        if proto.name in names:
-            dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(proto.data_type))
-            _fill(proto, rounded(network, proto.name, dtype), raw=raw[proto.name])
+    chunks: dict[str, Iterator[np.ndarray]] = {n: as_they_are(a) for n, a in external.arrays.items()}
+    protos = {t.name: t for t in model.graph.initializer}
+    for name in names:
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(protos[name].data_type))
+        pieces = weights.get(name, network.pieces(name))
+        if name in external.arrays:
+            chunks[name] = (v for _, v in rounded_pieces(network.tensors[name], pieces, dtype))
+        else:
+            _fill(protos[name], whole(network.tensors[name], pieces, dtype), raw=raw[name])
+    offsets = place(protos, external, files[0].name)
     if model.ByteSize() > MAX_BYTES:
         raise ModelError(f"{path} would be larger than {MAX_BYTES} bytes", "give a model below 2 GiB")
-    write_atomically(path, model.SerializeToString())
+    if not external.arrays:
+        write_atomically(path, model.SerializeToString())
+        return
+    with replacing(*files) as (data, file):
+        write_data(data, offsets, chunks)
+        file.write(model.SerializeToString())
 
 
-def tensor(proto: Any, data: np.ndarray | None = None) -> Tensor:
+def tensor(proto: Any, external: np.ndarray | None = None) -> Tensor:
     """An initializer or the value of a Constant node: a parameter if of floating point, else a constant.
-
-    ``data`` are its bytes, where they were taken out of it.
 
     Raises ModelError for other types and for data that is not as long as the shape says.
     """
@@ -125,29 +160,22 @@ def tensor(proto: Any, data: np.ndarray | None = None) -> Tensor:
     name = proto.name or "(unnamed tensor)"
     count = require_size(name, shape) if all(shape) else 0  # an empty one is what Reshape([]) has
     kind = proto.data_type
+    if external is not None:
+        return Tensor(name, shape, "parameter", external, FLOATS[kind][0])
     if kind in FLOATS:
         dtype, size, field = FLOATS[kind]
-    elif kind in _OTHERS:
-        dtype, size = "float64", _OTHERS[kind]
+    elif kind in OTHERS:
+        dtype, size = "float64", OTHERS[kind]
         field = {7: "int64_data", 12: "uint64_data", 13: "uint64_data"}.get(kind, "int32_data")
     else:
         raise ModelError(f"tensor {name} has an element type (number {kind}) that is not read", _EXPORT)
-    raw = data
-    if raw is None and proto.HasField("raw_data"):
-        raw = proto.raw_data  # which the library copies whenever it is asked
-    length = len(getattr(proto, field)) if raw is None else len(raw) / size
+    length = len(proto.raw_data) / size if proto.HasField("raw_data") else len(getattr(proto, field))
     if length != count:
         raise ModelError(f"tensor {name} of shape {shape} holds {length:g} entries", _EXPORT)
-    if raw is not None and kind in _PLAIN:
-        value = np.frombuffer(raw, dtype=_PLAIN[kind])
-    else:
-        if data is not None:
-            proto.raw_data = data.tobytes()
-        value = _onnx().numpy_helper.to_array(proto)
-    role = "parameter" if kind in FLOATS else "constant"
-    kept = np.dtype(dtype) if dtype in ("float16", "float32") and kind in FLOATS else np.dtype(np.float64)
-    value = value.astype(kept, copy=False)
-    return Tensor(name, shape, role, value.reshape(shape), dtype)
+    value = _onnx().numpy_helper.to_array(proto).reshape(shape)
+    if kind not in FLOATS:
+        return Tensor(name, shape, "constant", value.astype(np.float64), dtype)
+    return Tensor(name, shape, "parameter", value, dtype)
 
 
 def _type(proto: Any) -> str | None:
@@ -192,29 +220,36 @@ def _onnx() -> Any:
         raise MissingToolError("onnx is not installed", "say pip install 'balproof[onnx]'") from None
 
 
-def _read_large(path: Path) -> tuple[Any, Mapping[str, np.ndarray]] | None:
-    """A model without the data of its large tensors, and that data; None where there is none, or all is not
-    plain."""
+def _read_large(path: Path) -> tuple[Any, External] | None:
+    """A model whose large tensors lie in arrays as if they were external; None where there are none, or where
+    anything is not plain: then `_read` says it."""
+    onnx = _onnx()
     from google.protobuf.message import DecodeError
 
-    onnx = _onnx()
     try:
         found = without_data(path) if LARGE < path.stat().st_size <= MAX_BYTES else None
         model = onnx.load_model_from_string(found[0]) if found and found[1] else None
-    except (OSError, DecodeError):  # to be said by `_read`
+    except (OSError, DecodeError):
         return None
     if found is None or model is None:
         return None
-    tensors = model.graph.initializer
+    tensors, arrays = model.graph.initializer, dict[str, np.ndarray]()
     names = [t.name for t in tensors]
-    outside = any(t.data_location == onnx.TensorProto.EXTERNAL for t in tensors)
-    if outside or len(set(names)) < len(names) or any(tensors[i].HasField("raw_data") for i in found[1]):
+    if len(set(names)) < len(names) or any(t.data_location == onnx.TensorProto.EXTERNAL for t in tensors):
         return None
-    return model, {names[i]: data for i, data in found[1].items()}
+    for i, data in found[1].items():
+        proto, shape = tensors[i], tuple(tensors[i].dims)
+        width = FLOATS[proto.data_type][1] if proto.data_type in FLOATS else 0
+        if any(f.name in _DATA for f, _ in proto.ListFields()) or len(data) != width * prod(shape):
+            return None
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(proto.data_type))
+        arrays[proto.name] = data.view(dtype).reshape(shape)
+        proto.data_location = onnx.TensorProto.EXTERNAL
+    return model, External(arrays, frozenset())
 
 
-def _read(path: Path) -> Any:
-    """The model with its external data taken in."""
+def _read(path: Path) -> tuple[Any, External]:
+    """The model, and its external data."""
     onnx = _onnx()
     from google.protobuf.message import DecodeError
 
@@ -223,60 +258,13 @@ def _read(path: Path) -> Any:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
         raise ModelError(f"{path} is no intact ONNX file ({first_line(error)})", _EXPORT) from None
+    return model, external_data(onnx, model, path)
+
+
+def _check(onnx: Any, model: Any, external: Mapping[str, np.ndarray]) -> None:
+    """What must hold before a graph is looked at."""
     for proto in model.graph.initializer:
-        if proto.data_location == onnx.TensorProto.EXTERNAL:
-            _take_in(onnx, proto, path)
-    return model
-
-
-def _with_little(onnx: Any, model: Any, data: Mapping[str, np.ndarray]) -> Any:
-    """A copy in which tensors whose data was taken out have one entry: `tensor` sees to their length."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    for proto in copy.graph.initializer:
-        if proto.name in data:
-            del proto.dims[:]
-            proto.dims.append(1)
-            proto.raw_data = bytes(8)
-    return copy
-
-
-def _take_in(onnx: Any, proto: Any, path: Path) -> None:
-    """Read a tensor's external data, from a file in the model's folder or below."""
-    notes = {entry.key: entry.value for entry in proto.external_data}
-    location = notes.get("location", "")
-    folder = os.path.realpath(path.parent)
-    target = os.path.realpath(Path(folder) / location)
-    if not location or Path(location).is_absolute() or os.path.commonpath([folder, target]) != folder:
-        raise ModelError(
-            f"the data of tensor {proto.name} is said to be in {location!r}, outside the model's folder",
-            "put the data beside the model",
-        )
-    data = Path(target)
-    try:
-        size = data.stat().st_size
-        offset = int(notes.get("offset", "0"))
-        length = int(notes.get("length", str(size - offset)))
-        width = FLOATS[proto.data_type][1] if proto.data_type in FLOATS else _OTHERS.get(proto.data_type, 0)
-        if offset < 0 or offset + length > size or length != width * prod(proto.dims):
-            raise ModelError(f"the data of tensor {proto.name} is not all in {location!r}", _EXPORT)
-        with data.open("rb") as stream:
-            stream.seek(offset)
-            proto.raw_data = stream.read(length)
-    except OSError as error:
-        raise ModelError(
-            f"{location!r} cannot be read ({error.strerror})", "put the data beside the model"
-        ) from None
-    except ValueError as error:
-        raise ModelError(f"tensor {proto.name} has no proper offset ({first_line(error)})", _EXPORT) from None
-    proto.ClearField("external_data")
-    proto.data_location = onnx.TensorProto.DEFAULT
-
-
-def _check(onnx: Any, model: Any, data: Mapping[str, np.ndarray]) -> None:
-    """What must hold before a graph is looked at; ``data`` was taken out of the model."""
-    for proto in model.graph.initializer:
-        if proto.data_location == onnx.TensorProto.EXTERNAL:
+        if proto.data_location == onnx.TensorProto.EXTERNAL and proto.name not in external:
             raise ModelError(
                 f"the data of tensor {proto.name} is in another file", "give the path of the model"
             )
@@ -295,6 +283,6 @@ def _check(onnx: Any, model: Any, data: Mapping[str, np.ndarray]) -> None:
                 "export it without loops and branches",
             )
     try:
-        onnx.checker.check_model(_with_little(onnx, model, data) if data else model)
+        onnx.checker.check_model(without_external(onnx, model))
     except (onnx.checker.ValidationError, ValueError) as error:  # ValueError: text that is not UTF-8
         raise ModelError(f"the model breaks a rule of ONNX ({first_line(error)})", _EXPORT) from None

@@ -16,6 +16,7 @@ import numpy as np
 from balproof.errors import ModelError
 from balproof.importers.onnx_builder import Builder, Node, Operator, View, digest, label
 from balproof.importers.onnx_elementwise import ELEMENTWISE, FORMULAS
+from balproof.importers.onnx_external import take_in
 from balproof.importers.onnx_layout import LAYOUT, MOVING, PLACING
 from balproof.importers.onnx_lifted import with_parameters
 from balproof.importers.onnx_linear import LINEAR
@@ -32,21 +33,20 @@ OPERATORS: Mapping[str, Operator] = MappingProxyType(
 """Operator → translation. Each returns False, having done nothing, where the node is not of its kind."""
 
 
-def translate(
-    onnx: Any, model: Any, values: Mapping[str, Tensor], data: Mapping[str, np.ndarray] = MappingProxyType({})
-) -> Network:
-    """The network of a checked model whose initializers have been read; ``data`` was taken out of some.
+def translate(onnx: Any, model: Any, values: Mapping[str, Tensor]) -> Network:
+    """The network of a checked model whose initializers have been read.
 
     Raises ModelError for shapes that cannot be told and for constants that are not numbers.
     """
     graph = model.graph
     nodes = [Node.of(onnx, n) for n in graph.node]
     constants, buffers = roles(nodes, values)
-    for proto in graph.initializer:
-        if proto.name in constants and proto.name in data:
-            proto.raw_data = data[proto.name].tobytes()
     free = [i for i in graph.input if i.name not in values]
-    stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer if t.name in constants}
+    stored: dict[str, np.ndarray] = {}
+    for proto in (t for t in graph.initializer if t.name in constants):
+        if proto.data_location == onnx.TensorProto.EXTERNAL:
+            take_in(onnx, proto, np.asarray(values[proto.name].value).tobytes())
+        stored[proto.name] = onnx.numpy_helper.to_array(proto)
     stored.update(_constants(onnx, graph))
     known = survey(onnx, model, {i.name for i in free}, stored)
     taken = {n for node in graph.node for n in (*node.input, *node.output)} | set(values)

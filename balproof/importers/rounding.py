@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 
 import numpy as np
 
-from balproof.errors import ModelError
-from balproof.network.graph import Network, Tensor
+from balproof.errors import MissingToolError, ModelError
+from balproof.network.graph import PIECE, Network, Tensor
+
+Pieces = Iterable[tuple[slice, np.ndarray]]
+"""The weights of a parameter in float64, piece by piece, as `Network.pieces` gives them."""
+
+Weights = Mapping[str, Pieces]
+"""Other weights than its own for some parameters of a network."""
 
 MAX_ELEMENTS = 2**31
 MAX_ACTIVATION = 2**24
@@ -23,15 +31,21 @@ def require_finite(tensor: Tensor) -> Tensor:
         ...
     balproof.errors.ModelError: W[1] is nan: retrain or repair the model
     """
-    if tensor.value is not None and tensor.value.dtype != object:
+    if tensor.value is None or tensor.value.dtype == object:
+        return tensor
+    flat, first, count = tensor.value.reshape(-1), -1, 0
+    for start in range(0, flat.size, PIECE):
+        piece = flat[start : start + PIECE]
         with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(tensor.value.sum()):  # NaN and infinity stay in a sum: one read for most tensors
-                return tensor
-        bad = np.flatnonzero(~np.isfinite(tensor.value))
-        if bad.size:
-            where = tensor.element(int(bad[0]))
-            more = f" (and {bad.size - 1} more)" if bad.size > 1 else ""
-            raise ModelError(f"{where} is {tensor.value.flat[bad[0]]}{more}", "retrain or repair the model")
+            if np.isfinite(piece.sum()):  # NaN and infinity stay in a sum
+                continue
+        bad = np.flatnonzero(~np.isfinite(piece))
+        if bad.size and not count:
+            first = start + int(bad[0])
+        count += bad.size
+    if count:
+        more = f" (and {count - 1} more)" if count > 1 else ""
+        raise ModelError(f"{tensor.element(first)} is {flat[first]}{more}", "retrain or repair the model")
     return tensor
 
 
@@ -50,15 +64,20 @@ def require_size(name: str, shape: tuple[int, ...], limit: int = MAX_ELEMENTS) -
     return count
 
 
-def as_stored(network: Network) -> Network:
-    """The network with its weights rounded to the types that they have in its file, as `save` rounds them.
+def dtype_of(name: str) -> np.dtype:
+    """The type of a tensor by its name.
 
-    Raises ModelError as `rounded`.
+    Raises MissingToolError for bfloat16 where ml_dtypes, which has it, is not installed.
+
+    >>> dtype_of("float16").itemsize
+    2
     """
-    types = {"float16": np.float16, "float32": np.float32}
-    return network.with_parameters(
-        {t.name: rounded(network, t.name, types[t.dtype]) for t in network.parameters if t.dtype in types}
-    )
+    if name != "bfloat16":
+        return np.dtype(name)
+    try:
+        return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    except ImportError:
+        raise MissingToolError("ml_dtypes is not installed", "say pip install 'balproof[onnx]'") from None
 
 
 def rounded(network: Network, name: str, dtype: np.dtype | type) -> np.ndarray:
@@ -66,18 +85,38 @@ def rounded(network: Network, name: str, dtype: np.dtype | type) -> np.ndarray:
 
     Raises ModelError if an entry is not finite, or no longer is when rounded.
     """
-    tensor = network.tensors[name]
-    exact = network.numbers(name)
-    with np.errstate(over="ignore", under="ignore"):
-        value = exact.astype(dtype)
-    bad = np.flatnonzero(~np.isfinite(value.astype(np.float64)))
-    if bad.size:
-        where = tensor.element(int(bad[0]))
-        raise ModelError(
-            f"{where} = {float(exact.flat[bad[0]]):g} does not fit {np.dtype(dtype).name}",
-            "convert the model to a wider type first",
-        )
-    return value
+    return whole(network.tensors[name], network.pieces(name), dtype)
+
+
+def whole(tensor: Tensor, pieces: Pieces, dtype: np.dtype | type) -> np.ndarray:
+    """Weights of a parameter in the type of its file.
+
+    Raises ModelError as `rounded`.
+    """
+    value = np.empty(tensor.size, dtype=dtype)
+    for here, numbers in rounded_pieces(tensor, pieces, dtype):
+        value[here] = numbers
+    return value.reshape(tensor.shape)
+
+
+def rounded_pieces(
+    tensor: Tensor, pieces: Pieces, dtype: np.dtype | type
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Weights of a parameter in the type of its file, piece by piece.
+
+    Raises ModelError as `rounded`.
+    """
+    for here, exact in pieces:
+        with np.errstate(over="ignore", under="ignore"):
+            value = exact.astype(dtype)
+        bad = np.flatnonzero(~np.isfinite(value))
+        if bad.size:
+            where = tensor.element(here.start + int(bad[0]))
+            raise ModelError(
+                f"{where} = {float(exact[bad[0]]):g} does not fit {np.dtype(dtype).name}",
+                "convert the model to a wider type first",
+            )
+        yield here, value
 
 
 def narrowed(tensor: Tensor) -> np.ndarray:

@@ -24,6 +24,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ import numpy as np
 from balproof.errors import MissingToolError, ModelError
 from balproof.importers import torch_archive
 from balproof.importers.files import first_line, write_atomically
-from balproof.importers.rounding import MAX_ACTIVATION, require_size, rounded
+from balproof.importers.rounding import MAX_ACTIVATION, Weights, require_size, rounded, whole
 from balproof.importers.torch_nodes import OPERATORS, VIEWS
 from balproof.importers.torch_values import Active, Builder, Fixed, Held, Unsupported, Value, name_of
 from balproof.network.graph import Network, Tensor
@@ -75,8 +76,9 @@ def from_module(module: Any, example_inputs: Any) -> Network:
     return from_program(program)
 
 
-def save(network: Network, path: Path) -> None:
-    """Write the program that the network was read from, with the parameters that it has now.
+def save(network: Network, path: Path, weights: Weights = MappingProxyType({})) -> None:
+    """Write the program that the network was read from, with the parameters that it has now, and ``weights``
+    in place of some.
 
     Raises ModelError if that file is gone or has other tensors now, or a weight does not fit its type.
     """
@@ -87,7 +89,9 @@ def save(network: Network, path: Path) -> None:
             "use balproof.importers.torch_program.module_with(network, module)",
         )
     program = _read(Path(network.source))
-    _replace(network, {**program.state_dict, **_tensors(program.constants)}, network.source)
+    given = {name: whole(network.tensors[name], pieces, np.float64) for name, pieces in weights.items()}
+    state = {**program.state_dict, **_tensors(program.constants)}
+    _replace(network.with_parameters(given), state, network.source)
     content = io.BytesIO()
     with _quiet():
         torch.export.save(program, content)
@@ -214,16 +218,27 @@ def from_program(program: Any) -> Network:
     for node in program.graph.nodes:
         if isinstance(node.target, operations.HigherOrderOperator):
             torch_archive.require_no_control_flow(str(node.target))
-    with _quiet():
-        try:
-            program = program.run_decompositions(_decompositions(torch))
-        except Exception as error:  # noqa: BLE001 - as in from_module
-            raise ModelError(f"the program cannot be read ({first_line(error)})", _EXPORT) from None
+    if not all(_is_known(node) for node in program.graph.nodes):
+        with _quiet():
+            try:
+                program = program.run_decompositions(_decompositions(torch))
+            except Exception as error:  # noqa: BLE001 - as in from_module
+                raise ModelError(f"the program cannot be read ({first_line(error)})", _EXPORT) from None
     with torch.no_grad():
         network = _Translation(torch, program).network()
     if not any(not t.buffer for t in network.parameters):
         raise ModelError("the model has no parameters", "give a model with parameters that it uses")
     return network
+
+
+def _is_known(node: Any) -> bool:
+    """Whether taking a node apart tells nothing: it has a translation, and writes to none of its operands."""
+    if node.op != "call_function" or node.target is operator.getitem:
+        return True
+    schema, name = getattr(node.target, "_schema", None), name_of(node.target)
+    if schema is None or schema.is_mutable or name not in OPERATORS:
+        return False
+    return name != "batch_norm" or not _bound(node)["training"]  # its schema is silent on the statistics
 
 
 def _decompositions(torch: Any) -> dict[Any, Any]:
@@ -370,7 +385,8 @@ class _Translation:
             if node.op == "output":
                 return list(node.args[0])
             if node.op == "call_function":
-                self.values[node.name] = self._node(node)
+                if node.users:  # nobody reads the positions of a maximum, say
+                    self.values[node.name] = self._node(node)
             elif node.op != "placeholder":
                 raise ModelError(f"the program has a node of the kind {node.op}", _EXPORT)
         return []

@@ -47,7 +47,7 @@ def evaluate(
             raise ModelError(f"input {name!r} got {got}", f"give an array of shape (batch, *{shape[1:]})")
         values[name] = given[name]
     weight = weight or network.numbers
-    for op in network.operations:
+    for op in network.operations:  # parameters in float64 one at a time: they may be many
         values[op.output] = compute(op, [values[x] if x in values else weight(x) for x in op.inputs])
     return values
 

@@ -7,8 +7,9 @@ A recurrent network is one time step whose ``states`` say which result becomes w
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -18,14 +19,18 @@ from balproof.errors import ModelError
 
 Role = Literal["input", "state", "parameter", "constant", "activation"]
 
+PIECE = 2**20
+"""So many entries of a tensor are taken in double precision at a time, 8 MiB of them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """A named array of the network.
 
     ``value`` is given for parameters and constants: float64 (a parameter may be as narrow as its file, and is
-    read by `Network.numbers`), or an object array of SymPy numbers and symbols for exact and symbolic
-    networks. ``dtype`` is the type in the file that it came from
+    read by `Network.numbers` or `Network.pieces`), or an object array of SymPy numbers and symbols for exact
+    and symbolic networks. It is not to be written to: that of a large file is the file itself, mapped into
+    memory. ``dtype`` is the type in the file that it came from
     (``"float32"``, ``"float64"``, ``"exact"``), to which it is rounded when written back. A ``buffer`` is a
     parameter that training does not learn (a running mean): it may have to scale, and has no cost.
     """
@@ -131,6 +136,24 @@ class Network:
             ) from None
         return np.array(flat, dtype=np.float64).reshape(tensor.shape)
 
+    def flat(self, name: str) -> np.ndarray:
+        """The entries in row-major order, in the type in which they are held, if that is one of numbers.
+
+        Raises ModelError as `numbers`.
+        """
+        value = self.tensors[name].value
+        return (self.numbers(name) if value is None or value.dtype == object else value).reshape(-1)
+
+    def pieces(self, name: str) -> Iterator[tuple[slice, np.ndarray]]:
+        """The value in float64, piece by piece: ranges of its entries, and the numbers there.
+
+        Raises ModelError as `numbers`.
+        """
+        flat = self.flat(name)
+        for start in range(0, flat.size, PIECE):
+            here = slice(start, min(start + PIECE, flat.size))
+            yield here, flat[here].astype(np.float64, copy=False)
+
     def with_parameters(self, values: Mapping[str, np.ndarray]) -> Network:
         """The same network with other parameter values (shapes as before).
 
@@ -147,6 +170,85 @@ class Network:
                 )
             tensors[name] = dataclasses.replace(old, value=value)
         return dataclasses.replace(self, tensors=tensors)
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers(Mapping[str, np.ndarray]):
+    """The parameters of a network in float64, each of them made when it is asked for, and not kept."""
+
+    network: Network
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self:
+            raise KeyError(name)
+        return self.network.numbers(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.network.tensors and self.network.tensors[str(name)].role == "parameter"
+
+    def __iter__(self) -> Iterator[str]:
+        return (t.name for t in self.network.parameters)
+
+    def __len__(self) -> int:
+        return len(self.network.parameters)
+
+
+@dataclass(frozen=True, eq=False)
+class Nonzero(Mapping[str, np.ndarray]):
+    """Where the learned parameters of a network are not 0; symbols count as nonzero.
+
+    That of a tensor is made when it is asked for, and not kept.
+    """
+
+    network: Network
+
+    def value(self, name: str) -> np.ndarray:
+        """The weights themselves."""
+        value = self.network.tensors[name].value if name in self else None
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    @property
+    def count(self) -> int:
+        """How many entries there are that are not 0."""
+        return sum(int(np.count_nonzero(self.value(name))) for name in self)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.asarray(self.value(name) != 0, dtype=bool)
+
+    def __contains__(self, name: object) -> bool:
+        tensor = self.network.tensors.get(str(name))
+        return tensor is not None and tensor.role == "parameter" and not tensor.buffer
+
+    def __iter__(self) -> Iterator[str]:
+        return (t.name for t in self.network.learned)
+
+    def __len__(self) -> int:
+        return len(self.network.learned)
+
+
+def parts(shape: tuple[int, ...], limit: int = PIECE) -> Iterator[tuple[slice, tuple[slice, ...]]]:
+    """Cut an array into pieces of at most ``limit`` entries that follow one another in row-major order.
+
+    Of each piece: the range of its entries, and what it covers of each axis.
+
+    >>> [(flat.start, flat.stop, rows.start, rows.stop) for flat, (rows, _) in parts((5, 3), 6)]
+    [(0, 6, 0, 2), (6, 12, 2, 4), (12, 15, 4, 5)]
+    """
+    if not shape:
+        yield slice(0, 1), ()
+        return
+    inner = prod(shape[1:])
+    if inner > limit:
+        for i in range(shape[0]):
+            for flat, rest in parts(shape[1:], limit):
+                yield slice(i * inner + flat.start, i * inner + flat.stop), (slice(i, i + 1), *rest)
+        return
+    step = limit // inner
+    for start in range(0, shape[0], step):
+        here = slice(start, min(start + step, shape[0]))
+        yield slice(start * inner, here.stop * inner), (here, *(slice(0, n) for n in shape[1:]))
 
 
 def _validate(network: Network) -> None:

@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 
 from balproof.network.equations import Equation, ExactSolution, combine, solve_equations
 from balproof.network.forms import Form, Forms
-from balproof.network.graph import Network, Operation
+from balproof.network.graph import Network, Nonzero, Operation, parts
 from balproof.network.rules import implication
 from balproof.network.rules_elementwise import exact_degree
 from balproof.network.scales import (
@@ -165,10 +165,29 @@ class Manifold:
 
     def logs(self, block: Block, h: Array) -> Array:
         """Those of one parameter."""
-        total = np.zeros(block.shape)
-        for index, matrix in self._maps[block.name]:
-            total += (matrix @ h)[index]
-        return total.reshape(self.network.tensors[block.name].shape)
+        whole = tuple(slice(0, n) for n in block.shape)
+        return _sum(self._vectors(block, h), whole).reshape(self.network.tensors[block.name].shape)
+
+    def _vectors(self, block: Block, h: Array) -> list[tuple[Array, Array]]:
+        """Of each term: which slice an entry is in, and the log-scales of the slices."""
+        return [(index, matrix @ h) for index, matrix in self._maps[block.name]]
+
+    def scaled(self, block: Block, h: Array) -> Iterator[tuple[slice, Array]]:
+        """w·exp(A h) of one parameter in float64, piece by piece: ranges of entries, and the numbers there.
+
+        >>> from balproof.importers import load
+        >>> manifold = infer(load("tests/data/chain.json"))
+        >>> [numbers.tolist() for _, numbers in manifold.scaled(manifold.blocks[0], np.log([2.0, 1.0]))]
+        [[1.0]]
+        """
+        if not block.terms:
+            yield from self.network.pieces(block.name)
+            return
+        flat, vectors = self.network.flat(block.name), self._vectors(block, h)
+        for here, part in parts(block.shape):
+            factor = _sum(vectors, part).reshape(-1)
+            np.exp(factor, out=factor)
+            yield here, np.multiply(factor, flat[here].astype(np.float64, copy=False), out=factor)
 
     def maps(self, name: str) -> list[tuple[Array, sparse.csr_array]]:
         """Of each term of a parameter, which slice an entry is in, and the forms of slices as a matrix."""
@@ -207,11 +226,9 @@ class Manifold:
 
     def entries(self, block: Block, flat: Array) -> sparse.csr_array:
         """The rows of A of some entries of a block (row-major positions), in floating point."""
-        total = sparse.csr_array((len(flat), self.count))
         at = np.unravel_index(flat, block.shape)
-        for index, matrix in self._maps[block.name]:
-            total = total + matrix[_pick(index, at)]
-        total = sparse.csr_array(total)
+        terms = [matrix[_pick(index, at)] for index, matrix in self._maps[block.name]]
+        total = sparse.csr_array(sum(terms[1:], terms[0]) if terms else (len(flat), self.count))
         total.sum_duplicates()
         total.eliminate_zeros()
         return total
@@ -224,28 +241,29 @@ class Manifold:
         signs = np.zeros((2, self.count), bool)
         for block in self.blocks:
             if block.name in support:
-                keep = support[block.name]
-                if isinstance(keep, np.ndarray):
-                    keep = keep.astype(bool, copy=False).reshape(block.shape)
-                signs |= self._block_signs(block, keep)
+                lazy = isinstance(support, Nonzero)
+                kept = support.value(block.name) if lazy else support[block.name]
+                signs |= self._block_signs(block, kept)
         return np.logical_and(*signs)
 
-    def _block_signs(self, block: Block, keep: Support) -> Array:
-        """Which columns have a positive, and which a negative entry, in the rows of the kept entries."""
+    def _block_signs(self, block: Block, kept: Support) -> Array:
+        """Which columns have a positive, and which a negative entry, in the rows of the kept entries: those
+        that are not 0."""
         maps = self._maps[block.name]
         columns = [Forms.of(t.forms).scales for t in block.terms]
-        if isinstance(keep, tuple):
+        if isinstance(kept, tuple):
             rows = [
-                m if own.all() else m[np.flatnonzero(own)] for (_, m), own in zip(maps, keep, strict=True)
+                m if own.all() else m[np.flatnonzero(own)] for (_, m), own in zip(maps, kept, strict=True)
             ]
         elif len(columns) > 1 and np.bincount(np.concatenate(columns)).max(initial=0) > 1:
             # A self-loop may cancel: entry by entry.
-            whole = np.flatnonzero(np.broadcast_to(keep, block.shape).ravel())
+            whole = np.arange(block.size) if kept is True else np.flatnonzero(kept.reshape(-1) != 0)
             rows = [sparse.csr_array(self._block_matrix(block)[whole])]
-        elif keep is True:
+        elif kept is True:
             rows = [matrix for _, matrix in maps]
         else:
-            rows = [matrix[np.unique(index[_within(keep, index)])] for index, matrix in maps]
+            places = _within(block, kept)
+            rows = [m[np.unique(index[there])] for (index, m), there in zip(maps, places, strict=True)]
         found = np.zeros((2, self.count), bool)
         for m in rows:
             found[0, m.indices[m.data > 0]] = True
@@ -276,10 +294,10 @@ class Manifold:
         unread = tuple(t.name for t in self.network.learned if t.name not in read)
         return (*(u.name for u in self.units if u.why == UNSEEN), *unread)
 
-    @cached_property
-    def support(self) -> dict[str, Array]:
+    @property
+    def support(self) -> Nonzero:
         """Where the learned parameters are not 0; symbols count as nonzero."""
-        return {t.name: np.asarray(t.value != 0, dtype=bool) for t in self.network.learned}
+        return Nonzero(self.network)
 
     @cached_property
     def dead_units(self) -> tuple[str, ...]:
@@ -301,7 +319,7 @@ class Manifold:
 
     def invariants(self) -> int:
         """Independent quantities that every rescaling keeps: the nonzero weights less the rank of A there."""
-        nonzero = int(sum(s.sum() for s in self.support.values()))
+        nonzero = self.support.count
         whole = nonzero == sum(t.size for t in self.network.learned)
         return nonzero - (self.free_scales if whole else self.rank(self.support))
 
@@ -325,18 +343,29 @@ class Manifold:
 
     def rescale(self, h: Array) -> Network:
         """The network with every parameter w replaced by w·exp(A h), in float64."""
+        return self._network(lambda block: self.scaled(block, h))
+
+    def _network(self, scaled: Callable[[Block], Iterable[tuple[slice, Array]]]) -> Network:
         values: dict[str, Array] = {}
         for block in self.blocks:
             if block.terms:
-                scaled = self.logs(block, h)
-                np.exp(scaled, out=scaled)
-                values[block.name] = np.multiply(scaled, self.network.numbers(block.name), out=scaled)
+                value = np.empty(self.network.tensors[block.name].shape)
+                for here, numbers in scaled(block):
+                    value.reshape(-1)[here] = numbers
+                values[block.name] = value
         return self.network.with_parameters(values)
 
     def rescale_by_powers_of_two(self, h: Array) -> Network:
         """The network with every parameter times a power of two, by scales near h.
 
         Powers of two go through sums and products without any rounding, so the function stays bit for bit.
+        """
+        n = self.powers_of_two(h)
+        return self._network(lambda block: self.times_powers(block, n))
+
+    def powers_of_two(self, h: Array) -> Array:
+        """Whole numbers n near h/log 2 with 2^(A n) powers of two, by which no weight loses digits.
+
         Where a scale enters with a fraction, as of an activation of degree 1/2, it moves in multiples of
         the denominator, so that all exponents are whole. Where a weight would lose digits at the end of the
         range of its type, its scales go half as far, and so on.
@@ -348,39 +377,60 @@ class Manifold:
         whole = np.array([lcm(*found) for found in coefficients], dtype=np.int64)
         steps = np.rint(h / (np.log(2.0) * whole)).astype(np.int64)
         while True:
-            values: dict[str, Array] = {}
             too_far = np.zeros(self.count, bool)
-            for block in self.blocks:
-                if block.terms:
-                    values[block.name], lost = self._times_powers(block, steps * whole)
-                    for form in block.rows(np.flatnonzero(lost)):
+            for block in (b for b in self.blocks if b.terms):
+                for here, _, lost in self._times_powers(block, steps * whole):
+                    for form in block.rows(here.start + np.flatnonzero(lost)):
                         too_far[[k for k, _ in form]] = True
             if not too_far.any():
-                return self.network.with_parameters(values)
+                return steps * whole
             steps = np.where(too_far, np.trunc(steps / 2).astype(np.int64), steps)  # ends at 0, if not before
 
-    def _times_powers(self, block: Block, n: Array) -> tuple[Array, Array]:
+    def times_powers(self, block: Block, n: Array) -> Iterator[tuple[slice, Array]]:
+        """w·2^(A n) of one parameter in float64, piece by piece, as `scaled`."""
+        return ((here, new) for here, new, _ in self._times_powers(block, n))
+
+    def _times_powers(self, block: Block, n: Array) -> Iterator[tuple[slice, Array, Array]]:
         """The weights of a block times 2^(A n), and which of them lose digits by that."""
-        exponents = np.zeros(block.shape, dtype=np.int64)
+        vectors: list[tuple[Array, Array]] = []
         for term in block.terms:
             local = [sum((c * int(n[k]) for k, c in form), Fraction(0)) for form in term.forms]
-            exponents += np.array([int(e) for e in local], dtype=np.int64)[term.index]
-        tensor, old = self.network.tensors[block.name], self.network.numbers(block.name)
-        moved = exponents.reshape(tensor.shape)
-        with np.errstate(over="ignore", under="ignore"):
-            new = np.ldexp(old, moved)
-            again = new.astype(np.float16) if tensor.dtype == "float16" else np.ldexp(new, -moved)
-        exact = again == (new if tensor.dtype == "float16" else old)
+            vectors.append((term.index, np.array([int(e) for e in local], dtype=np.int64)))
+        flat, dtype = self.network.flat(block.name), self.network.tensors[block.name].dtype
         # Near zero float16 is as exact as elsewhere; some machines flush wider numbers there to 0.
-        info = np.finfo(np.float32 if tensor.dtype in ("float32", "bfloat16") else np.float64)
-        normal = (np.abs(new) >= float(info.tiny)) | (tensor.dtype == "float16") | (old == 0)
-        return new, ~(exact & normal & (np.abs(new) <= float(info.max))) & (moved != 0)
+        info = np.finfo(np.float32 if dtype in ("float32", "bfloat16") else np.float64)
+        for here, part in parts(block.shape):
+            old, moved = flat[here].astype(np.float64, copy=False), _sum(vectors, part, np.int64).reshape(-1)
+            with np.errstate(over="ignore", under="ignore"):
+                new = np.ldexp(old, moved)
+                again = new.astype(np.float16) if dtype == "float16" else np.ldexp(new, -moved)
+            exact = again == (new if dtype == "float16" else old)
+            normal = (np.abs(new) >= float(info.tiny)) | (dtype == "float16") | (old == 0)
+            yield here, new, ~(exact & normal & (np.abs(new) <= float(info.max))) & (moved != 0)
 
 
-def _within(keep: Array, index: Array) -> Array:
-    """Where an index has a kept entry: ``keep`` with the axes put together along which the index is alike."""
-    alike = tuple(a for a, n in enumerate(index.shape) if n == 1)
-    return np.broadcast_to(keep.any(axis=alike, keepdims=True), index.shape)
+def _sum(vectors: Sequence[tuple[Array, Array]], part: tuple[slice, ...], dtype: type = np.float64) -> Array:
+    """The log-scales of a part of a parameter: the sum of its terms there."""
+    total = np.zeros(tuple(s.stop - s.start for s in part), dtype)
+    for index, vector in vectors:
+        total += vector[
+            index[tuple(s if n > 1 else slice(0, 1) for s, n in zip(part, index.shape, strict=True))]
+        ]
+    return total
+
+
+def _within(block: Block, kept: Array) -> list[Array]:
+    """Where each term of a block has an entry that is not 0: ``kept`` with the axes put together along which
+    the term is alike, piece by piece."""
+    flat, indices = kept.reshape(-1), [t.index for t in block.terms]
+    found = [np.zeros(index.shape, dtype=bool) for index in indices]
+    for here, part in parts(block.shape):
+        keep = np.asarray(flat[here] != 0, dtype=bool).reshape([s.stop - s.start for s in part])
+        for index, there in zip(indices, found, strict=True):
+            alike = tuple(a for a, n in enumerate(index.shape) if n == 1)
+            own = tuple(s if n > 1 else slice(None) for s, n in zip(part, index.shape, strict=True))
+            there[own] |= keep.any(axis=alike, keepdims=True)
+    return found
 
 
 def _star(block: Block) -> Array:
@@ -401,7 +451,13 @@ def _spanning_entries(block: Block, keep: Array) -> Array:
     sizes = [t.sizes for t in block.terms]
     varying = [a for a in range(keep.ndim) if any(own[a] > 1 for own in sizes)]
     alike = tuple(a for a in range(keep.ndim) if a not in varying)
-    there = keep.any(axis=alike)  # one kept entry for each combination of the axes that matter
+    # One kept entry for each combination of the axes that matter.
+    there: Array = np.asarray(keep.any(axis=alike))
+    strides = np.array([int(np.prod(keep.shape[a + 1 :])) for a in range(keep.ndim)], dtype=np.int64)
+    if len(sizes) == 2 and 2 * np.count_nonzero(there) > there.size:
+        own = [[i for i, a in enumerate(varying) if n[a] > 1] for n in sizes]
+        if not set(own[0]) & set(own[1]):  # a matrix that is mostly full: its entries need not be listed
+            return strides[varying] @ _spread(there, own)
     places = np.argwhere(there) if there.ndim else np.zeros((1, 0), dtype=np.int64)
     at = np.zeros((len(places), keep.ndim), dtype=np.int64)
     at[:, varying] = places
@@ -413,12 +469,52 @@ def _spanning_entries(block: Block, keep: Array) -> Array:
         chosen = _forest(*ids)
     else:
         chosen = np.unique(np.stack(ids), axis=1, return_index=True)[1]
-    strides = np.array([int(np.prod(keep.shape[a + 1 :])) for a in range(keep.ndim)])
     return at[chosen] @ strides
 
 
 def _sizes(term: Axes, shape: tuple[int, ...], varying: Sequence[int]) -> tuple[int, ...]:
     return tuple(n if a in varying else 1 for a, n in enumerate(shape)) if term.index.ndim else ()
+
+
+def _spread(there: Array, axes: Sequence[Sequence[int]]) -> Array:
+    """A spanning forest of the places of two groups of axes that are joined where ``there`` is true, as
+    positions along all axes."""
+    order = [*axes[0], *axes[1]]
+    shapes = [tuple(there.shape[a] for a in own) for own in axes]
+    pairs = _tree(there.transpose(order).reshape([int(np.prod(n)) for n in shapes]))
+    found = np.zeros((there.ndim, len(pairs[0])), dtype=np.int64)
+    for own, shape, places in zip(axes, shapes, pairs, strict=True):
+        if own:
+            found[list(own)] = np.unravel_index(places, shape)
+    return found
+
+
+def _tree(joined: Array) -> tuple[Array, Array]:
+    """Rows and columns of the edges of a spanning forest, level by level from the fullest row."""
+    rows: Array = np.asarray(joined.any(1))
+    columns: Array = np.asarray(joined.any(0))
+    order = np.argsort(-np.count_nonzero(joined, axis=1), kind="stable")
+    edges: list[tuple[Array, Array]] = []
+    for root in order:
+        if not rows[root]:
+            continue
+        rows[root] = False
+        new = np.array([root])
+        while new.size and columns.any():
+            left = np.flatnonzero(columns)
+            link = joined[np.ix_(new, left)]
+            reached = link.any(0)
+            fresh = left[reached]
+            if not fresh.size:
+                break
+            edges.append((new[link[:, reached].argmax(0)], fresh))
+            columns[fresh] = False
+            left = np.flatnonzero(rows)
+            link = joined[np.ix_(left, fresh)]
+            new = left[link.any(1)]
+            edges.append((new, fresh[link[link.any(1)].argmax(1)]))
+            rows[new] = False
+    return np.concatenate([i for i, _ in edges]), np.concatenate([j for _, j in edges])
 
 
 def _forest(left: Array, right: Array) -> Array:

@@ -400,8 +400,8 @@ def _dead_zone() -> bool:
             "g_e strictly increasing, continuous, unbounded",
             "the criterion on the graph: every scaled unit has degree 1",
             (
-                "that one of z and h exists for every A is Stiemke's theorem, cited; for degree 1 they are "
-                "constructed here, on all small graphs"
+                "without Coq, that one of z and h exists for every A is Stiemke's theorem, cited; for degree "
+                "1 they are constructed here, on all small graphs"
             ),
         ),
         Verdict.certified,

@@ -263,7 +263,7 @@ def drifting() -> tuple[int, bool]:
             "degree 1",
             "the visible units are merged, inputs, outputs and the constant unit alike",
             "for directed paths and cycles: each hidden unit is on a walk from an input to an output",
-            "sufficiency in graphs of any size is a pen-and-paper argument (a spanning tree gives h)",
+            "without Coq, sufficiency in graphs of any size is pen and paper (a spanning tree gives h)",
         ),
         Verdict.certified,
         ("B.scaling-preserves",),

@@ -315,7 +315,7 @@ def _reflection() -> bool:
             "the minimum is attained",
             "each unit is visited infinitely often",
             "θ stays in [δ, 2 − δ] (degree 1, one power) or [δ, 1], for one δ > 0",
-            "the convergence is a pen-and-paper argument from the shares, certified here on instances",
+            "without Coq, the convergence is pen and paper from the shares, certified on instances",
         ),
         Verdict.certified,
         ("B.optimal-scale-lp", "B.stochastic-balancing"),

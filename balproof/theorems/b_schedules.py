@@ -180,7 +180,7 @@ def never_visited() -> tuple[bool, float]:
             "the minimum is attained",
             "each unit is visited infinitely often",
             "one unit at a time, balanced exactly",
-            "the convergence is that of B.stochastic-balancing, a pen-and-paper argument from its lemmas",
+            "without Coq, the convergence is that of B.stochastic-balancing, by pen and paper",
         ),
         Verdict.certified,
         ("B.stochastic-balancing", "B.strictly-convex", "B.existence"),
@@ -395,8 +395,8 @@ def mixed_powers() -> tuple[Fraction, Fraction]:
         "other. If all units have one degree $c>0$, all weights one $p$, and each unit is scaled at once by "
         "its own $\\lambda^*$ (dead and visible units by 1), then $R$ does not rise: for $s=\\lambda^{*p}$ "
         "each factor is $s_is_j^{-c}\\le(s_i^{1+c}+c\\,s_j^{-1-c})/(1+c)$, and the bounds add up to $R$. "
-        "Equality holds if and only if $s_is_j=1$ along every weight; if each component has a visible unit, "
-        "only at balance.",
+        "Equality holds if and only if $s_is_j=1$ along every weight but self-loops; if each component has a "
+        "visible unit, only at balance.",
         (
             "one degree c and one exponent p",
             "no self-loops unless c = 1",

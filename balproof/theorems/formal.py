@@ -92,11 +92,9 @@ FORMAL: dict[str, Formal] = {
         ),
     ),
     "B.existence": Formal(
-        _in("Graphs", "existence_on_graphs")
-        + _in("Convergence", "balanced_exists")
-        + _in("Balance", "lowering_direction_not_attained", "existence_cases_exclusive")
+        _in("Existence", "existence", "stiemke", "regularizer_costs", "circulation_iff_strongly_connected")
+        + _in("Graphs", "existence_on_graphs")
         + _in("Counterexamples", "bridge_not_attained"),
-        rest="Stiemke's theorem for degrees other than 1, and costs that are not convex in log-weights",
     ),
     "B.stochastic-balancing": Formal(
         _in("Convergence", "powers_converge", "same_limit_for_all_orders", "balancing_converges")
@@ -104,22 +102,42 @@ FORMAL: dict[str, Formal] = {
         + _in("Rescaling", "scaling_preserves"),
     ),
     "B.self-consistency": Formal(
-        _in("Invariants", "self_consistent_iff", "path_product", "cycle_product"),
-        rest="that a cycle basis, or directed paths and cycles, span the null space, and the count",
+        _in(
+            "Cycles",
+            "cycle_basis_decides",
+            "cycle_basis_exists",
+            "cycle_basis_count",
+            "cycle_basis_count_connected",
+            "paths_and_cycles_decide",
+            "scales_unique",
+        )
+        + _in("Invariants", "self_consistent_iff")
+        + _in("Counterexamples", "directed_walks_false"),
     ),
     "B.path-cover": Formal(
-        _in("Counterexamples", "path_cover_units_false", "path_cover_edges_false"),
-        rest="the criterion by ranks",
+        _in("Cycles", "path_criterion", "path_criterion_count")
+        + _in("Counterexamples", "path_cover_units_false", "path_cover_edges_false"),
     ),
     "B.schedules": Formal(
-        _in("Convergence", "same_limit_for_all_orders"), rest="what is said of tied scales"
+        _in("Convergence", "same_limit_for_all_orders")
+        + _in("Tied", "tied_optimum", "tied_balancing_converges", "tied_group"),
     ),
     "B.favorable": Formal(
-        _in("Counterexamples", "favorable_steps_false"), rest="that relaxed steps do converge"
+        _in("Relaxed", "power_share", "convex_share", "relaxed_gain_lp", "relaxed_converges")
+        + _in("Convergence", "sharing_converges")
+        + _in("Counterexamples", "favorable_steps_false"),
     ),
     "B.simultaneous": Formal(
-        _in("Counterexamples", "simultaneous_cycles", "simultaneous_false"),
-        rest="that the cost does not rise with one degree",
+        _in(
+            "Simultaneous",
+            "at_once_is_in_turn",
+            "factor_bound",
+            "bounds_add_up",
+            "together_does_not_raise",
+            "together_keeps_iff",
+            "together_keeps_only_at_balance",
+        )
+        + _in("Counterexamples", "simultaneous_cycles", "simultaneous_false"),
     ),
     "S.trajectories": Formal(
         _in("Rescaling", "trajectories_scale", "read_out_kept"),

@@ -1,7 +1,8 @@
 (** * Balancing one unit at a time converges, in every fair order
 
-    Claims [B.stochastic-balancing] (Theorem 5.1 of [B]), [B.existence] and [B.schedules], in their general
-    form: any finite matrix A, any strictly convex costs. The hypotheses are that some z > 0 has
+    Claims [B.stochastic-balancing] (Theorem 5.1 of [B]), [B.existence], [B.schedules] and [B.favorable], in
+    their general form: any finite matrix A, any strictly convex costs. A step need not balance its unit: it
+    is enough that it brings a fixed share of what balancing would bring. The hypotheses are that some z > 0 has
     A^T z = 0 (on a graph: every weight lies on a closed walk, see [Graphs]), that costs are bounded below
     and grow without bound as their weight grows, and that every unit is visited again and again. Neither
     a probability, nor independent columns, nor compactness is needed. *)
@@ -32,6 +33,14 @@ Definition balancing_run (order : nat -> U) (h : nat -> U -> R) : Prop :=
   forall n, In (order n) units
     /\ (forall k, k <> order n -> h (S n) k = h n k)
     /\ imb (h (S n)) (order n) = 0.
+
+(** The same with inexact steps: [best n] is where the exact step from [h n] would lead, and the step that is
+    made brings at least a fixed share of what that would bring. *)
+Definition sharing_run (order : nat -> U) (share : R) (best h : nat -> U -> R) : Prop :=
+  0 < share /\ forall n, In (order n) units
+    /\ (forall k, k <> order n -> h (S n) k = h n k /\ best n k = h n k)
+    /\ imb (best n) (order n) = 0
+    /\ share * (total (h n) - total (best n)) <= total (h n) - total (h (S n)).
 
 (** Every unit is visited infinitely often. *)
 Definition fair (order : nat -> U) : Prop :=
@@ -181,16 +190,30 @@ Qed.
 
 (** ** A run *)
 
+(** An exact step brings all that it could. *)
+Lemma exact_run_shares order h :
+  balancing_run order h -> sharing_run order 1 (fun n => h (S n)) h.
+Proof.
+  intros run. split; [lra|]. intros n. destruct (run n) as (Hin & Hother & Hbal).
+  split; [exact Hin|]. split; [intros k Hk; split; apply Hother, Hk|]. split; [exact Hbal|lra].
+Qed.
+
 Section Run.
-Variables (order : nat -> U) (h : nat -> U -> R).
-Hypothesis run : balancing_run order h.
+Variables (order : nat -> U) (share : R) (best h : nat -> U -> R).
+Hypothesis run : sharing_run order share best h.
 Hypothesis visits : fair order.
+
+Lemma best_falls n : total (best n) <= total (h n).
+Proof.
+  apply (step_descends edges units A phi psi convex). intros k Hk.
+  destruct run as [_ step]. destruct (step n) as (_ & Hother & Hbal & _).
+  destruct (eq_dec k (order n)) as [->|Hne]; [right; exact Hbal|left; apply Hother, Hne].
+Qed.
 
 Lemma cost_falls n : total (h (S n)) <= total (h n).
 Proof.
-  apply (step_descends edges units A phi psi convex). intros k Hk.
-  destruct (run n) as (_ & Hother & Hbal).
-  destruct (eq_dec k (order n)) as [->|Hne]; [right; exact Hbal|left; apply Hother, Hne].
+  destruct run as [Hs step]. destruct (step n) as (_ & _ & _ & Hgain). pose proof (best_falls n).
+  assert (0 <= share * (total (h n) - total (best n))) by (apply Rmult_le_pos; lra). lra.
 Qed.
 
 Lemma cost_falls_from n m : (n <= m)%nat -> total (h m) <= total (h n).
@@ -198,10 +221,11 @@ Proof.
   intros H. induction H as [|m H IH]; [lra|]. pose proof (cost_falls m). lra.
 Qed.
 
-Lemma run_bounded : exists M, 0 < M /\ forall n, within M (h n).
+Lemma run_bounded : exists M, 0 < M /\ forall n, within M (h n) /\ within M (best n).
 Proof.
   destruct (bounded_log_scales (total (h 0%nat))) as (M & HM & H).
-  exists M. split; [exact HM|]. intros n e He. apply H; [|exact He]. apply cost_falls_from. lia.
+  exists M. split; [exact HM|]. intros n. pose proof (cost_falls_from 0 n ltac:(lia)). pose proof (best_falls n).
+  split; intros e He; apply H; auto; lra.
 Qed.
 
 Lemma cost_converges : exists l : R, is_lim_seq (fun n => total (h n)) l.
@@ -215,23 +239,37 @@ Proof.
   - exists l. exact Hl.
 Qed.
 
-(** Steps become small. *)
+(** Exact steps would become small, and those that are made do. *)
+Lemma near_best (eps : R) : 0 < eps -> eventually (fun n => forall e, In e edges ->
+  Rabs (scale (h n) e - scale (best n) e) < eps /\ Rabs (scale (h (S n)) e - scale (best n) e) < eps).
+Proof.
+  intros Heps. destruct run_bounded as (M & HM & Hin). destruct run as [Hs step].
+  destruct (total_gap M eps HM Heps) as (g & Hg & Hgap).
+  destruct cost_converges as (l & Hl).
+  apply is_lim_seq_spec in Hl.
+  assert (Hsg : 0 < share * g / 2) by (apply Rdiv_lt_0_compat; [apply Rmult_lt_0_compat; assumption|lra]).
+  destruct (Hl (mkposreal _ Hsg)) as [N HN]. simpl in HN.
+  exists N. intros n Hn. destruct (step n) as (_ & Hother & Hbal & Hgain).
+  assert (Small : total (h n) - total (best n) < g).
+  { pose proof (HN n Hn) as X1. pose proof (HN (S n) ltac:(lia)) as X2.
+    apply Rabs_lt_between in X1, X2. apply Rmult_lt_reg_l with share; lra. }
+  assert (Near : forall x, within M x -> total x <= total (h n) -> (forall k, k <> order n -> x k = h n k) ->
+    forall e, In e edges -> Rabs (scale x e - scale (best n) e) < eps).
+  { intros x Hx Hle Hsame e He. apply Rnot_le_lt. intros C.
+    assert (X : total (best n) + (Σ k ∈ units, imb (best n) k * (x k - best n k)) + g <= total x).
+    { apply Hgap; [apply Hin|exact Hx|]. exists e. split; [exact He|exact C]. }
+    rewrite sum_zero in X; [lra|]. intros k Hk.
+    destruct (eq_dec k (order n)) as [->|Hne]; [rewrite Hbal; ring|].
+    destruct (Hother k Hne) as [_ B]. rewrite Hsame, B by exact Hne. ring. }
+  intros e He. split; apply Near; auto; try apply Hin; [lra|apply cost_falls|].
+  intros k Hk. apply Hother, Hk.
+Qed.
+
 Lemma steps_shrink (eps : R) : 0 < eps ->
   eventually (fun n => forall e, In e edges -> Rabs (scale (h (S n)) e - scale (h n) e) < eps).
 Proof.
-  intros Heps. destruct run_bounded as (M & HM & Hin).
-  destruct (total_gap M eps HM Heps) as (g & Hg & Hgap).
-  destruct cost_converges as (l & Hl).
-  apply is_lim_seq_spec in Hl. destruct (Hl (mkposreal (g / 2) ltac:(lra))) as [N HN]. simpl in HN.
-  exists N. intros n Hn e He.
-  destruct (Rlt_dec (Rabs (scale (h (S n)) e - scale (h n) e)) eps) as [|C]; [assumption|exfalso].
-  assert (X : total (h (S n)) + (Σ k ∈ units, imb (h (S n)) k * (h n k - h (S n) k)) + g <= total (h n)).
-  { apply Hgap; auto. exists e. split; [exact He|]. rewrite Rabs_minus_sym. lra. }
-  rewrite sum_zero in X.
-  - pose proof (HN n Hn) as X1. pose proof (HN (S n) ltac:(lia)) as X2.
-    apply Rabs_lt_between in X1, X2. lra.
-  - intros k Hk. destruct (run n) as (_ & Hother & Hbal).
-    destruct (eq_dec k (order n)) as [->|Hne]; [rewrite Hbal; ring|rewrite (Hother k Hne); ring].
+  intros Heps. destruct (near_best (eps / 2) ltac:(lra)) as [N HN]. exists N. intros n Hn e He.
+  destruct (HN n Hn e He) as [H1 H2]. apply Rabs_lt_between in H1, H2. apply Rabs_def1; lra.
 Qed.
 
 Lemma first_visit (T : list U) n m : (n <= m)%nat -> In (order m) T ->
@@ -252,7 +290,8 @@ Lemma unmoved (T : list U) n m : (n <= m)%nat ->
 Proof.
   intros Hnm. induction Hnm as [|m Hnm IH]; intros HT k Hk; [reflexivity|].
   rewrite <- IH by (auto; intros; apply HT; lia).
-  destruct (run m) as (_ & Hother & _). apply Hother. intros ->. apply (HT m); [lia|exact Hk].
+  destruct run as [_ step]. destruct (step m) as (_ & Hother & _). apply Hother.
+  intros ->. apply (HT m); [lia|exact Hk].
 Qed.
 
 (** The pairing of small imbalances with a move of bounded effect is small. *)
@@ -321,7 +360,7 @@ Proof.
     apply list_eventually in H1. destruct H1 as [N1 HN1].
     destruct (imbalance_uniform M (d1 / 4) ltac:(lra)) as (d2 & Hd2 & Huni).
     destruct (total_gap M d2 HM Hd2) as (g & Hg & Hgap).
-    destruct (steps_shrink d2 Hd2) as [N2 HN2].
+    destruct (near_best d2 Hd2) as [N2 HN2].
     set (rest := filter (fun k => if in_dec eq_dec k T then false else true) units).
     assert (Hrest : forall k, In k rest <-> In k units /\ ~ In k T).
     { intros k. unfold rest. rewrite filter_In. destruct (in_dec eq_dec k T);
@@ -354,20 +393,21 @@ Proof.
       assert (Hmove : forall e, In e edges -> Rabs (scale (h n) e - scale (h m) e) < d2).
       { intros e He. destruct (Rlt_dec (Rabs (scale (h n) e - scale (h m) e)) d2) as [|C]; [assumption|exfalso].
         assert (X : total (h n) + (Σ j ∈ units, imb (h n) j * (h m j - h n j)) + g <= total (h m)).
-        { apply Hgap; auto. exists e. split; [exact He|]. rewrite Rabs_minus_sym. lra. }
+        { apply Hgap; try apply Hin. exists e. split; [exact He|]. rewrite Rabs_minus_sym. lra. }
         assert (Y : Rabs (Σ j ∈ units, imb (h n) j * (h m j - h n j)) < g).
-        { apply Hslope; auto.
+        { apply Hslope; try apply Hin.
           - intros j Hj. apply Hrest in Hj as [Hj HjT]. apply Rle_trans with d; [auto|lra].
           - intros j Hj HjS. apply Hsame. destruct (in_dec eq_dec j T); [assumption|].
             exfalso. apply HjS, Hrest. auto. }
         apply Rabs_lt_between in Y. pose proof (cost_falls_from n m Hnm). lra. }
-      pose proof (Huni (h n) (h m) (fun e He => conj (Hin n e He) (conj (Hin m e He) (Hmove e He))) k Hku) as X1.
-      (* and in the step that balances k it moves little, too *)
-      assert (Hstep : forall e, In e edges -> Rabs (scale (h m) e - scale (h (S m)) e) < d2).
-      { intros e He. rewrite Rabs_minus_sym. apply HN2; [lia|exact He]. }
-      pose proof (Huni (h m) (h (S m)) (fun e He => conj (Hin m e He) (conj (Hin (S m) e He) (Hstep e He))) k Hku)
-        as X2.
-      destruct (run m) as (_ & _ & Hbal). fold k in Hbal. rewrite Hbal in X2.
+      pose proof (Huni (h n) (h m) (fun e He => conj (proj1 (Hin n) e He) (conj (proj1 (Hin m) e He) (Hmove e He)))
+        k Hku) as X1.
+      (* and to balance k it would have to move little, too *)
+      assert (Hstep : forall e, In e edges -> Rabs (scale (h m) e - scale (best m) e) < d2).
+      { intros e He. apply HN2; [lia|exact He]. }
+      pose proof (Huni (h m) (best m) (fun e He => conj (proj1 (Hin m) e He)
+        (conj (proj2 (Hin m) e He) (Hstep e He))) k Hku) as X2.
+      destruct run as [_ step]. destruct (step m) as (_ & _ & Hbal & _). fold k in Hbal. rewrite Hbal in X2.
       assert (X3 : d1 < Rabs (imb (h n) k)).
       { apply Rnot_le_lt. intros C. apply NEx, Exists_exists. exists k. auto. }
       apply Rabs_lt_between in X1, X2. revert X3. unfold Rabs. destruct (Rcase_abs _); lra.
@@ -390,18 +430,17 @@ Proof.
   assert (W : forall n m, (N <= n)%nat -> (n <= m)%nat -> Rabs (scale (h m) e - scale (h n) e) < eps).
   { intros n m Hn Hnm. destruct (Rlt_dec (Rabs (scale (h m) e - scale (h n) e)) eps) as [|C]; [assumption|exfalso].
     assert (X : total (h n) + (Σ j ∈ units, imb (h n) j * (h m j - h n j)) + g <= total (h m)).
-    { apply Hgap; auto. exists e. split; [exact He|lra]. }
+    { apply Hgap; try apply Hin. exists e. split; [exact He|lra]. }
     assert (Y : Rabs (Σ j ∈ units, imb (h n) j * (h m j - h n j)) < g).
-    { apply Hslope; auto. intros; contradiction. }
+    { apply Hslope; try apply Hin; [apply HN, Hn|intros; contradiction]. }
     apply Rabs_lt_between in Y. pose proof (cost_falls_from n m Hnm). lra. }
   exists N. intros n m Hn Hm. destruct (Nat.le_ge_cases n m) as [H|H].
   - rewrite Rabs_minus_sym. apply W; assumption.
   - apply W; assumption.
 Qed.
 
-(** [B.stochastic-balancing]: the log-scales of all weights converge to those of a balanced state, which by
-    [balanced_unique] and [balanced_optimal] is the one optimum. *)
-Theorem balancing_converges :
+(** [B.favorable]: steps that bring a fixed share of what exact ones would bring suffice. *)
+Theorem sharing_converges :
   exists h', balanced edges units A psi h' /\
     forall e, In e edges -> is_lim_seq (fun n => scale (h n) e) (scale h' e).
 Proof.
@@ -423,19 +462,17 @@ Proof.
   - intros e He. rewrite Hh' by assumption. apply Hx, He.
 Qed.
 
-(** The cost converges to that of the optimum. *)
-Theorem cost_converges_to_optimum h' :
+Theorem sharing_cost_converges h' :
   balanced edges units A psi h' -> is_lim_seq (fun n => total (h n)) (total h').
 Proof.
-  intros Hb. destruct balancing_converges as (h2 & Hb2 & Hlim). apply sum_lim. intros e He.
+  intros Hb. destruct sharing_converges as (h2 & Hb2 & Hlim). apply sum_lim. intros e He.
   rewrite (balanced_unique edges units A phi psi convex h' h2 Hb Hb2 e He).
   apply is_lim_seq_continuous; [|apply Hlim, He].
   apply continuity_pt_filterlim, (ex_derive_continuous (phi e)).
   destruct (convex e He) as [D _]. eexists; apply D.
 Qed.
 
-(** The moves of units that have weights tend to 0: their scales tend to 1. *)
-Theorem moves_shrink :
+Theorem sharing_moves_shrink :
   (forall k, In k units -> exists e, In e edges /\ A e k <> 0) ->
   is_lim_seq (fun n => h (S n) (order n) - h n (order n)) 0.
 Proof.
@@ -452,14 +489,41 @@ Proof.
     replace ((h (S n) k - h n k) * A e k) with (scale (h (S n)) e - scale (h n) e); [exact HN|].
     rewrite <- log_scale_minus. unfold log_scale.
     rewrite <- (sum_pick eq_dec units (fun j => (h (S n) k - h n k) * A e j) k nodup Hk).
-    apply sum_ext. intros j _. destruct (run n) as (_ & Hother & _). destruct (eq_dec j k) as [->|Hne]; [ring|].
-    rewrite Hother by congruence. ring. }
+    apply sum_ext. intros j _. destruct run as [_ step]. destruct (step n) as (_ & Hother & _).
+    destruct (eq_dec j k) as [->|Hne]; [ring|].
+    destruct (Hother j) as [-> _]; [congruence|]. ring. }
   apply list_eventually in HN. destruct HN as [N HN]. exists N. intros n Hn.
   rewrite Rminus_0_r. apply Rmult_lt_reg_r with d; [exact Hd|].
-  apply (HN n Hn (order n)); [apply (run n)|reflexivity].
+  destruct run as [_ step]. apply (HN n Hn (order n)); [apply (step n)|reflexivity].
 Qed.
 
 End Run.
+
+(** ** Exact steps *)
+
+Section Exact.
+Variables (order : nat -> U) (h : nat -> U -> R).
+Hypothesis run : balancing_run order h.
+
+(** [B.stochastic-balancing]: the log-scales of all weights converge to those of a balanced state, which by
+    [balanced_unique] and [balanced_optimal] is the one optimum. *)
+Theorem balancing_converges : fair order ->
+  exists h', balanced edges units A psi h' /\
+    forall e, In e edges -> is_lim_seq (fun n => scale (h n) e) (scale h' e).
+Proof. exact (sharing_converges order 1 _ h (exact_run_shares order h run)). Qed.
+
+(** The cost converges to that of the optimum. *)
+Theorem cost_converges_to_optimum : fair order -> forall h',
+  balanced edges units A psi h' -> is_lim_seq (fun n => total (h n)) (total h').
+Proof. exact (sharing_cost_converges order 1 _ h (exact_run_shares order h run)). Qed.
+
+(** The moves of units that have weights tend to 0: their scales tend to 1. *)
+Theorem moves_shrink :
+  (forall k, In k units -> exists e, In e edges /\ A e k <> 0) ->
+  is_lim_seq (fun n => h (S n) (order n) - h n (order n)) 0.
+Proof. exact (sharing_moves_shrink order 1 _ h (exact_run_shares order h run)). Qed.
+
+End Exact.
 
 (** ** Steps, and therefore balanced states, exist *)
 
@@ -595,6 +659,7 @@ End Convergence.
 Arguments coercive_costs {E} edges phi.
 Arguments circulation {E U} edges units A.
 Arguments balancing_run {E U} edges units A psi order h.
+Arguments sharing_run {E U} edges units A phi psi order share best h.
 Arguments fair {U} units order.
 
 (** ** Theorem 5.1 for the regularizer sum |w|^p and scales of any degrees

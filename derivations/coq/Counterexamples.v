@@ -86,6 +86,30 @@ Proof.
     unfold log_scale, matrix, incidence, at_unit in *. simpl in *. lra.
 Qed.
 
+(** ** [B.self-consistency] (Proposition 5.4): directed paths and cycles see nothing of dead ends *)
+
+(** 0 and 1 lead to 2 and 3, which lead nowhere. *)
+Definition dead_ends : graph :=
+  [(None, Some 0); (None, Some 1); (Some 0, Some 2); (Some 0, Some 3); (Some 1, Some 2); (Some 1, Some 3)]%nat.
+
+Theorem directed_walks_false : exists L : option nat * option nat -> R,
+  (forall n l, walk dead_ends fst snd n n l -> (Σ e ∈ l, L e) = 0) /\
+  ~ exists h, forall e, In e dead_ends -> log_scale [0; 1; 2; 3]%nat matrix h e = L e.
+Proof.
+  exists (fun e => match e with (Some 0, Some 2)%nat => 1 | _ => 0 end). split.
+  - set (level := fun n : option nat => match n with None => 0 | Some 0 | Some 1 => 1 | _ => 2 end%nat).
+    assert (X : forall a b l, walk dead_ends fst snd a b l -> level b = (level a + length l)%nat).
+    { intros a b l W. induction W as [n|e n l He _ IH]; [simpl; lia|]. rewrite IH. simpl in He |- *.
+      repeat (destruct He as [<-|He]; [simpl; lia|]). destruct He. }
+    intros n l W. apply X in W. destruct l; [reflexivity|simpl in W; lia].
+  - intros [h H].
+    pose proof (H (Some 0%nat, Some 2%nat) ltac:(simpl; tauto)) as H1.
+    pose proof (H (Some 0%nat, Some 3%nat) ltac:(simpl; tauto)) as H2.
+    pose proof (H (Some 1%nat, Some 2%nat) ltac:(simpl; tauto)) as H3.
+    pose proof (H (Some 1%nat, Some 3%nat) ltac:(simpl; tauto)) as H4.
+    unfold log_scale, matrix, incidence, at_unit in *. simpl in *. lra.
+Qed.
+
 (** ** [B.favorable] (Remark 5.8): steps that merely lower the regularizer need not lead to balance *)
 
 Lemma cost_1_16 (s : R) : 0 < s -> unit_cost [(1, 1)] [(1, 16)] 1 1 s = s + 16 / s.

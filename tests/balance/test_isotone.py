@@ -110,8 +110,9 @@ def test_three_hundred_states_none_wrong() -> None:
 
 def test_rounding_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = problem_of(solve(mlp((3, 6, 6, 2), seed=7)).network)
-    assert 50 < isotone._rounding(problem) * 2**53 < 200
-    monkeypatch.setattr(isotone, "_rounding", lambda problem: 1e-6)
+    zero = np.zeros(problem.manifold.count)
+    assert 50 < isotone._rounding(problem, zero) * 2**53 < 200
+    monkeypatch.setattr(isotone, "_rounding", lambda problem, h: 1e-6)
     found = certify_blocks(problem)
     assert isinstance(found, GapCertificate) and (found.radius or 0.0) > 1e-6
 
@@ -120,7 +121,7 @@ def test_two_scales_of_one_sign_are_refused() -> None:
     problem = problem_of(mlp((3, 4, 4, 2)))
     turned = []
     for pair in problem.pairs:
-        columns = dataclasses.replace(pair.columns, forms=abs(pair.columns.forms))
+        columns = dataclasses.replace(pair.columns, coefficient=abs(pair.columns.coefficient))
         turned.append(dataclasses.replace(pair, columns=columns))
     found = certify_blocks(dataclasses.replace(problem, pairs=tuple(turned)))
     assert isinstance(found, NoCertificate) and "two scales of one sign" in found.reason

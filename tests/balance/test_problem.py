@@ -103,6 +103,16 @@ def test_cost_of_a_rescaling_is_that_of_the_rescaled_weights(seed: int, spec: st
     np.testing.assert_allclose(problem.imbalances(h), after.imbalances(np.zeros(problem.count)), atol=1e-12)
 
 
+def test_a_rescaling_to_nothing_or_beyond_the_range_of_doubles() -> None:
+    network = mlp([2, 2, 1])
+    first = np.array([[0.0, 1e-150], [1.0, 1.0]])
+    problem = BalanceProblem.build(network.with_parameters({"fc1.weight": first}), "l1")
+    after = problem.rescaled(np.array([-500.0, 0.0]))
+    assert len(after.weights) == after.A.shape[0] == len(problem.weights) - 1
+    with np.errstate(all="ignore"), pytest.raises(ModelError, match=r"fc1\.weight\[0,0\] is not finite"):
+        problem.rescaled(np.array([720.0, 0.0]))
+
+
 # --- which regularizer, which weights ---------------------------------------------------------------------
 
 

@@ -58,7 +58,7 @@ def said(audit: Audit) -> object:
 
 
 @pytest.mark.parametrize("precise", [True, False], ids=["double", "single"])
-@pytest.mark.parametrize("name", ["dense", "convolutional"])
+@pytest.mark.parametrize("name", ["dense", pytest.param("convolutional", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fault", ["none", "bias", "weight", "layer", "everything"])
 def test_the_same_faults(name: str, fault: str, precise: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     before = NETWORKS[name]() if precise else single(NETWORKS[name]())
@@ -124,9 +124,13 @@ def test_a_large_network_in_single_precision_is_read_once(monkeypatch: pytest.Mo
     assert found.proof.weight_error == pytest.approx(small.proof.weight_error, rel=2)
 
 
-def test_a_recurrent_network_is_judged_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recurrent_network_is_judged_by_its_block_as_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     from balproof.importers import load
 
-    network = load(np.random.default_rng(0).random((12, 12)))
+    manifold = infer(load(np.random.default_rng(0).random((12, 12))))
+    whole = judge(manifold, Costs.parse("l2"))
     large(monkeypatch)
-    assert judge(infer(network), Costs.parse("l2")).problem is not None
+    blocks = judge(manifold, Costs.parse("l2"))
+    assert whole.problem is not None and blocks.problem is None
+    np.testing.assert_allclose(blocks.imbalances, whole.imbalances, rtol=1e-12)
+    assert blocks.cost == pytest.approx(whole.cost, rel=1e-12)

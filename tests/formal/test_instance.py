@@ -17,7 +17,7 @@ from balproof.balance.kernel import KernelCertificate, kernel_certificate
 from balproof.balance.multilevel import multilevel
 from balproof.balance.problem import BalanceProblem
 from balproof.errors import MissingToolError
-from balproof.formal import check_certificate, coq_version
+from balproof.formal import check_certificate, check_certificates, coq_version
 from balproof.importers import load
 from balproof.network.graph import Network
 from tests.networks import mlp
@@ -86,41 +86,49 @@ def test_what_has_no_certificate() -> None:
     assert reason(balanced(network, "2*w**2")).startswith("the certificate for Coq needs the regularizer l1")
 
 
-@pytest.mark.slow
-@needs_coq
-def test_coq_accepts_it(small: str) -> None:
-    assert check_certificate(small) == []
+CHANGES = {
+    "a weight": (r"(?<=Weight )\d+", +1),
+    "the unit": (r"(?<=Definition D : Z := )\d+", -1),
+    "the flow": (r"(?<=\] \()-\d+", -1),
+    "the gap in the statement, not in the proof": (r"(?<=weights scales h \+ IZR )\d+", -1),
+}
 
 
-@pytest.mark.slow
-@needs_coq
-@pytest.mark.parametrize(
-    ("pattern", "change"),
-    [
-        (r"(?<=Weight )\d+", +1),  # a weight
-        (r"(?<=Definition D : Z := )\d+", -1),  # the unit
-        (r"(?<=\] \()-\d+", -1),  # the flow
-        (r"(?<=weights scales h \+ IZR )\d+", -1),  # the gap in the statement, not in the proof
-    ],
-)
-def test_coq_rejects_a_changed_digit(small: str, pattern: str, change: int) -> None:
-    found = re.search(pattern, small)
+def changed(text: str, pattern: str, change: int) -> str:
+    found = re.search(pattern, text)
     assert found is not None
-    changed = small[: found.start()] + str(int(found[0]) + change) + small[found.end() :]
-    faults = check_certificate(changed)
-    assert faults
-    assert faults[0].startswith("Network.v does not compile")
+    return text[: found.start()] + str(int(found[0]) + change) + text[found.end() :]
 
 
-@pytest.mark.slow
-@needs_coq
-def test_a_certificate_that_assumes_is_rejected(small: str) -> None:
+@pytest.fixture(scope="module")
+def said(small: str) -> dict[str, list[str]]:
+    """What Coq finds wrong with the certificate as it is, with a digit changed, and assumed: in one build."""
     statement = re.search(r"Theorem no_rescaling_is_better.*?\.\n", small, flags=re.DOTALL)
     assert statement is not None
-    head = small[: statement.start()]
-    faults = check_certificate(f"{head}{statement[0].replace('Theorem', 'Axiom')}")
-    assert any("assumes what should be proved" in f for f in faults)
-    assert any("assumed, and not among the axioms allowed" in f for f in faults)
+    texts = {"as it is": small, **{name: changed(small, *how) for name, how in CHANGES.items()}}
+    texts["assumed"] = f"{small[: statement.start()]}{statement[0].replace('Theorem', 'Axiom')}"
+    return dict(zip(texts, check_certificates(list(texts.values())), strict=True))
+
+
+@pytest.mark.slow
+@needs_coq
+def test_coq_accepts_it(said: dict[str, list[str]]) -> None:
+    assert said["as it is"] == []
+
+
+@pytest.mark.slow
+@needs_coq
+@pytest.mark.parametrize("change", CHANGES)
+def test_coq_rejects_a_changed_digit(said: dict[str, list[str]], change: str) -> None:
+    assert said[change]
+    assert said[change][0].startswith("Network.v does not compile")
+
+
+@pytest.mark.slow
+@needs_coq
+def test_a_certificate_that_assumes_is_rejected(said: dict[str, list[str]]) -> None:
+    assert any("assumes what should be proved" in f for f in said["assumed"])
+    assert any("assumed, and not among the axioms allowed" in f for f in said["assumed"])
 
 
 def test_without_coq(small: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

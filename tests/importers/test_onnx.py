@@ -343,7 +343,7 @@ def test_external_data_is_read_from_beside_the_model_only(tmp_path: Path) -> Non
     save(network, tmp_path / "whole.onnx")
     (tmp_path / "w.bin").unlink()
     np.testing.assert_array_equal(load(tmp_path / "whole.onnx").tensors["W"].value, W)
-    with pytest.raises(ModelError, match=r"'w.bin' cannot be read"):
+    with pytest.raises(ModelError, match=r"'w.bin' does not exist: put the data beside the model"):
         load(tmp_path / "m.onnx")
 
 

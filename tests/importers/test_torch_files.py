@@ -288,6 +288,57 @@ def test_training_mode_is_not_inference() -> None:
     assert layers.training
 
 
+def test_dropout_in_training_is_no_identity() -> None:
+    layers = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5), nn.Linear(3, 2))
+    assert infer(load(layers.eval(), torch.ones(4, 2))).free_scales == 3
+    network = load(layers.train(), torch.ones(4, 2))
+    assert [op.kind for op in network.operations] == ["linear", "bias", "unknown", "linear", "bias"]
+    assert infer(network).free_scales == 0
+
+
+class Statistics(nn.Module):
+    """What a normalisation writes while it trains is read after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(2, 3), nn.Linear(3, 2)
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("variance", torch.ones(3))
+
+    def forward(self, x: Any) -> Any:
+        return self.b(F.batch_norm(self.a(x), self.mean, self.variance, training=True) * self.variance)
+
+
+def test_statistics_that_are_written_are_no_constants() -> None:
+    network = load(Statistics().train(), torch.randn(4, 2))
+    assert [op.kind for op in network.operations if op.output in network.operations[-3].inputs] == [
+        "batchnorm",
+        "unknown",
+    ]
+
+
+class Written(nn.Module):
+    """The second layer reads what another operation has written in place of the first one's result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Any) -> Any:
+        y = self.a(x)
+        z = y.clone()
+        torch.maximum(y, -y, out=z.view(z.shape))
+        return self.b(z)
+
+
+def test_what_is_written_in_place_is_read() -> None:
+    torch.manual_seed(0)
+    module, x = Written().double().requires_grad_(False), torch.randn(5, 3).double()
+    network = load(module, x)
+    found = evaluate(network, {network.inputs[0]: x.numpy()})[network.outputs[0]]
+    assert np.allclose(found, module(x).numpy(), rtol=1e-12)
+
+
 # --- what is refused --------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from balproof.network.evaluate import evaluate, trajectory
 from balproof.network.graph import Network, Operation, Tensor
 from balproof.network.manifold import infer
 from balproof.symbolic.activation import Activation
+from tests.convnets import resnet
 from tests.networks import called_twice, mlp, numerical_free_scales, weights
 
 
@@ -104,6 +105,36 @@ def test_apply_adjoint_rows_and_matrix_say_the_same(name: str) -> None:
     assert manifold.free_scales == (
         np.linalg.matrix_rank(manifold.matrix().toarray()) if manifold.count else 0
     )
+
+
+@pytest.mark.parametrize("name", ["residual stage", "two layers", "convolutions", "recurrent"])
+@pytest.mark.parametrize("density", [0.3, 0.55, 0.7, 0.95])
+def test_the_rank_on_nonzero_weights_agrees_with_that_of_the_matrix(name: str, density: float) -> None:
+    """Both where few entries are left, and where so many are that they are not listed."""
+    nets = {
+        "two layers": lambda: mlp([4, 6, 5, 3]),
+        "residual stage": residual,
+        "convolutions": lambda: resnet(2, (1, 1), 16, 3),
+        "recurrent": recurrent,
+    }
+    manifold = infer(nets[name]())
+    rng = np.random.default_rng(3)
+    for _ in range(4):
+        kept = {t.name: rng.random(t.shape) < density for t in manifold.network.learned}
+        rows = [manifold.matrix([n]).toarray()[k.ravel()] for n, k in kept.items()]
+        assert manifold.rank(kept) == np.linalg.matrix_rank(np.concatenate(rows))
+
+
+def test_what_is_not_zero_is_asked_for_tensor_by_tensor() -> None:
+    network = mlp([2, 3, 2])
+    value = network.numbers("fc1.weight").copy()
+    value[1, 0] = 0.0
+    support = infer(network.with_parameters({"fc1.weight": value})).support
+    assert list(support) == [t.name for t in network.learned]
+    assert len(support) == len(network.learned)
+    assert (~support["fc1.weight"]).nonzero() == (1, 0)
+    assert "x" not in support
+    assert all(whole.all() for name, whole in support.items() if name != "fc1.weight")
 
 
 def recurrent(seed: int = 0, n: int = 4, **extra: Any) -> Network:

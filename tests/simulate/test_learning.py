@@ -174,7 +174,11 @@ def test_few_images(data):
     assert np.array_equal(one.x_test, data.x_test)
 
 
-@pytest.mark.parametrize("study", STUDIES, ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "study",
+    [STUDIES[-1], *(pytest.param(s, marks=pytest.mark.slow) for s in STUDIES[:-1])],
+    ids=lambda s: s.name,
+)
 def test_every_effect_is_measured_and_every_run_repeats(study, data):
     from matplotlib.figure import Figure
 

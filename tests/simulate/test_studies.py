@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import importlib
 import json
 import pkgutil
@@ -32,6 +33,12 @@ OWN = tuple(SMALL)
 
 def small(name: str, seeds: int = 2, **changed: Any):
     return simulate(name, seeds=seeds, settings=SMALL[name], **changed)
+
+
+@functools.cache
+def answered(name: str):
+    """Made once for all tests that only read it."""
+    return small(name)
 
 
 # --- the list of studies ----------------------------------------------------------------------------------
@@ -140,7 +147,7 @@ def test_widths() -> None:
 @pytest.mark.torch
 @pytest.mark.parametrize("name", OWN)
 def test_an_answer(name: str) -> None:
-    answer = small(name)
+    answer = answered(name)
     data = json.loads(json.dumps(answer.as_json(), allow_nan=False))
     assert set(data) >= {
         "name",
@@ -166,14 +173,14 @@ def test_an_answer(name: str) -> None:
 
 @pytest.mark.torch
 def test_runs_are_the_same_again() -> None:
-    assert small("ledger").as_json() == small("ledger").as_json()
+    assert small("ledger").as_json() == answered("ledger").as_json()
 
 
 @pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.parametrize("name", OWN)
 def test_runs_are_the_same_side_by_side(name: str) -> None:
-    assert small(name, jobs=2).as_json() == small(name).as_json()
+    assert small(name, jobs=2).as_json() == answered(name).as_json()
 
 
 @pytest.mark.torch
@@ -182,7 +189,7 @@ def test_pictures_show_every_arm(name: str) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 4), layout="constrained")
-    answer = small(name)
+    answer = answered(name)
     balproof.simulate.draw(answer, figure)
     figure.canvas.draw()
     assert len(figure.axes) >= 2

@@ -72,9 +72,10 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_is_found(report, tmp_path, change):
     make, where = CHANGES[change]
-    data = copy.deepcopy(report)
+    claims = [c for c in report["claims"] if where.startswith(c["id"])]  # the others take time
+    data = copy.deepcopy({**report, "claims": claims})
     make(data)
-    assert data != report
+    assert data["claims"] != claims
     _, differences = replay(write(tmp_path, data))
     assert [d for d in differences if d.where.startswith(where)]
     assert "the file says" in str(differences[0])

@@ -1,0 +1,258 @@
+"""One read of a block of weights, in compiled loops: nothing of the size of the weights is made.
+
+A block is an array (g, r, c, k) of weights in whatever type and place they are; its costs are
+K_gij = Σ_k |w_gijk|^p, formed while a row is in the cache. With row factors e and column factors y one read
+gives
+
+    rows_gi = Σ_j K_gij·y_gj,      columns_gj = Σ_i e_gi·K_gij.
+
+`sweep` balances row i between the two: its e_i is set from rows_i and from the sums that the caller knows,
+and the columns see the new one. In a chain of layers that is an exact cyclic sweep in one read. All sums are
+of terms ≥ 0, added in some order: γ_n bounds their relative rounding whatever the order and the fused
+multiplications are (Higham, Accuracy and Stability, Section 3.1).
+"""
+
+# Compiled code: pyright sees neither the types that Numba infers nor its decorators.
+# pyright: basic
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numba import njit
+from numba.core import types
+from numba.extending import overload
+
+Array = np.ndarray
+
+_FAST = {"reassoc", "contract", "nsz"}  # never nnan or ninf: infinities and NaN are looked for
+_WIDE = 16_384
+"""Wider rows are read one at a time: eight of them would leave the cache before they are read again."""
+
+SQUARE, ABSOLUTE, ROOT, POWER, TABLE = range(5)
+
+
+def mode_of(power: float, dtype: np.dtype) -> int:
+    """How `kernels` forms |w|^power of weights of this type."""
+    if dtype.kind == "u":
+        return TABLE
+    return {2.0: SQUARE, 1.0: ABSOLUTE, 0.5: ROOT}.get(power, POWER)
+
+
+@cache
+def table(kind: str, power: float) -> Array:
+    """|value|^power for each of the 65,536 patterns of ``float16`` or ``bfloat16``.
+
+    >>> float(table("float16", 2.0)[np.float16(-1.5).view(np.uint16)])
+    2.25
+    """
+    bits = np.arange(1 << 16, dtype=np.uint32)
+    narrow = (bits << 16).view(np.float32) if kind == "bfloat16" else bits.astype(np.uint16).view(np.float16)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities and NaN are among them
+        found = np.abs(narrow.astype(np.float64)) ** power
+    found.flags.writeable = False
+    return found
+
+
+def _cost(w, mode, power, table):  # pragma: no cover - replaced when compiled
+    raise NotImplementedError
+
+
+@overload(_cost, inline="never")
+def _compile_cost(w, mode, power, table):
+    if isinstance(w, types.Integer):
+        return lambda w, mode, power, table: table[w]
+
+    def of_float(w, mode, power, table):
+        value = abs(np.float64(w))
+        if mode == SQUARE:
+            return value * value
+        if mode == ABSOLUTE:
+            return value
+        if mode == ROOT:
+            return np.sqrt(value)
+        return value**power
+
+    return of_float
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _fill(w, mode, power, table, row):
+    """row_j = Σ_k |w_jk|^p."""
+    for j in range(len(row)):
+        total = 0.0
+        for m in range(w.shape[1]):
+            total += _cost(w[j, m], mode, power, table)
+        row[j] = total
+
+
+# Loops run wide only over rows that are arrays of their own: an offset into a longer one may be negative for
+# all that the compiler knows, and is looked at in every step. Eight rows at once were the fastest by far.
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _dots(w, at, y):
+    """Σ_j w_ij²·y_j of eight rows from ``at`` on."""
+    w0, w1, w2, w3 = w[at], w[at + 1], w[at + 2], w[at + 3]
+    w4, w5, w6, w7 = w[at + 4], w[at + 5], w[at + 6], w[at + 7]
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+    for j in range(len(y)):
+        x = y[j]
+        v = np.float64(w0[j])
+        s0 += v * v * x
+        v = np.float64(w1[j])
+        s1 += v * v * x
+        v = np.float64(w2[j])
+        s2 += v * v * x
+        v = np.float64(w3[j])
+        s3 += v * v * x
+        v = np.float64(w4[j])
+        s4 += v * v * x
+        v = np.float64(w5[j])
+        s5 += v * v * x
+        v = np.float64(w6[j])
+        s6 += v * v * x
+        v = np.float64(w7[j])
+        s7 += v * v * x
+    return s0, s1, s2, s3, s4, s5, s6, s7
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _adds(w, at, e, columns):
+    """columns_j += Σ_i e_i·w_ij² of eight rows from ``at`` on."""
+    w0, w1, w2, w3 = w[at], w[at + 1], w[at + 2], w[at + 3]
+    w4, w5, w6, w7 = w[at + 4], w[at + 5], w[at + 6], w[at + 7]
+    e0, e1, e2, e3, e4, e5, e6, e7 = e[0], e[1], e[2], e[3], e[4], e[5], e[6], e[7]
+    for j in range(len(columns)):
+        v = np.float64(w0[j])
+        x = e0 * (v * v)
+        v = np.float64(w1[j])
+        x += e1 * (v * v)
+        v = np.float64(w2[j])
+        x += e2 * (v * v)
+        v = np.float64(w3[j])
+        x += e3 * (v * v)
+        v = np.float64(w4[j])
+        x += e4 * (v * v)
+        v = np.float64(w5[j])
+        x += e5 * (v * v)
+        v = np.float64(w6[j])
+        x += e6 * (v * v)
+        v = np.float64(w7[j])
+        x += e7 * (v * v)
+        columns[j] += x
+
+
+@njit(nogil=True, cache=True)
+def _balance(at, count, rows, factor, into, out, inverse, coefficient, power, h, e):
+    """The steps of some rows that balance them: their h, and their factors exp(power·coefficient·h).
+
+    ``factor``·|coefficient|·e·rows is what the block adds to what comes in (coefficient > 0) or goes out.
+    """
+    for n in range(at, at + count):
+        own = factor * abs(coefficient[n]) * e[n] * rows[n]
+        a, b = (into[n] + own, out[n]) if coefficient[n] > 0 else (into[n], out[n] + own)
+        if inverse[n] > 0 and a > 0 and b > 0:
+            h[n] += (np.log(b) - np.log(a)) * inverse[n]
+            e[n] = np.exp(power * coefficient[n] * h[n])
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def read_squares(w, r, e, y, lo, hi, step, power, factor, into, out, inverse, coefficient, h, rows, columns):
+    """Rows lo…hi of all g·r: their sums, their steps where ``step``, and their part of the columns' sums."""
+    c = w.shape[1]
+    at = lo
+    while at < hi:
+        start = at // r * c
+        x, total = y[start : start + c], columns[start : start + c]
+        count = 8 if c <= _WIDE and at % r + 8 <= r and at + 8 <= hi else 1
+        if count == 8:
+            s = _dots(w, at, x)
+            rows[at], rows[at + 1], rows[at + 2], rows[at + 3] = s[0], s[1], s[2], s[3]
+            rows[at + 4], rows[at + 5], rows[at + 6], rows[at + 7] = s[4], s[5], s[6], s[7]
+        else:
+            own, dot = w[at], 0.0
+            for j in range(c):
+                v = np.float64(own[j])
+                dot += v * v * x[j]
+            rows[at] = dot
+        if step:
+            _balance(at, count, rows, factor, into, out, inverse, coefficient, power, h, e)
+        if count == 8:
+            _adds(w, at, e[at : at + 8], total)
+        else:
+            own, scale = w[at], e[at]
+            for j in range(c):
+                v = np.float64(own[j])
+                total[j] += scale * (v * v)
+        at += count
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def read_costs(
+    w, r, e, y, lo, hi, step, mode, table, power, factor, into, out, inverse, coefficient, h, rows, columns
+):
+    """The same for (g·r, c, k) weights of any cost: each row of costs is formed first."""
+    c = w.shape[1]
+    row = np.empty(c)
+    for at in range(lo, hi):
+        start = at // r * c
+        x, total = y[start : start + c], columns[start : start + c]
+        _fill(w[at], mode, power, table, row)
+        dot = 0.0
+        for j in range(c):
+            dot += row[j] * x[j]
+        rows[at] = dot
+        if step:
+            _balance(at, 1, rows, factor, into, out, inverse, coefficient, power, h, e)
+        scale = e[at]
+        for j in range(c):
+            total[j] += scale * row[j]
+
+
+@njit(nogil=True, cache=True)
+def extremes(bits, mask):
+    """Of weights as bits: the least that is not 0, less 1, the greatest, and the number of zeros.
+
+    Without their signs the bits of floats are in the order of their sizes, infinities and NaN at the end,
+    and the loop over integers runs wide.
+    """
+    least, most, zeros = mask, mask ^ mask, 0
+    for j in range(len(bits)):
+        v = bits[j] & mask
+        most = max(most, v)
+        least = min(least, (v - 1) & mask)  # of 0 it is the mask: the greatest
+        zeros += v == 0
+    return least, most, zeros
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def loop(w, mode, table, power, e, y, factor, into, out, inverse, sign, h, after, before, rows, columns):
+    """A cyclic sweep over units that feed themselves: row i and column i are one unit, of opposite signs.
+
+    ``after`` holds Σ e_k·K_ki over the rows k > i as the last sweep left them; what it leaves is in
+    ``columns``. The diagonal has no scale, and is left out of all sums.
+    """
+    n = len(w)
+    row = np.empty(n)
+    before[:] = 0.0
+    columns[:] = 0.0
+    for i in range(n):
+        _fill(w[i], mode, power, table, row)
+        row[i] = 0.0
+        total = 0.0
+        for j in range(n):
+            total += row[j] * y[j]
+        rows[i] = total
+        first, second = factor * e[i] * total, factor * y[i] * (after[i] + before[i])
+        a, b = (into[i] + first, out[i] + second) if sign > 0 else (into[i] + second, out[i] + first)
+        if inverse[i] > 0 and a > 0 and b > 0:
+            h[i] += (np.log(b) - np.log(a)) * inverse[i]
+            e[i] = np.exp(power * sign * h[i])
+            y[i] = np.exp(-power * sign * h[i])
+        scale = e[i]
+        for j in range(i):
+            columns[j] += scale * row[j]
+        for j in range(i + 1, n):
+            before[j] += scale * row[j]

@@ -1,0 +1,330 @@
+"""A block of weights with its two sides: the sums of its costs along rows and columns, in one read.
+
+A block whose log-scales are R + S, one vector along its rows and one along its columns, costs
+Σ K_rs·exp(p(R_r + S_s)) with K = a|w|^p summed over the axes that do not matter (a convolution's kernel).
+Everything is done from exp(pR)∘(K exp(pS)) and exp(pS)∘(Kᵀ exp(pR)), and the weights stay where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+from numba import get_num_threads
+from scipy import sparse
+
+from balproof.balance import kernels
+from balproof.network.manifold import Axes, Block
+
+Array = np.ndarray
+
+_THREADED = 1 << 20
+"""Blocks of fewer weights are read before a second thread has started."""
+
+_CACHED = 1 << 18
+"""So many bytes are still in the cache when they are read again at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One of the two vectors of a block: entry i has the log-scale ``coefficient[i]``·h[``unit[i]``].
+
+    The unit of an entry without a scale is −1, and its coefficient 0.
+    """
+
+    unit: Array
+    coefficient: Array
+
+    @staticmethod
+    def of(forms: sparse.csr_array) -> Side:
+        """From a matrix over all scales with at most one entry in a row."""
+        coo = forms.tocoo()
+        unit, coefficient = np.full(forms.shape[0], -1), np.zeros(forms.shape[0])
+        i, k = coo.coords
+        unit[i], coefficient[i] = k, coo.data
+        return Side(unit, coefficient)
+
+    @cached_property
+    def scales(self) -> Array:
+        """The scales of this side, in ascending order."""
+        return np.unique(self.unit[self.unit >= 0])
+
+    @cached_property
+    def once(self) -> bool:
+        """Whether no scale is on this side twice."""
+        return len(self.scales) == np.count_nonzero(self.unit >= 0)
+
+    def logs(self, h: Array) -> Array:
+        """The log-scale of every entry."""
+        return self.coefficient * h[self.unit] if len(h) else np.zeros(len(self.unit))
+
+    def factor(self, h: Array, power: float) -> Array:
+        """exp(power·log-scale) of every entry."""
+        return np.exp(power * self.logs(h))
+
+    def add(self, marginal: Array, into: Array, out: Array) -> None:
+        """Add |coefficient|·marginal to what comes into the scales, or goes out where it is negative."""
+        weighted, place = self.coefficient * marginal, np.where(self.unit < 0, len(into), self.unit)
+        for sign, total in ((1, into), (-1, out)):
+            part = np.maximum(sign * weighted, 0)
+            total += np.bincount(place, part, len(into) + 1)[:-1]
+
+    def over(self, values: Array, count: int) -> Array:
+        """Σ over the entries of each scale."""
+        return np.bincount(np.where(self.unit < 0, count, self.unit), values, count + 1)[:-1]
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """Of weights as bits without sign: the least that is not 0, less 1, the greatest, the number of zeros."""
+
+    least: int
+    most: int
+    zeros: int
+
+    def sizes(self, pair: Pair) -> tuple[float, float]:
+        """The least |w| > 0 and the greatest |w|: of no weights but zeros (0, 0)."""
+        kind = pair.weights.dtype
+        if not self.most:
+            return 0.0, 0.0
+        bits = np.array([self.least + 1, self.most], dtype=f"u{kind.itemsize}")
+        if kind.kind == "u":  # 16 bits: by their costs
+            found = np.asarray(pair.table[bits] ** (1 / pair.power))
+            return float(found[0]), float(found[1])
+        least, most = bits.view(kind).astype(np.float64).tolist()
+        return least, most
+
+    @staticmethod
+    def join(parts: Sequence[Extremes]) -> Extremes:
+        """Those of several arrays of one type."""
+        least, most = min(p.least for p in parts), max(p.most for p in parts)
+        return Extremes(least, most, sum(p.zeros for p in parts))
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A block (groups·rows, columns, kernel) of weights with its two sides, rows first.
+
+    A weight costs ``factor``·|w|^``power``, in which ``mode`` (`balproof.balance.kernels`) says how.
+    """
+
+    name: str
+    weights: Array
+    groups: int
+    power: float
+    factor: float
+    mode: int
+    table: Array
+    rows: Side
+    columns: Side
+
+    @property
+    def size(self) -> int:
+        """How many weights a read of the block reads."""
+        return self.weights.size
+
+    def sides(self) -> Iterator[tuple[int, Side]]:
+        yield 0, self.rows
+        yield 1, self.columns
+
+    def factors(self, h: Array) -> tuple[Array, Array]:
+        """Those of both sides at h."""
+        return self.rows.factor(h, self.power), self.columns.factor(h, self.power)
+
+    @property
+    def fused(self) -> bool:
+        """Whether `step` is there."""
+        return True
+
+    @cached_property
+    def loop(self) -> bool:
+        """Whether both sides have the same scales: row i and column i are one unit, of opposite signs."""
+        return bool(np.intersect1d(self.rows.scales, self.columns.scales).size)
+
+    def read(self, e: Array, y: Array) -> tuple[Array, Array]:
+        """Σ_j K_ij·y_j of every row and Σ_i e_i·K_ij of every column, without ``factor``, in one read."""
+        if self.loop:
+            return self.read_loop(e, y)[:2]
+        rows = np.zeros(len(self.weights))
+        return rows, self._read(e, y, rows)
+
+    def step(
+        self, e: Array, y: Array, into: Array, out: Array, inverse: Array, h: Array
+    ) -> tuple[Array, Array]:
+        """`read`, where every row is balanced between the two sums: changes ``e`` and ``h``, of its rows.
+
+        A row moves by log(out/into)·``inverse``, with what the block itself adds to ``into`` or ``out``.
+        """
+        rows = np.zeros(len(self.weights))
+        return rows, self._read(e, y, rows, (into, out, inverse, h))
+
+    def survey(self, e: Array, y: Array) -> tuple[Array, Array, Extremes]:
+        """`read`, and how far apart the weights are, in the same read."""
+        seen: list[Extremes] = []
+        if self.loop:
+            seen.append(extremes(self.weights))
+            return *self.read(e, y), seen[0]
+        rows = np.zeros(len(self.weights))
+        columns = self._read(e, y, rows, seen=seen)
+        return rows, columns, Extremes.join(seen)
+
+    def _read(
+        self,
+        e: Array,
+        y: Array,
+        rows: Array,
+        step: tuple[Array, Array, Array, Array] | None = None,
+        seen: list[Extremes] | None = None,
+    ) -> Array:
+        count, columns = self.weights.shape[:2]
+        r = count // self.groups
+        none = np.zeros(0)
+        into, out, inverse, h = step or (none, none, none, none)
+        common = (self.power, self.power * self.factor, into, out, inverse, self.rows.coefficient, h, rows)
+        squares = self.mode == kernels.SQUARE and self.weights.shape[2] == 1
+
+        def part(lo: int, hi: int) -> Array:
+            total = np.zeros(self.groups * columns)
+            # While it is looked for extremes as well, so many rows at once that they stay in the cache.
+            chunk = hi - lo if seen is None else max(8, _CACHED // self.weights[:1].nbytes // 8 * 8)
+            for at in range(lo, hi, max(1, chunk)):
+                end = min(at + chunk, hi)
+                if squares:
+                    flat = self.weights[:, :, 0]
+                    kernels.read_squares(flat, r, e, y, at, end, step is not None, *common, total)
+                else:
+                    form = (step is not None, self.mode, self.table)
+                    kernels.read_costs(self.weights, r, e, y, at, end, *form, *common, total)
+                if seen is not None:
+                    seen.append(extremes(self.weights[at:end]))
+            return total
+
+        return in_parts(part, count, self.size)
+
+    def read_loop(
+        self,
+        e: Array,
+        y: Array,
+        step: tuple[Array, Array, Array, Array, Array] | None = None,
+    ) -> tuple[Array, Array, Array]:
+        """`read` of a block whose units feed themselves, in order; and what the next such sweep starts from.
+
+        ``step`` is (into, out, inverse, h, after): every unit is balanced in its turn, in place, with what
+        the last one left as ``after``.
+        """
+        n = len(self.weights)
+        into, out, inverse, h, after = step or (np.zeros(n),) * 5
+        rows, before, columns = np.zeros(n), np.zeros(n), np.zeros(n)
+        sign = float(self.rows.coefficient[0])
+        costs = (self.mode, self.table, self.power, e, y, self.power * self.factor)
+        kernels.loop(self.weights, *costs, into, out, inverse, sign, h, after, before, rows, columns)
+        return rows, columns + before, columns
+
+
+def extremes(weights: Array) -> Extremes:
+    """Those of an array of floats, or of their bits."""
+    size = weights.dtype.itemsize
+    kind = np.dtype(f"u{size}")
+    flat = weights.view(kind).reshape(-1)
+    least, most, zeros = kernels.extremes(flat, kind.type(np.iinfo(kind).max >> 1))
+    return Extremes(int(least), int(most), int(zeros))
+
+
+def in_parts(part: Callable[[int, int], Array], count: int, size: int) -> Array:
+    """Σ of ``part(lo, hi)`` over ranges of the rows, one for each thread where the block is large."""
+    threads = get_num_threads() if size >= _THREADED else 1
+    if threads == 1:
+        return part(0, count)
+    ends = [count * t // threads for t in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(part, ends[:-1], ends[1:]))
+    total = found[0]
+    for other in found[1:]:
+        total += other
+    return total
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a block becomes (groups·rows, columns, kernel): its axes in ``order``, with these sizes."""
+
+    order: tuple[int, ...]
+    sizes: tuple[int, int, int, int]
+    rows: Side
+    columns: Side
+
+
+def layout(block: Block, count: int) -> Layout | None:
+    """Axes along which both sides change first, then those of the rows, then those of the columns.
+
+    Rows are what is further apart in memory. None where a weight has two scales on one side, or one of them
+    twice, other than on the diagonal of a block whose units feed themselves.
+    """
+    if len(block.terms) > 2 or any(len(form) > 1 for t in block.terms for form in t.forms):
+        return None
+    axes = range(len(block.shape))
+    terms: list[tuple[Axes | None, set[int]]] = [
+        (t, {a for a in axes if t.index.shape[a] > 1}) for t in block.terms
+    ]
+    terms.sort(key=lambda found: min(found[1], default=len(block.shape)))
+    first, own = terms[0] if terms else (None, set[int]())
+    second, other = terms[1] if len(terms) > 1 else (None, set[int]())
+    both, left, right = sorted(own & other), sorted(own - other), sorted(other - own)
+    alike = [a for a in axes if a not in own | other]
+    if second is None and not own:
+        right, alike = alike, list[int]()
+    elif second is None and min(alike, default=len(axes)) < min(own):
+        first, second, left, right, alike = None, first, alike, left, list[int]()
+    g, r, c, k = (prod(block.shape[a] for a in part) for part in (both, left, right, alike))
+    order = (*both, *left, *right, *alike)
+    rows, columns = _side(first, order, g * r, count), _side(second, order, g * c, count)
+    made = Layout(order, (g, r, c, k), rows, columns)
+    if np.intersect1d(rows.scales, columns.scales).size and not _loops(made):
+        return None
+    return made
+
+
+def _loops(made: Layout) -> bool:
+    """Whether row i and column i are the same unit, with opposite coefficients, and no unit comes twice."""
+    a, b = made.rows, made.columns
+    return (
+        made.sizes[0] == 1
+        and np.array_equal(a.unit, b.unit)
+        and np.array_equal(a.coefficient, -b.coefficient)
+        and len(np.unique(a.coefficient)) == 1
+        and a.once
+        and bool(np.all(a.unit >= 0))
+    )
+
+
+def _side(term: Axes | None, order: Sequence[int], size: int, count: int) -> Side:
+    if term is None:
+        return Side(np.full(size, -1), np.zeros(size))
+    index = np.broadcast_to(term.index, term.index.shape).transpose(order).ravel()
+    assert index.size == size
+    return Side.of(sparse.csr_array(term.matrix(count)[index]))
+
+
+def pair_of(
+    name: str, value: Array, shape: tuple[int, ...], made: Layout, power: float, factor: float
+) -> Pair:
+    """The block of an array of float64, float32, float16, or of the bits of bfloat16 (as uint16).
+
+    The array is not copied, unless its axes cannot be put together otherwise.
+    """
+    g, r, c, k = made.sizes
+    view = value.view(np.ndarray).reshape(shape).transpose(made.order)
+    weights = view.reshape(g * r, c, k)
+    table = np.zeros(1)
+    if weights.dtype.itemsize == 2:
+        table = kernels.table("bfloat16" if weights.dtype.kind == "u" else "float16", power)
+        weights = weights.view(np.uint16)
+    weights = weights.view()
+    weights.flags.writeable = False  # one type for the compiler, and nothing here writes
+    return Pair(
+        name, weights, g, power, factor, kernels.mode_of(power, weights.dtype), table, made.rows, made.columns
+    )
