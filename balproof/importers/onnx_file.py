@@ -234,8 +234,7 @@ def _read_large(path: Path) -> tuple[Any, External] | None:
     if found is None or model is None:
         return None
     tensors, arrays = model.graph.initializer, dict[str, np.ndarray]()
-    names = [t.name for t in tensors]
-    if len(set(names)) < len(names) or any(t.data_location == onnx.TensorProto.EXTERNAL for t in tensors):
+    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in tensors):
         return None
     for i, data in found[1].items():
         proto, shape = tensors[i], tuple(tensors[i].dims)

@@ -170,7 +170,28 @@ def embedding() -> Network:
     )
 
 
+def groups() -> Network:
+    rng = np.random.default_rng(5)
+    shapes = {"a": (8, 4, 3, 3), "b": (6, 4, 3, 3), "c": (3, 6, 3, 3)}
+    operations: list[dict[str, object]] = []
+    for x, name, group in (("x", "a", 1), ("ra", "b", 2), ("rb", "c", 1)):
+        pads = {"pads": [1, 1, 1, 1], "group": group}
+        operations.append({"kind": "conv", "inputs": [x, name], "output": f"z{name}", **pads})
+        operations.append(
+            {"kind": "activation", "function": "relu", "inputs": [f"z{name}"], "output": f"r{name}"}
+        )
+    return load(
+        {
+            "inputs": {"x": [4, 5, 5]},
+            "parameters": {n: rng.standard_normal(s).tolist() for n, s in shapes.items()},
+            "operations": operations[:-1],
+            "outputs": ["zc"],
+        }
+    )
+
+
 NETWORKS = {
+    "groups": groups,
     "dense": lambda: mlp((20, 24, 17, 20, 3), seed=1),
     "convolutional": lambda: resnet(4, (1, 1), 16, 5),
     "rows and columns": embedding,

@@ -132,6 +132,15 @@ def test_a_direction_that_does_not_rise_is_no_proof(monkeypatch: pytest.MonkeyPa
     assert certify_by_layers(found, active) is None
 
 
+def test_of_a_layer_whose_units_differ_the_worst_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each weight of the next layer may be that of the unit which takes most from it."""
+    found, active = balanced_sums()
+    for steep, given in ((1.0, True), (1.4, True), (8.0, False)):
+        d = np.where(np.arange(len(active)) == 0, steep, 1.0)
+        monkeypatch.setattr(module, "_direction", lambda *_, d=d: d)
+        assert (certify_by_layers(found, active) is not None) == given, steep
+
+
 def test_nothing_that_moves() -> None:
     found, active = sums_of(mlp((3, 4, 2), activation="tanh"))
     assert not active.any() and certify_by_layers(found, active) == GapCertificate(
