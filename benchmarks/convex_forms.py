@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from balproof.balance.convex import Form, solve_convex
-from balproof.balance.newton import newton
+from balproof.balance.direct import direct
 from balproof.balance.problem import BalanceProblem
 from balproof.importers import load
 
@@ -39,7 +39,7 @@ def cases() -> Iterator[tuple[str, list[BalanceProblem]]]:
 
 def figures(problem: BalanceProblem, form: Form) -> tuple[float, float, float, float]:
     """Error in h, imbalance, gap, and error of the reported value."""
-    best = newton(problem)
+    best = direct(problem)
     assert best.imbalance < 1e-13, "no optimum to compare with"
     least = problem.cost(best.h)
     found = solve_convex(problem, form)

@@ -1,7 +1,7 @@
 """Methods and peers on one machine in one run: ``make bench``. What counts is the ratio, never the seconds.
 
-Every method stops at an imbalance of 1e-12 (`stochastic`, `newton`, `multilevel`) or where its own rule
-stops it (CVXPY, SciPy's L-BFGS on F with its gradient); ``extra_info`` holds what it reached, and the passes
+Every method stops at an imbalance of 1e-12 (`stochastic`, `direct`, `newton`, `multilevel`) or where its own
+rule stops it (CVXPY, SciPy's L-BFGS on F with its gradient); ``extra_info`` holds what it reached, and the passes
 over the weights.
 """
 
@@ -16,6 +16,7 @@ from scipy.optimize import minimize
 
 from balproof.balance.convex import solve_convex
 from balproof.balance.descent import stochastic
+from balproof.balance.direct import direct
 from balproof.balance.multilevel import multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem
@@ -34,6 +35,7 @@ def lbfgs(problem: BalanceProblem) -> np.ndarray:
 
 METHODS: dict[str, Any] = {
     "multilevel": lambda p: multilevel(p, tolerance=1e-12),
+    "direct": lambda p: direct(p, tolerance=1e-12),
     "newton": lambda p: newton(p, tolerance=1e-12),
     "stochastic": lambda p: stochastic(p, "reshuffled", tolerance=1e-12, sweeps=3_000),
     "cvxpy": solve_convex,

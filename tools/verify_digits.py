@@ -25,7 +25,7 @@ from rich.table import Table
 from sklearn.datasets import load_digits
 
 from balproof.balance.convex import solve_convex
-from balproof.balance.newton import newton
+from balproof.balance.direct import direct
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.solve import Solution, solve
 from balproof.cli.reports import today
@@ -103,7 +103,7 @@ def convex(network: Network, cost: str, optimum: Solution, outcome: Outcome) -> 
     found = solve_convex(problem)
     off = abs(found.value / optimum.cost_after - 1)
     outcome.require(off <= VALUE, f"{cost}: CVXPY's value is off by {off:.1e}")
-    polished = newton(problem, found.h)
+    polished = direct(problem, found.h)
     for h, method, limit in ((found.h, "CVXPY", np.inf), (polished.h, "CVXPY, then Newton", WEIGHTS)):
         apart = difference(problem.manifold.rescale(h), optimum.network)
         outcome.require(apart <= limit, f"{cost}, {method}: weights differ by {apart:.1e}")

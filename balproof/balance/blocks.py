@@ -93,12 +93,20 @@ class BlockProblem:
 
     def without_dead(self) -> BlockProblem:
         """The same, where scales with nothing in or nothing out, or of a degree ≤ 0, stay where they are."""
-        here = self.balanced_by(self.start)
-        active = np.ones(self.manifold.count, bool)
-        active[list(self.left_out)] = False
-        dead = np.flatnonzero(active & ((here.incoming == 0) | (here.outgoing == 0)))
-        active[dead] = False
-        return replace(self, active=active, dead=tuple(dead.tolist()))
+        able = np.ones(self.manifold.count, bool)
+        able[list(self.left_out)] = False
+        sums, dead = self.start, np.zeros(self.manifold.count, bool)
+        while True:
+            here = self.balanced_by(sums)
+            found = able & ((here.incoming == 0) | (here.outgoing == 0) | dead)
+            if np.array_equal(found, dead):
+                return replace(self, active=able & ~dead, dead=tuple(np.flatnonzero(dead).tolist()))
+            # A weight that leads to a dead unit, or comes from one, is none: its cost can fall to nothing.
+            dead = found
+            sums = tuple(
+                pair.read(*(np.where(side.unit < 0, 1.0, ~dead[side.unit]) for _, side in pair.sides()))
+                for pair in self.pairs
+            )
 
     @cached_property
     def size(self) -> int:

@@ -15,6 +15,7 @@ import networkx as nx
 import numpy as np
 from scipy import sparse
 
+from balproof.balance.clusters import Digraph, balanced_groups, between_groups
 from balproof.balance.coarse import groups_of, shift_of_groups
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.state import Iterate
@@ -80,9 +81,14 @@ def multilevel(
     tolerance: float = 1e-13,
     sweeps: int = 2_000,
     coarse: bool = True,
+    patience: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Iterate:
-    """Red–black sweeps with coarse corrections, until the imbalance is at most ``tolerance``.
+    """Red–black sweeps with coarse corrections, until imbalance and cut imbalance are at most ``tolerance``.
+
+    Groups of strongly tied units are corrected where sweeps are slow, and before the end (`clusters`).
+    With ``coarse=False`` there are sweeps alone, and only the imbalance of units ends them. It ends early
+    where more than ``patience`` further sweeps are to be expected.
 
     >>> from balproof.importers import load
     >>> multilevel(BalanceProblem.build(load("tests/data/chain.json"))).imbalance <= 1e-13
@@ -93,29 +99,54 @@ def multilevel(
     passes = 0.0
     by_column = sparse.csc_array(problem.A)
     parts = [columns_of(problem, units, by_column) for units in colours(problem)]
-    groups = Coarse.build(problem) if coarse else None
+    graph = Digraph.of(problem) if coarse and parts else None
+    layers = np.unique(groups_of(problem.manifold.names)[problem.active], return_inverse=True)[1]
+    many = graph is not None and layers.max(initial=0) >= _DENSE
+    groups = Coarse.build(problem) if coarse and not many else None
     total = max(len(problem.weights), 1)
-    imbalance = problem.imbalance(h)
+    imbalance = worst = problem.imbalance(h)
     recent: list[float] = [imbalance]
     for sweep in range(sweeps):
-        if imbalance <= tolerance or not parts:
+        if graph is not None and (worst <= tolerance or _remaining(recent, tolerance) > _SLOW):
+            h, imbalance, worst, reads = between_groups(problem, graph, h, tolerance)
+            passes += reads
+            recent[-1] = worst
+        if worst <= tolerance or not parts or (worst < 1e-11 and stagnant(recent)):
+            break
+        if patience is not None and _remaining(recent, tolerance) > patience:
             break
         if groups is not None:
             h = h + groups.correction(problem, h)
+            passes += 1
+        elif graph is not None and many:
+            h = h + balanced_groups(problem, graph, h, layers)
             passes += 1
         for columns in parts:
             logs = problem.A @ h
             h[columns.units] += step(problem, logs, columns)
             passes += len(columns.edges) / total
         history.append(problem.cost(h))
-        imbalance = problem.imbalance(h)
+        imbalance = worst = problem.imbalance(h)
         passes += 1
         recent.append(imbalance)
         if progress:
             progress(f"sweep {sweep + 1}: imbalance {imbalance:.1e}")
-        if imbalance < 1e-11 and stagnant(recent):
-            break
     return Iterate(h, "multilevel", imbalance, passes, tuple(history))
+
+
+_DENSE = 100
+"""More layers than this are not moved by the dense equations of `Coarse`, where an elimination can do it."""
+
+_SLOW = 20
+"""Sweeps still to be expected from which groups of units are looked for."""
+
+
+def _remaining(recent: list[float], tolerance: float, over: int = 3) -> float:
+    """The sweeps still to be expected at the rate of the last ones; 0 while there are too few to tell."""
+    if len(recent) <= over + 1 or not recent[-1] > tolerance:
+        return 0.0
+    rate = np.log(recent[-1] / recent[-1 - over]) / over if recent[-1 - over] > 0 else 0.0
+    return float(np.log(tolerance / recent[-1]) / rate) if rate < 0 else np.inf
 
 
 def stagnant(recent: list[float], over: int = 8) -> bool:

@@ -7,43 +7,50 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+from balproof.balance import wide
+from balproof.balance.balls import TOO_MANY, certify_balls, require_bits
 from balproof.balance.blocks import BlockProblem, measured
 from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
+from balproof.balance.clusters import Digraph, cut_imbalance
 from balproof.balance.connected import strongly_connected
 from balproof.balance.convex import solve_convex
 from balproof.balance.cyclic import sweeps
 from balproof.balance.descent import Schedule, require_schedule, stochastic
+from balproof.balance.direct import direct
+from balproof.balance.elimination import order
 from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
+from balproof.balance.fitted import rescale, solve_in_range
 from balproof.balance.flow import flow
 from balproof.balance.isotone import certify_blocks
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem, Costs
-from balproof.balance.state import Iterate
-from balproof.errors import RequestError, require_seed
+from balproof.balance.refined import refined_radius
+from balproof.balance.state import BALANCED, Iterate
+from balproof.balance.unattained import infimum_of
+from balproof.errors import RangeError, RequestError, require_seed
 from balproof.importers import load
 from balproof.network.graph import Network
 from balproof.network.manifold import Manifold, infer
 from balproof.verdict import Verdict
 
-Method = Literal["auto", "multilevel", "sweeps", "newton", "stochastic", "flow", "cvxpy"]
-METHODS: tuple[Method, ...] = ("auto", "multilevel", "sweeps", "newton", "stochastic", "flow", "cvxpy")
+Method = Literal["auto", "coarse", "multilevel", "sweeps", "newton", "direct", "stochastic", "flow", "cvxpy"]
+METHODS: tuple[Method, ...] = get_args(Method)
+"""``coarse`` and ``multilevel`` are two names of one method."""
 _BY_BLOCKS: dict[Method, tuple[bool, int]] = {
     "auto": (True, 8),
+    "coarse": (True, 0),
     "multilevel": (True, 0),
     "sweeps": (False, 0),
 }
 """The methods that go over blocks: whether they move whole layers, and how many steps they mix."""
 
 Status = Literal["balanced", "unattained", "unconverged"]
-
-BALANCED = 1e-12
-"""The relative imbalance up to which a state counts as balanced."""
 
 LARGE = 1_000_000
 """Above so many weights nothing is made that lists each weight, where costs and manifold allow it."""
@@ -59,9 +66,13 @@ _EXACT_CERTIFICATE = 20_000
 class Solution:
     """The outcome of a solve: the log-scales ``h`` over the ``manifold`` of the given network.
 
-    Costs and imbalances are those of the state that ``h`` makes of the weights. ``status`` is ``balanced``,
-    ``unattained`` (then ``witness`` is a direction in h along which the cost falls for ever) or
-    ``unconverged``. ``dead_units`` and ``left_out`` (scales of degree ≤ 0) were not moved.
+    Costs and imbalances are those of the state that ``h`` makes of the weights; ``cut_imbalance`` is that of
+    groups of strongly tied units, None where it is not defined or the network is large. ``status`` is
+    ``balanced``, ``unattained`` (then ``witness`` is a direction in h along which the cost falls for ever) or
+    ``unconverged``. ``dead_units`` and ``left_out`` (scales of degree ≤ 0) were not moved. Costs that no
+    double holds are ∞ or 0; then ``log10_costs`` are the decimal logarithms of both. Where the optimum is not
+    attained, ``infimum`` is what the cost falls toward and ``falling`` names the weights that go to nothing
+    then, if that is known. ``rescaled`` is the network of a state that was found weight by weight.
     """
 
     status: Status
@@ -73,6 +84,7 @@ class Solution:
     cost_after: float
     imbalance_before: float
     imbalance: float
+    cut_imbalance: float | None
     passes: float
     seconds: float
     method: str
@@ -83,20 +95,30 @@ class Solution:
     certificate: GapCertificate | None
     no_certificate: str | None
     witness: Mapping[str, str] | None
+    log10_costs: tuple[float, float] | None = None
+    infimum: float | None = None
+    falling: tuple[str, ...] = ()
+    rescaled: Network | None = None
 
     @cached_property
     def network(self) -> Network:
         """The network with the rescaled weights, in float64."""
-        return self.manifold.rescale(self.h)
+        return self.manifold.rescale(self.h) if self.rescaled is None else self.rescaled
 
     def as_json(self) -> dict[str, object]:
+        before, after = self.cost_before, self.cost_after
+        logs: dict[str, object] = {}
+        if self.log10_costs is not None:
+            logs = dict(zip(("log10_cost_before", "log10_cost_after"), self.log10_costs, strict=True))
         return {
             "status": self.status,
             "regularizer": self.regularizer,
-            "cost_before": self.cost_before,
-            "cost_after": self.cost_after,
+            "cost_before": before if before < np.inf else None,
+            "cost_after": after if after < np.inf else None,
+            **logs,
             "imbalance_before": self.imbalance_before,
             "imbalance": self.imbalance,
+            "cut_imbalance": self.cut_imbalance,
             "passes": round(self.passes, 2),
             "seconds": round(self.seconds, 4),
             "method": self.method,
@@ -106,6 +128,8 @@ class Solution:
             "certificate": self.certificate.as_json() if self.certificate else None,
             "no_certificate": self.no_certificate,
             "witness": dict(self.witness) if self.witness else None,
+            "infimum": self.infimum,
+            "falling": list(self.falling),
         }
 
 
@@ -117,12 +141,17 @@ def solve(
     schedule: Schedule = "random",
     seed: int = 0,
     certify: bool = False,
+    bits: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Solution:
     """Balance a network, or anything else that `balproof.load` takes.
 
-    Raises RequestError for an unknown method or schedule or a negative seed, ModelError as `balproof.load`,
-    and what `BalanceProblem.build` and, for cvxpy, `solve_convex` raise.
+    ``certify`` bounds the distance to the optimum of the weights that came out; with ``bits`` the log-scales
+    are refined to so many bits and enclosed in ball arithmetic (`certify_balls`).
+
+    Raises RequestError for an unknown method or schedule, a negative seed, or bits without ``certify`` or out
+    of range, or for weights that powers of two do not bring into the range of doubles, ModelError as
+    `balproof.load`, and what `BalanceProblem.build` and, for cvxpy, `solve_convex` raise.
 
     Source: [B] Theorem 5.1.
 
@@ -134,36 +163,52 @@ def solve(
         raise RequestError(f"unknown method {method!r}", "take one of " + ", ".join(METHODS))
     require_schedule(schedule)
     require_seed(seed)
+    if bits is not None:
+        require_bits(bits)
+        if not certify:
+            raise RequestError(f"{bits} bits are those of a certificate", "ask for one as well (--certify)")
     start = time.perf_counter()
     manifold = infer(load(network))
     if method in _BY_BLOCKS and sum(t.size for t in manifold.network.parameters) > min(BLOCKS, LARGE):
         costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
-        large = _solve_blocks(manifold, costs, method, start, certify, progress)
+        large = _solve_blocks(manifold, costs, method, start, certify and bits is None, progress)
         if large is not None:
-            return large
-    problem = BalanceProblem.build(manifold, costs)
+            return large if bits is None else dataclasses.replace(large, no_certificate=TOO_MANY)
+    problem = BalanceProblem.stated(manifold, costs)
     answer = existence(problem)
-    state = _minimise(problem, method, schedule, seed, answer.attained is not False, progress)
-    final = problem.rescaled(state.h)
-    zero = np.zeros(problem.count)
-    imbalance = final.imbalance(zero)
+    attained = answer.attained is not False
+    h, after, state = solve_in_range(
+        problem, attained, lambda p: _minimise(p, method, schedule, seed, attained, progress)
+    )
+    final = BalanceProblem.stated(dataclasses.replace(manifold, network=after), problem.costs)
+    found = NoCertificate("not requested")
+    if certify:
+        found = _certified(final, bits) if attained else NoCertificate("the infimum is not attained")
+    if isinstance(found, GapCertificate) and found.state and (found.distance or 0.0) > _ROUGH:
+        change = np.array([float(found.state.get(name, 0)) for name in manifold.names])
+        h, after = h + change, rescale(final.manifold, np.zeros(len(h), dtype=np.int64), change)
+        final = BalanceProblem.stated(dataclasses.replace(manifold, network=after), problem.costs)
+        found = _certified(final, bits)
+        state = dataclasses.replace(state, method=f"{state.method}, refined in balls")
+    imbalance = float(np.max(wide.imbalances(final), initial=0.0))
+    cuts = cut_imbalance(final, np.zeros(final.count)) if final.in_range else None
     witness = _witness(problem, answer)
-    status: Status = "balanced" if imbalance <= BALANCED else "unconverged"
+    status: Status = "balanced" if max(imbalance, cuts or 0.0) <= BALANCED else "unconverged"
     if witness is not None:
         status = "unattained"
-    found = certify_best(final) if certify else NoCertificate("not requested")
-    if certify and answer.attained is False:
-        found = NoCertificate("the infimum is not attained")
+    infimum, vanishing = infimum_of(problem) if witness is not None else (None, ())
+    before, now = wide.cost(problem), wide.cost(final)
     return Solution(
         status=status,
         regularizer=problem.costs.name,
         manifold=manifold,
-        h=state.h,
+        h=h,
         scales=problem.manifold.names,
-        cost_before=problem.cost(zero),
-        cost_after=final.cost(zero),
-        imbalance_before=problem.imbalance(zero),
+        cost_before=before.double(),
+        cost_after=now.double(),
+        imbalance_before=float(np.max(wide.imbalances(problem), initial=0.0)),
         imbalance=imbalance,
+        cut_imbalance=cuts,
         passes=state.passes,
         seconds=time.perf_counter() - start,
         method=state.method,
@@ -174,7 +219,31 @@ def solve(
         certificate=found if isinstance(found, GapCertificate) else None,
         no_certificate=found.reason if isinstance(found, NoCertificate) else None,
         witness=witness,
+        log10_costs=None if _held(before) and _held(now) else (before.log10(), now.log10()),
+        infimum=infimum,
+        falling=vanishing,
+        rescaled=after,
     )
+
+
+def _held(cost: wide.Wide) -> bool:
+    """Whether a double holds a cost."""
+    return cost.value == 0 or 0 < cost.double() < np.inf
+
+
+_ROUGH = 1e-10
+"""Weights whose log-scales are farther than this from the balanced ones are rescaled by the refined state."""
+
+
+def _certified(final: BalanceProblem, bits: int | None) -> GapCertificate | NoCertificate:
+    if bits is not None:
+        return certify_balls(final, bits)
+    if final.in_range:
+        return certify_best(final)
+    found = certify_balls(final, 128)
+    if isinstance(found, NoCertificate):
+        return found
+    return dataclasses.replace(found, radius=found.distance, distance=None, state=None)
 
 
 def is_large(network: Network) -> bool:
@@ -190,14 +259,13 @@ def measure(network: Network, costs: Costs) -> tuple[float, np.ndarray]:
     (18.25, [0.95, 0.0])
     """
     manifold = infer(network)
-    zero = np.zeros(manifold.count)
     found = measured(manifold, costs) if is_large(network) else None
     if found is not None:
         moving = np.ones(manifold.count, bool)
         moving[[*manifold.dead(manifold.support), *manifold.endless]] = False
         return found[0], found[1].imbalances[moving]
-    problem = BalanceProblem.build(manifold, costs)
-    return problem.cost(zero), problem.imbalances(zero)[problem.active]
+    problem = BalanceProblem.stated(manifold, costs)
+    return wide.cost(problem).double(), wide.imbalances(problem)[problem.active]
 
 
 def _solve_blocks(
@@ -210,7 +278,10 @@ def _solve_blocks(
 ) -> Solution | None:
     """By blocks of weights, which stay where they are; None where that does not apply."""
     costs.require_known(manifold.network)
-    problem = BlockProblem.build(manifold, costs)
+    try:
+        problem = BlockProblem.build(manifold, costs)
+    except RangeError:  # weight by weight they can be brought into range
+        return None
     if problem is None or not strongly_connected(problem):
         return None
     coarse, memory = _BY_BLOCKS[method]
@@ -222,10 +293,10 @@ def _solve_blocks(
     imbalance = problem.imbalance_of(balance)
     certificate = certify_blocks(problem, state.h) if certify else NoCertificate("not requested")
     names = manifold.names
-    falling = {names[k]: "-1" if balance.incoming[k] else "1" for k in problem.dead
-               if balance.incoming[k] or balance.outgoing[k]}  # fmt: skip
+    run_away = {names[k]: "-1" if balance.incoming[k] else "1" for k in problem.dead
+                if (balance.incoming[k] > 0) != (balance.outgoing[k] > 0)}  # fmt: skip
     return Solution(
-        status="unattained" if falling else "balanced" if imbalance <= BALANCED else "unconverged",
+        status="unattained" if run_away else "balanced" if imbalance <= BALANCED else "unconverged",
         regularizer=costs.name,
         manifold=manifold,
         h=state.h,
@@ -234,6 +305,7 @@ def _solve_blocks(
         cost_after=problem.cost_by(sums, state.h),
         imbalance_before=problem.imbalance_of(before),
         imbalance=imbalance,
+        cut_imbalance=None,
         passes=state.passes + 1,
         seconds=time.perf_counter() - start,
         method=state.method,
@@ -243,7 +315,7 @@ def _solve_blocks(
         existence=Existence(True, Verdict.certified, "strongly connected components of the nonzero weights"),
         certificate=certificate if isinstance(certificate, GapCertificate) else None,
         no_certificate=certificate.reason if isinstance(certificate, NoCertificate) else None,
-        witness=dict(list(falling.items())[:1]) or None,
+        witness=dict(list(run_away.items())[:1]) or None,
     )
 
 
@@ -262,33 +334,52 @@ def _minimise(
         return stochastic(problem, schedule, seed=seed, progress=progress)
     if method == "newton":
         return newton(problem, progress=progress)
+    if method == "direct":
+        return direct(problem, progress=progress)
     if method == "cvxpy":
         optimum = solve_convex(problem)
-        polished = newton(problem, optimum.h, progress=progress)
+        polished = direct(problem, optimum.h, progress=progress)
         return dataclasses.replace(polished, method=f"cvxpy ({optimum.form}), Newton polish")
-    if method == "multilevel":
+    if method in ("coarse", "multilevel"):
         return multilevel(problem, progress=progress)
     if method == "sweeps":
         swept = multilevel(problem, sweeps=100_000, coarse=False, progress=progress)
         return dataclasses.replace(swept, method="sweeps")
     if method == "flow":
         return flow(problem, progress=progress)
+    return _best(problem, progress)
+
+
+def _best(problem: BalanceProblem, progress: Callable[[str], None] | None) -> Iterate:
+    """Sweeps while they are fast; then Newton's method, direct where its factors are small."""
+    graph = Digraph.of(problem)
+    cheap = graph is not None and order(graph.tail, graph.head, len(graph.scales) + 1) is not None
+    swept: Iterate | None = None
     # Sweeps pay where few colours cover all units; a dense recurrent matrix needs one for each unit.
     if problem.single_power is not None and len(colours(problem)) <= 16:
-        state = multilevel(problem, sweeps=60, progress=progress)
-        if state.imbalance <= BALANCED / 4:
-            return state
-        polished = newton(problem, state.h, progress=progress)
-        return dataclasses.replace(
-            polished,
-            method="multilevel, newton",
-            passes=state.passes + polished.passes,
-            history=state.history + polished.history[1:],
-        )
-    state = newton(problem, progress=progress)
-    if state.imbalance <= BALANCED:
-        return state
-    return stochastic(problem, "cyclic", sweeps=2_000, progress=progress)
+        swept = multilevel(problem, sweeps=8 if cheap else 60, patience=5 if cheap else 40, progress=progress)
+        if _settled(problem, swept):
+            return swept
+    start = None if swept is None else swept.h
+    found = newton(problem, start, progress=progress) if graph is not None and not cheap else None
+    if found is None or not _settled(problem, found):
+        found = direct(problem, start, progress=progress)
+    if not _settled(problem, found):
+        found = stochastic(problem, "cyclic", sweeps=2_000, progress=progress)
+    if swept is None:
+        return found
+    return dataclasses.replace(
+        found,
+        method=f"{swept.method}, {found.method}",
+        passes=swept.passes + found.passes,
+        history=swept.history + found.history[1:],
+    )
+
+
+def _settled(problem: BalanceProblem, state: Iterate) -> bool:
+    """Whether units and groups of units are balanced, with something to spare for the rounding of weights."""
+    goal = BALANCED / 4
+    return state.imbalance <= goal and (cut_imbalance(problem, state.h) or 0.0) <= goal
 
 
 def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
@@ -308,7 +399,9 @@ def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
     if isinstance(radius, NoCertificate):
         blocks = BlockProblem.build(problem.manifold, problem.costs)
         other = certify_blocks(blocks) if blocks is not None else radius
-        return dataclasses.replace(found, radius=other.radius) if isinstance(other, GapCertificate) else found
+        radius = other.radius if isinstance(other, GapCertificate) else refined_radius(problem)
+    if isinstance(radius, NoCertificate):
+        return dataclasses.replace(found, no_radius=radius.reason)
     return dataclasses.replace(found, radius=radius)
 
 
@@ -317,8 +410,9 @@ def _witness(problem: BalanceProblem, answer: Existence) -> dict[str, str] | Non
     if answer.direction is not None:
         named = zip(problem.manifold.names, answer.direction, strict=True)
         return {name: str(value) for name, value in named if value}
-    falling = problem.A.T @ np.ones(len(problem.weights))
+    ones = np.ones(len(problem.weights))
+    falling, all_of_it = problem.A.T @ ones, problem.absolute.T @ ones
     for k in problem.dead:
-        if falling[k]:  # only incoming costs, or only outgoing ones: scale them down
+        if falling[k] and abs(falling[k]) == all_of_it[k]:  # costs on one side alone: scale them down
             return {problem.manifold.names[k]: "-1" if falling[k] > 0 else "1"}
     return None

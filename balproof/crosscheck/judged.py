@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from balproof.balance import wide
 from balproof.balance.blocks import BlockProblem, measured, require_measurable
 from balproof.balance.certificates import GapCertificate
 from balproof.balance.connected import strongly_connected
@@ -89,28 +90,22 @@ def judge(
     if isinstance(costs, Extremes):
         return _judge_extremes(manifold, costs)
     large = is_large(manifold.network)
-    if large and (sums := Sums.of(manifold, costs, right)) is not None:
-        return _judge_sums(manifold, costs, sums)
+    if large and (sums := Sums.of(manifold, costs, right)) is not None and sums.all_alive:
+        costs.require_known(manifold.network)
+        return dataclasses.replace(_judged(manifold, costs, sums.cost, sums.marginal(), ()), sums=sums)
     found = measured(manifold, costs) if large else None
     if found is None:
-        problem = BalanceProblem.build(manifold, costs)
-        h = np.zeros(problem.count)
-        rates = problem.A.T @ np.ones(len(problem.weights))
-        falling = tuple(k for k in problem.dead if rates[k])
+        problem = BalanceProblem.stated(manifold, costs)
+        costly = problem.absolute.T @ np.ones(len(problem.weights))
+        falling = tuple(k for k in problem.dead if costly[k])
         return Judged(
-            *(manifold, costs, problem.cost(h), problem.imbalances(h)),
+            *(manifold, costs, wide.cost(problem).double(), wide.imbalances(problem)),
             *(problem.active, tuple(problem.dead), tuple(problem.left_out), falling, problem),
         )
     costs.require_known(manifold.network)
     cost, balance = found
     dead = manifold.dead(manifold.support)
     return _judged(manifold, costs, cost, (balance.incoming, balance.outgoing), dead)
-
-
-def _judge_sums(manifold: Manifold, costs: Costs, sums: Sums) -> Judged:
-    costs.require_known(manifold.network)
-    found = _judged(manifold, costs, sums.cost, sums.marginal(), manifold.dead(sums.support))
-    return dataclasses.replace(found, sums=sums)
 
 
 def _judged(

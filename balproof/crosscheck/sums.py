@@ -14,7 +14,7 @@ from scipy import sparse
 
 from balproof.balance.certificates import UNIT, GapCertificate
 from balproof.balance.coarse import groups_of
-from balproof.balance.problem import Costs, require_range
+from balproof.balance.problem import Costs
 from balproof.crosscheck.extremes import Asked
 from balproof.crosscheck.reading import Read, slices
 from balproof.network.forms import Forms
@@ -58,16 +58,20 @@ def measurable(network: Network, costs: Costs) -> bool:
     """Whether no weight of its type can have a cost that is too small or too large for double precision."""
     for name in costly(network, costs):
         value, term = network.tensors[name].value, power_of(costs, name)
-        if value is None or value.dtype != np.float32 or term is None or not _in_range(*term):
+        if value is None or value.dtype != np.float32 or term is None or not _of_single_precision(*term):
             return False
     return True
 
 
-def _in_range(factor: float, power: float) -> bool:
-    """Of single precision, whether sums of marginal costs lose nothing (`require_range`)."""
+def _of_single_precision(factor: float, power: float) -> bool:
+    """Whether that holds for all weights of single precision."""
     with np.errstate(over="ignore", under="ignore"):
-        marginal = power * factor * _SINGLE**power
-    return bool(marginal.min() > 1e-290 and marginal.max() < 1e290)
+        return _in_range(power * factor * _SINGLE**power)
+
+
+def _in_range(marginal: Array) -> bool:
+    """Whether sums of marginal costs lose nothing, as `balproof.balance.problem.require_range` has it."""
+    return marginal.size == 0 or bool(marginal.min() > 1e-290 and marginal.max() < 1e290)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +97,8 @@ class Sums:
 
     @staticmethod
     def of(manifold: Manifold, costs: Costs, right: Mapping[str, Read | None]) -> Sums | None:
-        """None where a cost is no power, a weight has two scales of one term or one scale in two terms, or a
-        block is large and was not read.
-
-        Raises RequestError for weights too far apart for double precision.
+        """None where a cost is no power, or too small or too large for double precision; where a weight has two
+        scales of one term, or one in two terms; and where a block is large and was not read.
         """
         parts: list[Part] = []
         blocks = {b.name: b for b in manifold.blocks}
@@ -106,7 +108,7 @@ class Sums:
                 return None
             factor, power = term
             if read is not None and read.power == power:
-                if not _in_range(factor, power):
+                if not _of_single_precision(factor, power):
                     return None
                 own = tuple(factor * s for s in read.sums)
                 parts.append(Part(block, power, own, factor * read.total))
@@ -114,7 +116,8 @@ class Sums:
                 weights = np.abs(manifold.network.numbers(name)).reshape(block.shape)
                 with np.errstate(over="ignore", under="ignore"):
                     sized = factor * weights**power
-                    require_range(power * sized[weights > 0])
+                if not _in_range(power * sized[weights > 0]):
+                    return None
                 own = tuple(slices(t, sized) for t in block.terms)
                 parts.append(Part(block, power, own, float(sized.sum())))
             else:
@@ -126,11 +129,15 @@ class Sums:
         return float(sum(p.total for p in self.parts))
 
     @property
-    def support(self) -> dict[str, Support]:
-        """Where the learned parameters are not 0."""
-        network = self.manifold.network
-        known = {p.block.name: tuple(s > 0 for s in p.sums) for p in self.parts}
-        return {**{t.name: t.value != 0 for t in network.learned if t.name not in known}, **known}
+    def all_alive(self) -> bool:
+        """Whether every scale that has a finite optimum has weights in and weights out."""
+        known: dict[str, Support] = {p.block.name: tuple(s > 0 for s in p.sums) for p in self.parts}
+        for tensor in self.manifold.network.learned:
+            if tensor.name not in known and tensor.value is not None:
+                known[tensor.name] = np.asarray(tensor.value != 0, dtype=bool)
+        alive = self.manifold.alive(known)
+        alive[list(self.manifold.endless)] = True
+        return bool(alive.all())
 
     def marginal(self) -> tuple[Array, Array]:
         """p·Σ|c|·a|w|^p of what comes into every scale, and of what goes out."""

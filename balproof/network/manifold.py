@@ -185,9 +185,14 @@ class Manifold:
             return
         flat, vectors = self.network.flat(block.name), self._vectors(block, h)
         for here, part in parts(block.shape):
-            factor = _sum(vectors, part).reshape(-1)
-            np.exp(factor, out=factor)
-            yield here, np.multiply(factor, flat[here].astype(np.float64, copy=False), out=factor)
+            factor, old = _sum(vectors, part).reshape(-1), flat[here].astype(np.float64, copy=False)
+            if np.max(np.abs(factor), initial=0.0) > 700:  # it may be no double
+                factor /= 2
+                np.exp(factor, out=factor)
+                old = factor * old
+            else:
+                np.exp(factor, out=factor)
+            yield here, np.multiply(factor, old, out=factor)
 
     def maps(self, name: str) -> list[tuple[Array, sparse.csr_array]]:
         """Of each term of a parameter, which slice an entry is in, and the forms of slices as a matrix."""
@@ -283,9 +288,33 @@ class Manifold:
         degree = {u.column: u.degree for u in self.units if u.free}
         return frozenset(k for k in one_sided if (degree.get(k) or 0) <= 0)
 
-    def dead(self, support: Mapping[str, Support]) -> tuple[int, ...]:
-        """The scales without weights in, or without weights out, where ``support`` is true."""
-        return tuple(int(k) for k in np.flatnonzero(~self.alive(support)) if int(k) not in self.endless)
+    def dead(self, support: Mapping[str, Array]) -> tuple[int, ...]:
+        """The scales without weights in, or without weights out, where ``support`` is true.
+
+        A weight that leads to a dead unit, or comes from one, is none: what it costs can fall to nothing.
+        """
+        endless = np.zeros(self.count, bool)
+        endless[list(self.endless)] = True
+        dead = ~self.alive(support) & ~endless
+        while dead.any():
+            support = {
+                block.name: np.asarray(support[block.name], dtype=bool).reshape(block.shape)
+                & ~self._touched(block, dead)
+                for block in self.blocks
+                if block.name in support
+            }
+            found = ~self.alive(support) & ~endless
+            if np.array_equal(found, dead):
+                break
+            dead = found
+        return tuple(int(k) for k in np.flatnonzero(dead))
+
+    def _touched(self, block: Block, scales: Array) -> Array:
+        """Which weights of a block, in its view, have one of the marked scales."""
+        found = np.zeros(block.shape, dtype=bool)
+        for index, matrix in self._maps[block.name]:
+            found |= (abs(matrix) @ scales.astype(float) > 0)[index]
+        return found
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -370,11 +399,7 @@ class Manifold:
         the denominator, so that all exponents are whole. Where a weight would lose digits at the end of the
         range of its type, its scales go half as far, and so on.
         """
-        coefficients: list[set[int]] = [set() for _ in range(self.count)]
-        for form in (form for b in self.blocks for t in b.terms for form in t.forms):
-            for k, c in form:
-                coefficients[k].add(c.denominator)
-        whole = np.array([lcm(*found) for found in coefficients], dtype=np.int64)
+        whole = self.whole
         steps = np.rint(h / (np.log(2.0) * whole)).astype(np.int64)
         while True:
             too_far = np.zeros(self.count, bool)
@@ -386,16 +411,29 @@ class Manifold:
                 return steps * whole
             steps = np.where(too_far, np.trunc(steps / 2).astype(np.int64), steps)  # ends at 0, if not before
 
+    @cached_property
+    def whole(self) -> Array:
+        """Per scale the least number of which multiples change all log-scales by whole numbers."""
+        denominators: list[set[int]] = [set() for _ in range(self.count)]
+        for form in (form for b in self.blocks for t in b.terms for form in t.forms):
+            for k, c in form:
+                denominators[k].add(c.denominator)
+        return np.array([lcm(*found) for found in denominators], dtype=np.int64)
+
+    def exponents(self, block: Block, n: Array) -> Array:
+        """A n for whole log₂-scales n, multiples of ``whole``: exact, in the shape of the parameter."""
+        total = np.zeros(block.shape, dtype=np.int64)
+        for index, vector in _whole_vectors(block, n):
+            total += vector[index]
+        return total.reshape(self.network.tensors[block.name].shape)
+
     def times_powers(self, block: Block, n: Array) -> Iterator[tuple[slice, Array]]:
         """w·2^(A n) of one parameter in float64, piece by piece, as `scaled`."""
         return ((here, new) for here, new, _ in self._times_powers(block, n))
 
     def _times_powers(self, block: Block, n: Array) -> Iterator[tuple[slice, Array, Array]]:
         """The weights of a block times 2^(A n), and which of them lose digits by that."""
-        vectors: list[tuple[Array, Array]] = []
-        for term in block.terms:
-            local = [sum((c * int(n[k]) for k, c in form), Fraction(0)) for form in term.forms]
-            vectors.append((term.index, np.array([int(e) for e in local], dtype=np.int64)))
+        vectors = _whole_vectors(block, n)
         flat, dtype = self.network.flat(block.name), self.network.tensors[block.name].dtype
         # Near zero float16 is as exact as elsewhere; some machines flush wider numbers there to 0.
         info = np.finfo(np.float32 if dtype in ("float32", "bfloat16") else np.float64)
@@ -407,6 +445,15 @@ class Manifold:
             exact = again == (new if dtype == "float16" else old)
             normal = (np.abs(new) >= float(info.tiny)) | (dtype == "float16") | (old == 0)
             yield here, new, ~(exact & normal & (np.abs(new) <= float(info.max))) & (moved != 0)
+
+
+def _whole_vectors(block: Block, n: Array) -> list[tuple[Array, Array]]:
+    """For each term of a block its index, and the exact change of log₂-scale of its forms by n."""
+    found: list[tuple[Array, Array]] = []
+    for term in block.terms:
+        local = [sum((c * int(n[k]) for k, c in form), Fraction(0)) for form in term.forms]
+        found.append((term.index, np.array([int(e) for e in local], dtype=np.int64)))
+    return found
 
 
 def _sum(vectors: Sequence[tuple[Array, Array]], part: tuple[slice, ...], dtype: type = np.float64) -> Array:

@@ -13,8 +13,8 @@ import sympy
 from scipy.optimize import linprog
 
 from balproof.balance.descent import stochastic
+from balproof.balance.direct import direct
 from balproof.balance.existence import existence, is_circulation, is_direction
-from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem
 from balproof.network.equations import Form
 from balproof.theorems.b_general_cost import bounded, no_minimum_at_jump
@@ -81,11 +81,11 @@ def _instances_unique() -> bool:
     rng = np.random.default_rng(0)
     for network in (random_layered((3, 4, 3, 2), 1), random_recurrent(4, 2)):
         problem = BalanceProblem.build(network, "l2")
-        ends = [newton(problem, rng.standard_normal(problem.count)).h for _ in range(3)]
+        ends = [direct(problem, rng.standard_normal(problem.count)).h for _ in range(3)]
         if not enclose_balanced(problem, ends[0]) or max(np.ptp(ends, axis=0)) > 1e-11:
             return False
     loop = BalanceProblem.build(recurrent([[0, 2], [8, 0]]), "l2")
-    ends = [newton(loop, np.array(h)).h for h in ([0.0, 0.0], [3.0, 0.0])]
+    ends = [direct(loop, np.array(h)).h for h in ([0.0, 0.0], [3.0, 0.0])]
     same = np.allclose(loop.scaled(ends[0]), 4.0, rtol=1e-12) and np.allclose(
         loop.scaled(ends[1]), 4.0, rtol=1e-12
     )
@@ -336,7 +336,7 @@ def _library_answers() -> bool:
     for network in (random_layered((2, 3, 3, 1), 0), layered([[[1, 2], [3, -1]], [[2, 1]]], "Max(x,0)**2")):
         problem = BalanceProblem.build(network, "l2")
         answer = existence(problem)
-        if not (answer.attained and enclose_balanced(problem, newton(problem).h)):
+        if not (answer.attained and enclose_balanced(problem, direct(problem).h)):
             return False
     problem = BalanceProblem.build(bridge(), "l2")
     answer = existence(problem)

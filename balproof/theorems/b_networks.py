@@ -12,7 +12,7 @@ import numpy as np
 import sympy
 from flint import arb
 
-from balproof.balance.newton import newton
+from balproof.balance.direct import direct
 from balproof.balance.problem import BalanceProblem
 from balproof.importers.json_file import from_document
 from balproof.network.evaluate import evaluate, trajectory
@@ -205,7 +205,7 @@ def _no_more() -> bool:
 def convolution_balances() -> tuple[float, float, bool]:
     """convolution.json, Σw²: R before and after, and whether Krawczyk's test encloses the balanced state."""
     problem = BalanceProblem.build(counterexample("convolution"), "l2")
-    h = newton(problem).h
+    h = direct(problem).h
     return problem.cost(np.zeros(problem.count)), problem.cost(h), enclose_balanced(problem, h)
 
 
@@ -213,7 +213,7 @@ def _balanced_all() -> bool:
     """Each architecture with one power: the balanced state is enclosed by Krawczyk's test."""
     for case in architectures():
         problem = BalanceProblem.build(case.network, "l2")
-        if not enclose_balanced(problem, newton(problem).h, 1e-10):
+        if not enclose_balanced(problem, direct(problem).h, 1e-10):
             return False
     return True
 

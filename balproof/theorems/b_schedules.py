@@ -11,8 +11,8 @@ import sympy
 from scipy import optimize, sparse
 
 from balproof.balance.descent import stochastic
+from balproof.balance.direct import direct
 from balproof.balance.existence import is_direction
-from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.steps import columns_of, step
 from balproof.network.graph import Network
@@ -144,7 +144,7 @@ def _tied_numeric() -> bool:
     h = 0), and 10 against 8 for tied_layer.json."""
     problem = BalanceProblem.build(random_layered((2, 3, 2, 2), 4), "l2")
     groups = [0, 0, 0, 1, 1]
-    h = newton(problem).h
+    h = direct(problem).h
     balanced = problem.rescaled(h)
     tied, _h = tied_minimum(problem, groups)
     reached, still = tied_minimum(balanced, groups)

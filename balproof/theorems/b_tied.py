@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import sympy
 
-from balproof.balance.newton import newton
+from balproof.balance.direct import direct
 from balproof.balance.problem import BalanceProblem
 from balproof.importers.json_file import from_document
 from balproof.theorems.b_general_cost import mixed_optimum
@@ -158,7 +158,7 @@ def _skip_costs() -> tuple[float, float]:
         }
     )
     problem = BalanceProblem.build(network, "l1")
-    after = problem.manifold.rescale(newton(problem).h)
+    after = problem.manifold.rescale(direct(problem).h)
     return float(after.numbers("U")[0, 0]), float(after.numbers("S")[0, 0])
 
 

@@ -75,12 +75,14 @@ def certified(problem: BalanceProblem, arithmetic: Any = "rational") -> GapCerti
 
 
 def test_chain_by_hand() -> None:
-    """1/2, 3, 3: the product is kept, so inf F = 3·(9/2)^{2/3} (AM–GM)."""
+    """1/2, 3, 3: the product is kept, 9/2 but for rounding, so inf F = 3·(9/2)^{2/3} (AM–GM)."""
     problem = BalanceProblem.build(load("tests/data/chain.json"))
     with mpmath.workdps(50):
-        best = 3 * mpmath.mpf("4.5") ** (mpmath.mpf(2) / 3)
         for size in (0, 1e-9, 1e-4, 1e-2, 0.1):
             state = perturbed(problem, size)
+            product = mpmath.fprod(mpmath.mpf(float(w)) for w in state.weights)
+            assert abs(product - 4.5) < 1e-14
+            best = 3 * product ** (mpmath.mpf(2) / 3)
             gap = mpmath.fsum(mpmath.mpf(float(w)) ** 2 for w in state.weights) / best - 1
             for arithmetic in ARITHMETICS:
                 assert mpmath.mpf(certified(state, arithmetic).gap) >= gap
@@ -301,6 +303,7 @@ def test_json() -> None:
         "absolute": 0.0,
         "bits": None,
         "radius": None,
+        "no_radius": None,
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from balproof.balance.certificates import GapCertificate, certify_gap
 from balproof.balance.convex import power_terms, solve_convex
-from balproof.balance.newton import newton
+from balproof.balance.direct import direct
 from balproof.balance.problem import BalanceProblem
 from balproof.errors import RegularizerError, RequestError
 from balproof.importers import load
@@ -45,7 +45,7 @@ def test_value_and_point_are_those_of_scipy(form: Any, spec: str) -> None:
     expected = balanced_by_scipy(network, MARGINALS[spec])
     assert found.value == pytest.approx(raw_cost(expected, spec), rel=1e-7)
     assert found.value == pytest.approx(raw_cost(at(problem, found.h), spec), rel=1e-7)
-    polished = newton(problem, found.h)
+    polished = direct(problem, found.h)
     same_weights(at(problem, polished.h), expected)
     assert found.form == form and found.cones == len(power_terms(problem)[0])
 
@@ -55,7 +55,7 @@ def test_value_is_within_the_certified_gap(form: Any) -> None:
     for network in (dense(5), dense(5, visible=False), mlp([2, 3, 3, 2], activation="Max(x,0)**2")):
         problem = BalanceProblem.build(network)
         value = solve_convex(problem, form).value
-        best = BalanceProblem.build(at(problem, newton(problem).h))
+        best = BalanceProblem.build(at(problem, direct(problem).h))
         upper = best.cost(np.zeros(problem.count))
         certificate = certify_gap(best, "rational")
         assert isinstance(certificate, GapCertificate)
@@ -101,7 +101,7 @@ def test_six_decades_are_judged_by_the_state(form: Any, seed: int) -> None:
         assert "use --method multilevel" in str(failure)
         return
     assert np.isfinite(found.h).all()
-    polished = newton(problem, found.h)
+    polished = direct(problem, found.h)
     assert polished.imbalance == pytest.approx(
         raw_imbalance(at(problem, polished.h), MARGINALS["l2"]), abs=1e-13
     )
@@ -116,7 +116,7 @@ def test_a_solver_that_lies_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> 
 
     lie = ConvexOptimum(np.array([3.0, -3.0]), 0.0, "optimal", "log-sum-exp", 3)
     monkeypatch.setattr(room, "solve_convex", lambda problem: lie)
-    monkeypatch.setattr(room, "newton", lambda problem, h, **_: newton(problem, h, steps=0))
+    monkeypatch.setattr(room, "direct", lambda problem, h, **_: direct(problem, h, steps=0))
     found = room.solve(load("tests/data/chain.json"), method="cvxpy")
     assert found.status == "unconverged" and found.imbalance > 0.1
     assert found.cost_after == pytest.approx(0.25 * np.exp(6) + 9 * np.exp(-12) + 9 * np.exp(6))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from balproof.balance import multilevel as module
 from balproof.balance.coarse import groups_of
 from balproof.balance.multilevel import Coarse, colours, multilevel, stagnant
 from balproof.balance.newton import newton
@@ -128,6 +129,17 @@ def test_coarse_correction_is_the_best_shift_of_layers() -> None:
     # by hand: the optimum makes the three layer costs equal
     costs = np.array(c) * np.exp(2 * np.array([shift[0], shift[3] - shift[0], -shift[3]]))
     np.testing.assert_allclose(costs, costs[0], rtol=1e-12)
+
+
+def test_many_layers_are_moved_by_elimination(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the state of the dense equations, in as many sweeps."""
+    problem = BalanceProblem.build(mlp([4] * 15, seed=1, bias=False, activation="Max(x,0)**2"))
+    dense_ones = multilevel(problem)
+    monkeypatch.setattr(module, "_DENSE", 5)
+    monkeypatch.setattr(Coarse, "build", lambda problem: pytest.fail("dense equations"))
+    found = multilevel(problem)
+    assert abs(len(found.history) - len(dense_ones.history)) <= 1
+    same_weights(at(problem, found.h), at(problem, dense_ones.h), rtol=1e-9)
 
 
 def test_a_group_that_moves_as_one_needs_no_correction() -> None:

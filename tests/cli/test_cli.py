@@ -116,6 +116,32 @@ def test_every_method_under_every_cost(balproof_, tmp_path, cost: str, method: s
     assert found.json["certificate"]["gap"] <= 1e-12
 
 
+def test_history_of_the_cost(balproof_, tmp_path) -> None:
+    """From Python the same run has the same history; it falls, and ends at the cost of the answer."""
+    network = mlp([3, 4, 3, 2], seed=2)
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps(to_document(network)))
+    options = ("--method", "stochastic", "--schedule", "reshuffled", "--seed", "3", "--json", "-")
+    answer = balproof_("solve", path, *options, "--history").json
+    run = balproof.solve(network, method="stochastic", schedule="reshuffled", seed=3)
+    assert answer["history"] == list(run.history)
+    assert answer["history"][0] == answer["cost_before"] > answer["history"][3] > answer["cost_after"] * 0.999
+    assert answer["history"][-1] == pytest.approx(answer["cost_after"], rel=1e-13)
+    assert "history" not in balproof_("solve", path, *options).json
+    found = balproof_("solve", path, "--history")
+    assert (found.code, found.err.count("\n")) == (2, 1) and "give --json F" in found.err
+
+
+def test_unbalanced_cuts_are_said(balproof_, tmp_path) -> None:
+    """Two pairs tied by 1e-12 and 1e-6: sweeps alone balance all units, and the pairs not at all."""
+    path = tmp_path / "J.npy"
+    np.save(path, np.array([[0, 1, 1e-12, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 1e-6, 1, 0]]))
+    found = balproof_("solve", path, "--method", "sweeps")
+    assert found.code == 1 and found.out.startswith("unconverged") and "cuts       1:" in found.out
+    found = balproof_("solve", path, "--certify")
+    assert found.code == 0 and "cuts" not in found.out and "log-scales within" in found.out
+
+
 def test_per_tensor_costs_and_biases_left_out(balproof_, tmp_path) -> None:
     path = tmp_path / "net.json"
     path.write_text(json.dumps(to_document(mlp([3, 4, 3, 2], seed=2))))
@@ -209,7 +235,7 @@ def test_a_dead_unit_is_named_and_left_alone(balproof_, dead, tmp_path, method: 
 
 def test_a_dead_unit_in_inspect_and_check(balproof_, dead, tmp_path) -> None:
     assert balproof_("inspect", dead, "--json", "-").json["dead_units"] == ["fc1[1]"]
-    assert "dead units, in or out all 0: fc1[1]" in balproof_("inspect", dead).out
+    assert "dead units, in or out all 0 or dead: fc1[1]" in balproof_("inspect", dead).out
     target = tmp_path / "b.json"
     balproof_("solve", dead, "-o", target)
     found = balproof_("check", dead, target, "--json", "-")

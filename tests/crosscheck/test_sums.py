@@ -12,7 +12,6 @@ from balproof.balance.problem import BalanceProblem, Costs
 from balproof.balance.solve import solve
 from balproof.crosscheck import sums as module
 from balproof.crosscheck.sums import Sums, certify_by_layers
-from balproof.errors import RequestError
 from balproof.network.forms import Forms
 from balproof.network.graph import Network
 from balproof.network.manifold import infer
@@ -27,9 +26,9 @@ def sums_of(network: Network, costs: str | list[str] = "l2") -> tuple[Sums, Arra
     """The sums, and which scales move."""
     manifold = infer(network)
     found = Sums.of(manifold, Costs.parse(costs), {})
-    assert found is not None
+    assert found is not None and found.all_alive
     active = np.ones(manifold.count, bool)
-    active[[*manifold.dead(found.support), *manifold.endless]] = False
+    active[list(manifold.endless)] = False
     return found, active
 
 
@@ -153,8 +152,14 @@ def test_what_is_not_of_this_kind() -> None:
     assert Sums.of(chain, Costs.parse("abs(w) + w**2"), {}) is None
     assert Sums.of(infer(mlp((3, 300, 300, 2))), Costs.parse("l2"), {}) is None  # large, and not read
     far = chain.network.with_parameters({"fc1.bias": np.array([1e-200, 1.0, 1.0, 1.0])})
-    with pytest.raises(RequestError, match="costs of single weights"):
-        Sums.of(infer(far), Costs.parse("l2"), {})
+    assert Sums.of(infer(far), Costs.parse("l2"), {}) is None
+    dead = chain.network.numbers("fc1.weight").copy()
+    dead[2] = 0.0
+    half = infer(
+        chain.network.with_parameters({"fc1.weight": dead, "fc1.bias": np.array([1.0, 1.0, 0.0, 1.0])})
+    )
+    found = Sums.of(half, Costs.parse("l2"), {})
+    assert found is not None and not found.all_alive
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import sympy
 
+from balproof.balance.direct import direct
 from balproof.balance.existence import Existence
-from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem
 from balproof.network import rules
 from balproof.symbolic import smt
@@ -222,7 +222,7 @@ PLANTED = {
     ),
     ("B.gradient-identity", "exact"): (b_scaling, "weighted_gradients", half_gradients),
     ("B.gradient-identity", "sampled"): (b_scaling, "evaluate", decayed),
-    ("B.strictly-convex", "interval"): (b_convex, "newton", lambda problem, h: SimpleNamespace(h=h)),
+    ("B.strictly-convex", "interval"): (b_convex, "direct", lambda problem, h: SimpleNamespace(h=h)),
     ("B.existence", "interval"): (
         b_convex,
         "existence",
@@ -424,7 +424,7 @@ def test_positive_beyond_needs_the_right_order():
 @pytest.mark.parametrize("shift", [1e-9, -1e-6, 0.1])
 def test_krawczyk_refuses_a_state_that_is_off(shift):
     problem = BalanceProblem.build(random_layered((2, 3, 2), 0), "l2")
-    h = newton(problem).h
+    h = direct(problem).h
     assert enclose_balanced(problem, h)
     moved = h + shift * np.eye(len(h))[0]
     assert not enclose_balanced(problem, moved)
@@ -433,7 +433,7 @@ def test_krawczyk_refuses_a_state_that_is_off(shift):
 def test_krawczyk_knows_that_a_drifting_scale_has_no_one_state():
     problem = BalanceProblem.build(b_convex.recurrent([[0, 2], [8, 0]]), "l2")
     with pytest.raises((np.linalg.LinAlgError, AssertionError)):
-        assert enclose_balanced(problem, newton(problem).h)
+        assert enclose_balanced(problem, direct(problem).h)
 
 
 def test_an_exact_gradient_notices_a_scale_that_is_none():

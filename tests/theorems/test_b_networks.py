@@ -90,7 +90,7 @@ def test_an_affine_map_within_one_half_is_the_best_there_is():
     assert [e.subs({c: 0, d: sympy.Rational(51, 100)}) for e in query[:4]] == [sympy.true] * 4
 
 
-RIGHT = {name: getattr(b_networks, name) for name in ("architectures", "newton", "nullity")}
+RIGHT = {name: getattr(b_networks, name) for name in ("architectures", "direct", "nullity")}
 
 
 def miscounted():
@@ -119,8 +119,8 @@ FAULTS = {
     "a state beside the balanced one": (
         ALL,
         "interval",
-        "newton",
-        lambda problem: type("Off", (), {"h": RIGHT["newton"](problem).h + 1e-3}),
+        "direct",
+        lambda problem: type("Off", (), {"h": RIGHT["direct"](problem).h + 1e-3}),
     ),
     "the other half": (
         DENSE,

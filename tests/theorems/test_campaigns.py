@@ -84,7 +84,7 @@ FAULTS = {
     "B.optimal-scale-lp": (networks, "step", lambda *a: np.array([0.1])),
     "B.cost-reduction": (networks, "step", lambda *a: np.array([0.1])),
     "B.balance-equation": (networks, "_least", lambda i: (0.1, 0.0)),
-    "B.strictly-convex": (networks, "newton", lambda problem, start: type("End", (), {"h": start})),
+    "B.strictly-convex": (networks, "direct", lambda problem, start: type("End", (), {"h": start})),
     "B.existence": (networks, "is_circulation", lambda *a: False),
     "B.stochastic-balancing": (
         networks,

@@ -11,9 +11,9 @@ from scipy.optimize import linprog, minimize, minimize_scalar
 
 from balproof.balance.certificates import NoCertificate
 from balproof.balance.descent import Schedule, stochastic
+from balproof.balance.direct import direct
 from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import existence, is_circulation, is_direction
-from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.steps import columns_of, step
 from balproof.network.graph import Network
@@ -214,7 +214,7 @@ def starts_meet(instance: Instance) -> Outcome:
     """Newton's method from h = 0 and from two random starts."""
     rng, n = instance.rng("starts"), instance.problem.count
     starts = [np.zeros(n), *(np.where(instance.problem.active, rng.standard_normal(n), 0.0) for _ in "ab")]
-    return _distance(instance, [newton(instance.problem, h).h for h in starts])
+    return _distance(instance, [direct(instance.problem, h).h for h in starts])
 
 
 def relaxations_meet(instance: Instance) -> Outcome:
@@ -224,7 +224,7 @@ def relaxations_meet(instance: Instance) -> Outcome:
     h, falling = relaxed(problem, (0.25, 1.75 if wide else 1.0), instance.seed, 600)
     if not falling:
         return Outcome(float("inf"), _NEAR, "R rose")
-    return _distance(instance, [newton(problem).h, h])
+    return _distance(instance, [direct(problem).h, h])
 
 
 def existence_decided(instance: Instance) -> Outcome:
