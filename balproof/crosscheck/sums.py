@@ -97,7 +97,7 @@ class Sums:
 
     @staticmethod
     def of(manifold: Manifold, costs: Costs, right: Mapping[str, Read | None]) -> Sums | None:
-        """None where a cost is no power, or too small or too large for double precision; where a weight has two
+        """None where a cost is no power, or too small or large for double precision; where a weight has two
         scales of one term, or one in two terms; and where a block is large and was not read.
         """
         parts: list[Part] = []
