@@ -144,12 +144,11 @@ def _proof(
         own = [scale.split(forms) for _, forms in terms]
         if not limit and any(np.any(m != 1) for m, _ in own):
             return f"{tensor.name} is not rescaled by powers of two"
-        known = right.get(tensor.name)
-        if known is not None and _same_factors(own, known.factors):
+        known, indices = right.get(tensor.name), [index for index, _ in terms]
+        if known is not None and _same_factors(indices, own, known):
             error = _bound(known.worst, len(own))
         else:
             old, new = (side[tensor.name].reshape(shape) for side in (before, after))
-            indices = [index for index, _ in terms]
             error = _largest(old, new, indices, own, limit)
         if not error <= limit:
             by = "these scales" if limit else "powers of two"
@@ -158,12 +157,13 @@ def _proof(
     return FunctionProof(not limit, worst, slices.equations)
 
 
-def _same_factors(own: Sequence[tuple[Array, Array]], known: Sequence[Array]) -> bool:
-    """Whether the factors are those, bit for bit; they were normal doubles."""
+def _same_factors(indices: Sequence[Array], own: Sequence[tuple[Array, Array]], known: Read) -> bool:
+    """Whether the factors that were read by are those, bit for bit; they were normal doubles."""
+    if len(own) != len(known.factors):
+        return False
     with np.errstate(over="ignore", under="ignore"):
-        return len(own) == len(known) and all(
-            np.array_equal(np.ldexp(m, e), f) for (m, e), f in zip(own, known, strict=True)
-        )
+        same = [np.array_equal(np.ldexp(m, e), f) for (m, e), f in zip(own, known.factors, strict=True)]
+    return all(same) and all(np.array_equal(i, j) for i, j in zip(indices, known.indices, strict=True))
 
 
 def _largest(

@@ -27,12 +27,13 @@ doubles."""
 class Read:
     """A block in which every entry is its old value times the factors of its slices, up to ``worst``.
 
-    ``factors`` and ``sums`` have an entry for each slice of each term: what it is multiplied by, and Σ|w'|^p
-    of its weights, where ``power`` is p; ``total`` is that of all. ``worst`` is relative, and computed; of 0
-    over 0 it is 0.
+    ``factors`` and ``sums`` have an entry for each slice of each term, and ``indices`` say which entries of the
+    block are in which: what it is multiplied by, and Σ|w'|^p of its weights, where ``power`` is p; ``total`` is
+    that of all. ``worst`` is relative, and computed; of 0 over 0 it is 0.
     """
 
     worst: float
+    indices: tuple[Array, ...]
     factors: tuple[Array, ...]
     sums: tuple[Array, ...]
     total: float
@@ -77,7 +78,8 @@ def read(
     for (term, _, shape), own in zip(layout.sides(block.shape), sums, strict=True):
         if term is not None and counted is not None:
             found[term] = slices(block.terms[term], own.reshape(shape))
-    return Read(float(worst), factors, tuple(found), float(sums[0].sum()), counted)
+    indices = tuple(t.index for t in block.terms)
+    return Read(float(worst), indices, factors, tuple(found), float(sums[0].sum()), counted)
 
 
 def slices(term: Axes, sums: Array) -> Array:
