@@ -27,9 +27,9 @@ doubles."""
 class Read:
     """A block in which every entry is its old value times the factors of its slices, up to ``worst``.
 
-    ``factors`` and ``sums`` have an entry for each slice of each term, and ``indices`` say which entries of the
-    block are in which: what it is multiplied by, and Σ|w'|^p of its weights, where ``power`` is p; ``total`` is
-    that of all. ``worst`` is relative, and computed; of 0 over 0 it is 0.
+    ``factors`` and ``sums`` have an entry for each slice of each term, and ``indices`` say which entries of
+    the block are in which: what it is multiplied by, and Σ|w'|^p of its weights, where ``power`` is p;
+    ``total`` is that of all. ``worst`` is relative, and computed; of 0 over 0 it is 0.
     """
 
     worst: float
