@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from balproof.balance import wide
-from balproof.balance.balls import TOO_MANY, certify_balls, require_bits
+from balproof.balance.balls import MOST, TOO_MANY, certify_balls, require_bits
 from balproof.balance.blocks import BlockProblem, measured
 from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
 from balproof.balance.clusters import Digraph, cut_imbalance
@@ -30,7 +30,6 @@ from balproof.balance.isotone import certify_blocks
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem, Costs
-from balproof.balance.refined import refined_radius
 from balproof.balance.state import BALANCED, Iterate
 from balproof.balance.unattained import infimum_of
 from balproof.errors import RangeError, RequestError, require_seed
@@ -231,6 +230,9 @@ def _held(cost: wide.Wide) -> bool:
     return cost.value == 0 or 0 < cost.double() < np.inf
 
 
+_FEW = 120
+"""Scales up to which balls of many bits are made unasked: a second or so."""
+
 _ROUGH = 1e-10
 """Weights whose log-scales are farther than this from the balanced ones are rescaled by the refined state."""
 
@@ -399,10 +401,22 @@ def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
     if isinstance(radius, NoCertificate):
         blocks = BlockProblem.build(problem.manifold, problem.costs)
         other = certify_blocks(blocks) if blocks is not None else radius
-        radius = other.radius if isinstance(other, GapCertificate) else refined_radius(problem)
+        radius = other.radius if isinstance(other, GapCertificate) else None
+        if radius is None or radius > _ROUGH:
+            balls = _in_balls(problem)
+            radius = balls if radius is None or not isinstance(balls, NoCertificate) else radius
     if isinstance(radius, NoCertificate):
         return dataclasses.replace(found, no_radius=radius.reason)
     return dataclasses.replace(found, radius=radius)
+
+
+def _in_balls(problem: BalanceProblem) -> float | NoCertificate | None:
+    """The distance to the balanced state, with bits enough for sums over all decades of the costs."""
+    if np.count_nonzero(problem.active) > _FEW:
+        return NoCertificate(f"more than {_FEW} scales move, too many for many bits unasked")
+    sizes = np.log2(np.append(problem.marginal_of(problem.weights), 1.0))
+    found = certify_balls(problem, min(256 + 4 * int(np.ptp(sizes)), MOST))
+    return found if isinstance(found, NoCertificate) else found.distance
 
 
 def _witness(problem: BalanceProblem, answer: Existence) -> dict[str, str] | None:

@@ -82,8 +82,15 @@ class Axes:
         return self.index.shape
 
     def matrix(self, count: int) -> sparse.csr_array:
-        """The forms in floating point, one row each over ``count`` scales."""
-        return Forms.of(self.forms).matrix(count)
+        """The forms in floating point, one row each over ``count`` scales; not to be changed."""
+        if count not in self._matrices:
+            self._matrices[count] = Forms.of(self.forms).matrix(count)
+        return self._matrices[count]
+
+    @cached_property
+    def _matrices(self) -> dict[int, sparse.csr_array]:
+        """Kept, since a manifold shares its terms with those of the same network with other weights."""
+        return {}
 
 
 @dataclass(frozen=True, eq=False)

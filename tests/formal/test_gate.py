@@ -210,7 +210,7 @@ def test_variables_that_point_to_other_libraries_are_not_read(
     assert run_gate(NAMES, folder=plant("Two.v", TWO)).passed
 
 
-# --- the theories themselves: that they pass the gate is what `make formal` sees -------------------------
+# --- the theories themselves (that they pass the gate is what make formal sees) --------------------------
 
 
 @needs_coq
