@@ -22,6 +22,7 @@ from balproof.crosscheck.misbalance import what_was_done
 from balproof.crosscheck.optimality import EXACT, OPTIMALITY_TOLERANCE
 from balproof.crosscheck.scales import COARSEST, Recovered, recover_scales, roundings
 from balproof.crosscheck.structure import structure_faults, untied
+from balproof.crosscheck.sums import powers
 from balproof.errors import RequestError, require_seed
 from balproof.importers import load
 from balproof.network.graph import Network, Numbers, Tensor
@@ -130,7 +131,7 @@ def check(
 
     rounding = roundings(before, after)
     unit = max((r.unit for r in rounding.values()), default=2.0**-53)
-    found = recover_scales(manifold, old, new, rounding)
+    found = recover_scales(manifold, old, new, rounding, powers=powers(before, costs))
     causes: tuple[Cause, ...] = ()
     if found.missed:
         others: list[Recovered] = []
@@ -141,7 +142,7 @@ def check(
         best = explain(manifold, old, new, rounding, found, *others)
         found, meant = best.found, manifold.rescale(best.found.h)
         causes = with_effects(before, {n: meant.numbers(n) for n in old}, new, best.causes, seed)
-    faults = _not_finite(after, new)
+    faults = _not_finite(after, new, found)
     if faults:
         faults += _orbit_faults(manifold, old, new, found)
         return _refuted(faults, None, [], causes=causes)
@@ -150,7 +151,9 @@ def check(
     error, notes = _measured(before, after, seed)
     noise = max((r.noise for r in rounding.values()), default=0.0)
     differs = bool(notes) or (error or 0.0) > OUTPUT_ROUNDINGS * noise
-    proof = prove_function(before, old, new, found.h, (solved, column), noise) if same_orbit else ""
+    proof: FunctionProof | str = ""
+    if same_orbit:
+        proof = prove_function(before, old, new, found.h, (solved, column), noise, found.right)
     function = _function(error, proof, differs=differs)
     if isinstance(proof, str) and proof:
         notes.append(f"no proof that the function is the same: {proof}")
@@ -158,7 +161,7 @@ def check(
         faults.append(Fault("function-differs", "the outputs, by more than rounding explains", error))
 
     try:
-        state = judge(dataclasses.replace(manifold, network=after), costs)
+        state = judge(dataclasses.replace(manifold, network=after), costs, found.right)
     except RequestError as refused:  # BEFORE was not: AFTER's weights have run away
         if same_orbit:
             faults.append(Fault("not-optimal", f"the whole network: {refused.cause}", None))
@@ -286,13 +289,12 @@ def _measured(before: Network, after: Network, seed: int) -> tuple[float | None,
 # --- entries -------------------------------------------------------------------------------------------
 
 
-def _not_finite(after: Network, new: Mapping[str, Array]) -> list[Fault]:
+def _not_finite(after: Network, new: Mapping[str, Array], found: Recovered) -> list[Fault]:
     faults: list[Fault] = []
-    for name in new:
-        bad = ~np.isfinite(Numbers.held(new, name))
-        faults += _entries(
-            "not-finite", name, after.tensors[name].element, bad, np.broadcast_to(np.nan, bad.shape)
-        )
+    for name, value in ((name, Numbers.held(new, name)) for name in new if name not in found.right):
+        bad = ~np.isfinite(value)
+        nothing = np.broadcast_to(np.nan, bad.shape)
+        faults += _entries("not-finite", name, after.tensors[name].element, bad, nothing)
     return faults
 
 
@@ -342,6 +344,8 @@ def _number(x: float) -> float | None:
 def _balance_faults(state: Judged, h: Array, limit: float, noise: float) -> list[Fault]:
     """Units that are out of balance, the worst first; a layer that was left out as a whole is one fault."""
     imbalances, names = state.imbalances, state.manifold.names
+    if state.imbalance <= limit:
+        return []
     layers: dict[str, list[int]] = {}
     for k in np.flatnonzero(state.active):
         layers.setdefault(names[k].rsplit("[", 1)[0], []).append(int(k))

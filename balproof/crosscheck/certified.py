@@ -1,29 +1,32 @@
 """Are two networks the same function? A proof from the scaling rules, without running either.
 
-Take exact scales: rational numbers h, and with them a log-scale s for every slice of every tensor. If every
-equation of every operation holds at s, each operation commutes with the rescaling (that is what its rule
-says), and so the network with weights w·exp(A h) computes what that with weights w does, exactly. It is then
-left to bound how far the weights of AFTER are from those. Scales in units of log 2 make exp(A h) powers of
-two, by which numbers are multiplied exactly.
+Every tensor's log-scales s are forms in free scales h, with rational coefficients. If every equation of every
+operation holds of the forms, then at any real h each operation commutes with the rescaling (that is what its
+rule says), and so the network with weights w·exp(A h) computes what that with weights w does, exactly. It is
+then left to bound how far the weights of AFTER are from those. Of h the proof takes what is closest at hand:
+exp(h) are doubles, or powers of two, by which numbers are multiplied exactly.
 
-Rounding: exp of a rational is enclosed by ball arithmetic and rounded (at most twice, u = 2⁻⁵³ each), a
-product of n such factors and the weight has n more roundings, a quotient one (Higham, Accuracy and
-Stability, Section 3.1), so that γ_k = k·u/(1 − k·u) bounds all. Mantissas and exponents are kept apart, and
-nothing overflows.
+Rounding (u = 2⁻⁵³ each): a factor has at most two (`balproof.crosscheck.factors`), a product of n of them
+and the weight n more, the difference and the quotient one each (Higham, Accuracy and Stability, Section 3.1),
+so that γ_k = k·u/(1 − k·u) bounds all. Mantissas and exponents are kept apart, and nothing overflows; blocks
+that were read in compiled loops have factors and weights for which nothing could.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from math import lcm
+from types import MappingProxyType
 
 import numpy as np
-from flint import arb, ctx, fmpq
 
-from balproof.network.equations import Form
-from balproof.network.graph import Network, Numbers
+from balproof.crosscheck.factors import Scale
+from balproof.crosscheck.reading import Read
+from balproof.crosscheck.weights import stored
+from balproof.network.equations import combine
+from balproof.network.forms import Forms
+from balproof.network.graph import Network
 from balproof.network.manifold import SolvedScales, assemble, solve_scales
 
 Array = np.ndarray
@@ -64,12 +67,14 @@ def prove_function(
     h: Array,
     inferred: Inferred | None = None,
     limit: float = 2.0**-6,
+    right: Mapping[str, Read | None] = MappingProxyType({}),
 ) -> FunctionProof | str:
     """The proof that weights AFTER compute what BEFORE do, rescaled by h; or why there is none.
 
     ``before`` and ``after`` have a finite float64 array for each parameter, ``h`` is in the order of the
-    manifold. ``inferred`` saves inferring it once more. A weight further than ``limit`` from what it should
-    be, relatively, is not put down to rounding.
+    manifold. ``inferred`` saves inferring it once more, and ``right`` the blocks that `read` has compared
+    by the same factors. A weight further than ``limit`` from what it should be, relatively, is not put down
+    to rounding.
 
     >>> from balproof.importers import load
     >>> from balproof.network.manifold import infer
@@ -86,54 +91,95 @@ def prove_function(
     if inferred is None:
         solved = solve_scales(network)
         inferred = solved, assemble(network, solved)[1]
-    if all(_same_digits(*(Numbers.held(s, t.name) for s in (before, after))) for t in network.parameters):
-        whole = _values(inferred, _by_powers_of_two(inferred, h))
-        found = _proof(network, inferred[0], before, after, whole, None, limit)
+    solved, column = inferred
+    for equation in solved.equations:
+        if combine((solved.solution.forms[v], c) for v, c in equation.terms):
+            return f"the scales break a rule: {equation.reason}"
+    slices = _Slices.of(solved, column, len(h))
+    if all(_same_digits(stored(before, t.name), stored(after, t.name)) for t in network.parameters):
+        found = _proof(network, slices, before, after, _powers_of_two(slices, h), {}, 0.0)
         if isinstance(found, FunctionProof):
             return found
-    exact = _values(inferred, [Fraction(float(x)) for x in h])
-    return _proof(network, inferred[0], before, after, exact, _exponential, limit)
+    return _proof(network, slices, before, after, Scale.of(h), right, limit)
+
+
+@dataclass(frozen=True, eq=False)
+class _Slices:
+    """Of each parameter its view, and of each term the slice that an entry is in and the forms of slices."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    terms: Mapping[str, tuple[tuple[Array, Forms], ...]]
+    equations: int
+
+    @staticmethod
+    def of(solved: SolvedScales, column: Mapping[int, int], count: int) -> _Slices:
+        new = np.full(len(solved.solution.free), -1)
+        new[list(column)] = list(column.values())
+        forms = Forms.of(solved.solution.forms)
+        terms: dict[str, tuple[tuple[Array, Forms], ...]] = {}
+        for name, use in solved.uses.items():
+            own: list[tuple[Array, Forms]] = []
+            for term in use.terms:
+                keys, index = np.unique(term.variables, return_inverse=True)
+                felt = forms.at(keys).times(term.coefficient).renamed(new)
+                if not felt.zero:
+                    own.append((index.reshape(term.variables.shape), felt))
+            terms[name] = tuple(own)
+        return _Slices({n: u.shape for n, u in solved.uses.items()}, terms, len(solved.equations))
 
 
 def _proof(
     network: Network,
-    solved: SolvedScales,
+    slices: _Slices,
     before: Mapping[str, Array],
     after: Mapping[str, Array],
-    scales: Sequence[Fraction],
-    exp: Callable[[Fraction], tuple[float, int]] | None,
+    scale: Scale,
+    right: Mapping[str, Read | None],
     limit: float,
 ) -> FunctionProof | str:
-    """With scales in units of log 2 where there is no ``exp``, which gives m and e of exp(s) = m·2^e."""
-    for equation in solved.equations:
-        if sum(c * scales[v] for v, c in equation.terms) != 0:
-            return f"the scales break a rule: {equation.reason}"
+    """With a limit of 0 weights must be exactly what they should be, by powers of two."""
     worst = 0.0
     for tensor in network.parameters:
-        use = solved.uses.get(tensor.name)
-        terms, shape = (use.terms, use.shape) if use else ((), tensor.shape)
-        factors: list[tuple[Array, Array]] = []
-        for term in terms:
-            keys, index = np.unique(term.variables, return_inverse=True)
-            logs = [term.coefficient * scales[int(v)] for v in keys]
-            pairs = [exp(x) for x in logs] if exp else [(1.0, int(x)) for x in logs if x.denominator == 1]
-            if len(pairs) < len(logs):
-                return f"{tensor.name} is not rescaled by powers of two"
-            m, e = np.array([f[0] for f in pairs]), np.array([f[1] for f in pairs], dtype=np.int64)
-            index = index.reshape(term.variables.shape)
-            factors.append((m[index], e[index]))
-        held = [Numbers.held(side, tensor.name).reshape(shape) for side in (before, after)]
-        for here in _slabs(shape):
-            old, new = (side[here].astype(np.float64, copy=False) for side in held)
-            m, e = np.ones((1,) * len(shape)), np.zeros((1,) * len(shape), np.int64)
-            for mantissa, exponent in factors:
-                m, e = m * mantissa[_within(here, mantissa)], e + exponent[_within(here, exponent)]
-            error = _error(old, new, m, e, len(terms), exact=exp is None)
-            if not error <= (limit if exp else 0.0):
-                by = "these scales" if exp else "powers of two"
-                return f"{tensor.name} is not rescaled by {by}"
-            worst = max(worst, error)
-    return FunctionProof(exp is None, worst, len(solved.equations))
+        terms, shape = slices.terms.get(tensor.name, ()), slices.shapes.get(tensor.name, tensor.shape)
+        own = [scale.split(forms) for _, forms in terms]
+        if not limit and any(np.any(m != 1) for m, _ in own):
+            return f"{tensor.name} is not rescaled by powers of two"
+        known, indices = right.get(tensor.name), [index for index, _ in terms]
+        if known is not None and _same_factors(indices, own, known):
+            error = _bound(known.worst, len(own))
+        else:
+            old, new = (side[tensor.name].reshape(shape) for side in (before, after))
+            error = _largest(old, new, indices, own, limit)
+        if not error <= limit:
+            by = "these scales" if limit else "powers of two"
+            return f"{tensor.name} is not rescaled by {by}"
+        worst = max(worst, error)
+    return FunctionProof(not limit, worst, slices.equations)
+
+
+def _same_factors(indices: Sequence[Array], own: Sequence[tuple[Array, Array]], known: Read) -> bool:
+    """Whether the factors that were read by are those, bit for bit; they were normal doubles."""
+    if len(own) != len(known.factors):
+        return False
+    with np.errstate(over="ignore", under="ignore"):
+        same = [np.array_equal(np.ldexp(m, e), f) for (m, e), f in zip(own, known.factors, strict=True)]
+    return all(same) and all(np.array_equal(i, j) for i, j in zip(indices, known.indices, strict=True))
+
+
+def _largest(
+    old: Array, new: Array, indices: Sequence[Array], factors: Sequence[tuple[Array, Array]], limit: float
+) -> float:
+    """A bound on the largest |new/(old·factors) − 1|; one part after another, up to one above the limit."""
+    mantissa, exponent = np.ones((1,) * old.ndim), np.zeros((1,) * old.ndim, np.int64)
+    for index, (m, e) in zip(indices, factors, strict=True):
+        mantissa, exponent = mantissa * m[index], exponent + e[index]
+    worst = 0.0
+    for here in _slabs(old.shape):
+        m, e = (factor[_within(here, factor)] for factor in (mantissa, exponent))
+        worst = max(worst, _error(old[here], new[here], m, e, len(factors), exact=not limit))
+        if not worst <= limit:
+            break
+    return worst
 
 
 def _same_digits(old: Array, new: Array) -> bool:
@@ -167,43 +213,24 @@ def _error(old: Array, new: Array, mantissa: Array, exponent: Array, factors: in
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(meant == 0, 1.0, np.ldexp(n / meant, np.clip(shift, -99, 99)))
     apart = float(np.max(np.abs(np.where((meant == 0) & (new != 0), np.inf, ratio) - 1.0), initial=0.0))
-    count = 3 * factors + 2  # exp to two roundings, a product for each factor, the quotient, the difference
+    return _bound(apart, factors)
+
+
+def _bound(apart: float, factors: int) -> float:
+    """What the exact difference is at most, where one of ``apart`` was computed with so many factors."""
+    count = 3 * factors + 2  # two roundings and a product for each factor, the difference, the quotient
     gamma = count * UNIT / (1 - count * UNIT)
     return (apart * (1 + 2 * gamma) + 2 * gamma) * (1 + 4 * UNIT)
 
 
-# --- scales -------------------------------------------------------------------------------------------
-
-
-def _values(inferred: Inferred, h: Sequence[Fraction]) -> list[Fraction]:
-    """The exact log-scale of every variable."""
-    solved, column = inferred
-
-    def value(form: Form) -> Fraction:
-        return sum((c * h[column[k]] for k, c in form if k in column), Fraction(0))
-
-    return [value(form) for form in solved.solution.forms]
-
-
-def _by_powers_of_two(inferred: Inferred, h: Array) -> list[Fraction]:
-    """h in units of log 2, rounded to what makes all exponents whole."""
-    solved, column = inferred
+def _powers_of_two(slices: _Slices, h: Array) -> Scale:
+    """Powers of two near exp(h) by which every weight is multiplied by one as well."""
     whole = [1] * len(h)
-    for use in solved.uses.values():
-        for term in use.terms:
-            for v in np.unique(term.variables):
-                for k, c in solved.solution.forms[int(v)]:
-                    if k in column:
-                        at = column[k]
-                        whole[at] = lcm(whole[at], (c * term.coefficient).denominator)
-    return [Fraction(n * round(float(x) / (np.log(2.0) * n))) for x, n in zip(h, whole, strict=True)]
-
-
-def _exponential(log: Fraction) -> tuple[float, int]:
-    """exp(log) = m·2^e with 1/2 ≤ m ≤ 2, m rounded once."""
-    if log == 0:
-        return 1.0, 0
-    with ctx.workprec(128):
-        e = round(float(log) / np.log(2.0))
-        ball = (arb(fmpq(log.numerator, log.denominator)) - e * arb.const_log2()).exp()
-        return float(ball.mid()), e
+    for forms in (forms for own in slices.terms.values() for _, forms in own):
+        codes = np.unique(np.stack([forms.scale, forms.ratio]), axis=1).T.tolist()
+        pairs = [(k, forms.ratios[r]) for k, r in codes if k >= 0]
+        pairs += [term for form in forms.others.values() for term in form]
+        for k, c in pairs:
+            whole[k] = lcm(whole[k], c.denominator)
+    exponent = np.rint(h / (np.log(2.0) * np.array(whole, float))).astype(np.int64) * np.array(whole, int)
+    return Scale(np.ones(len(h)), exponent)

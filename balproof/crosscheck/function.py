@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
+from balproof.balance.solve import is_large
+from balproof.crosscheck.weights import held, plain
 from balproof.errors import require_seed
 from balproof.network.evaluate import can_run, evaluate, trajectory
-from balproof.network.graph import Network
+from balproof.network.graph import Network, Operation
+from balproof.network.rules import run
 
 Array = np.ndarray
 
@@ -19,6 +24,9 @@ ENTRIES = 4_000_000
 
 WEIGHTS = 64_000_000
 """So many products of a weight are formed, as if each had one for each input; 4 inputs in any case."""
+
+SMALL = 50_000
+"""Matrices of up to so many entries are converted to double precision."""
 
 EDGE = 1e150
 """The square of what is larger overflows."""
@@ -83,8 +91,28 @@ def _visible(network: Network) -> object:
 def _run(network: Network, given: list[Array]) -> list[Array]:
     inputs = dict(zip(network.inputs, given, strict=True))
     with np.errstate(all="ignore"):
-        values = trajectory(network, inputs) if network.states else evaluate(network, inputs)
+        if network.states:
+            values = trajectory(network, inputs)
+        elif is_large(network):
+            values = evaluate(network, inputs, weight=partial(held, network), compute=_compute)
+        else:
+            values = evaluate(network, inputs)
     return [values[y] for y in network.outputs]
+
+
+def _compute(op: Operation, operands: list[Array]) -> Array:
+    """As `run`, in float64; large matrices of single precision are read as they are."""
+    x, *rest = operands
+    matrix = rest[0] if op.kind == "linear" and op.attributes.get("transpose") else None
+    if matrix is not None and x.ndim == matrix.ndim == 2 and matrix.size > SMALL and plain(matrix):
+        from balproof.crosscheck.kernels import TOGETHER, products  # Numba takes a while to be there
+
+        padded = np.zeros((-(-len(x) // TOGETHER) * TOGETHER, x.shape[1]))
+        padded[: len(x)] = x
+        found = np.zeros((len(padded), len(matrix)))
+        products(matrix, padded, found)
+        return found[: len(x)]
+    return run(op, [value.astype(np.float64, copy=False) for value in operands])
 
 
 def _difference(left: Array, right: Array) -> float | None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from balproof.balance import wide
 from balproof.balance.blocks import BlockProblem, measured, require_measurable
+from balproof.balance.certificates import GapCertificate
 from balproof.balance.connected import strongly_connected
 from balproof.balance.cyclic import sweeps
-from balproof.balance.problem import BalanceProblem
+from balproof.balance.isotone import certify_blocks
+from balproof.balance.problem import BalanceProblem, Costs
 from balproof.balance.solve import is_large
 from balproof.crosscheck.extremes import Asked, Extremes, feeds_back, sides
 from balproof.crosscheck.faults import Fault
 from balproof.crosscheck.optimality import WHOLE, Optimality, optimality
+from balproof.crosscheck.reading import Read
+from balproof.crosscheck.sums import Sums, certify_by_layers, measurable
 from balproof.network.manifold import Manifold
 
 Array = np.ndarray
@@ -37,6 +44,7 @@ class Judged:
     left_out: tuple[int, ...]
     falling: tuple[int, ...]
     problem: BalanceProblem | None
+    sums: Sums | None = None
 
     @property
     def imbalance(self) -> float:
@@ -51,6 +59,8 @@ class Judged:
             return _of_extremes(self.manifold, self.costs)
         if self.problem is not None:
             return optimality(self.problem, tolerance, balanced=balanced)
+        if balanced and (found := _certified(self)) is not None and found.gap <= tolerance:
+            return Optimality(found.gap, True, None)
         return _by_sweeps(self, tolerance)
 
 
@@ -60,11 +70,16 @@ def refuse(manifold: Manifold, costs: Asked) -> None:
         judge(manifold, costs)
     else:
         costs.require_known(manifold.network)
-        require_measurable(manifold, costs)
+        if not measurable(manifold.network, costs):
+            require_measurable(manifold, costs)
 
 
-def judge(manifold: Manifold, costs: Asked) -> Judged:
-    """Raises RequestError, RegularizerError and ModelError as `BalanceProblem.build`.
+def judge(
+    manifold: Manifold, costs: Asked, right: Mapping[str, Read | None] = MappingProxyType({})
+) -> Judged:
+    """``right`` are blocks that were read already.
+
+    Raises RequestError, RegularizerError and ModelError as `BalanceProblem.build`.
 
     >>> from balproof.importers import load
     >>> from balproof.crosscheck.extremes import asked
@@ -74,7 +89,11 @@ def judge(manifold: Manifold, costs: Asked) -> Judged:
     """
     if isinstance(costs, Extremes):
         return _judge_extremes(manifold, costs)
-    found = measured(manifold, costs) if is_large(manifold.network) else None
+    large = is_large(manifold.network)
+    if large and (sums := Sums.of(manifold, costs, right)) is not None and sums.all_alive:
+        costs.require_known(manifold.network)
+        return dataclasses.replace(_judged(manifold, costs, sums.cost, sums.marginal(), ()), sums=sums)
+    found = measured(manifold, costs) if large else None
     if found is None:
         problem = BalanceProblem.stated(manifold, costs)
         costly = problem.absolute.T @ np.ones(len(problem.weights))
@@ -85,11 +104,19 @@ def judge(manifold: Manifold, costs: Asked) -> Judged:
         )
     costs.require_known(manifold.network)
     cost, balance = found
-    active, left_out = np.ones(manifold.count, bool), tuple(sorted(manifold.endless))
     dead = manifold.dead(manifold.support)
+    return _judged(manifold, costs, cost, (balance.incoming, balance.outgoing), dead)
+
+
+def _judged(
+    manifold: Manifold, costs: Costs, cost: float, balance: tuple[Array, Array], dead: tuple[int, ...]
+) -> Judged:
+    incoming, outgoing = balance
+    active, left_out = np.ones(manifold.count, bool), tuple(sorted(manifold.endless))
     active[[*dead, *left_out]] = False
-    falling = tuple(k for k in dead if balance.incoming[k] or balance.outgoing[k])
-    imbalances = np.where(active, balance.imbalances, 0.0)
+    total = incoming + outgoing
+    imbalances = np.where(active, np.abs(incoming - outgoing) / np.where(total > 0, total, 1.0), 0.0)
+    falling = tuple(k for k in dead if incoming[k] or outgoing[k])
     return Judged(manifold, costs, cost, imbalances, active, dead, left_out, falling, None)
 
 
@@ -111,6 +138,16 @@ def _of_extremes(manifold: Manifold, extremes: Extremes) -> Optimality:
             "balance, and another program may well have found another one"
         )
     return Optimality(None, False, None, tuple(notes))
+
+
+def _certified(judged: Judged) -> GapCertificate | None:
+    """From the sums of costs alone, or by reading the weights a few times."""
+    if judged.sums is not None and (found := certify_by_layers(judged.sums, judged.active)) is not None:
+        return found
+    assert not isinstance(judged.costs, Extremes)
+    problem = BlockProblem.build(judged.manifold, judged.costs)
+    found = certify_blocks(problem) if problem is not None else None
+    return found if isinstance(found, GapCertificate) else None
 
 
 def _by_sweeps(judged: Judged, tolerance: float) -> Optimality:

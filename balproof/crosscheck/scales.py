@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +12,11 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import cg, splu
 
-from balproof.network.graph import Network, Numbers, Tensor
+from balproof.balance.solve import is_large
+from balproof.crosscheck.factors import Scale
+from balproof.crosscheck.reading import Read, read
+from balproof.crosscheck.weights import stored
+from balproof.network.graph import Network, Tensor
 from balproof.network.manifold import Block, Manifold
 
 Array = np.ndarray
@@ -29,6 +33,12 @@ PART = 1 << 16
 
 SAMPLE = 12
 """Entries for each row and each column of a larger one."""
+
+FEW = 3
+"""So many to begin with where the network is large: enough where all entries are right."""
+
+_OURS = 2.0**-50
+"""What the roundings of a few products and of exp(A h) may add up to, relatively."""
 
 COARSEST = 1 / 64
 """Or by this much, relatively, if that is less: in 16 bits so many roundings would ruin the function."""
@@ -93,18 +103,20 @@ class Recovered:
     """``h`` with w' ≈ w·exp(A h), and which entries are ``wrong``.
 
     ``deviation`` is |w' − w·exp(A h)| relative to the larger of the two. ``kept`` marks the wrong entries
-    that are what they were.
+    that are what they were. Of the large blocks, those of which no entry is wrong are ``right``, with what
+    was read of them where they were read in compiled loops.
     """
 
     h: Array
     wrong: Mapping[str, Array]
     kept: Mapping[str, Array]
     deviation: Mapping[str, Array]
+    right: Mapping[str, Read | None] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def missed(self) -> int:
         """How many entries the scales do not explain."""
-        return sum(int(w.sum()) for w in self.wrong.values())
+        return sum(int(w.sum()) for name, w in self.wrong.items() if name not in self.right)
 
 
 def recover_scales(
@@ -113,12 +125,13 @@ def recover_scales(
     after: Mapping[str, Array],
     rounding: Mapping[str, Rounding],
     start: Array | None = None,
+    powers: Mapping[str, float] = MappingProxyType({}),
 ) -> Recovered:
     """The log-scales that explain the weights best, up to rounding, and the entries they do not explain.
 
     All entries must be finite. Entries that are rescaled rightly agree with one h to a few roundings, so
     the fit maximises agreement: it is exact as long as these are the majority around each unit. With
-    ``start`` it looks for agreement near those scales.
+    ``start`` it looks for agreement near those scales. ``powers`` is as `judge_entries` has it.
 
     >>> from balproof.importers import load
     >>> from balproof.network.manifold import infer
@@ -128,44 +141,68 @@ def recover_scales(
     >>> recover_scales(manifold, old, new, roundings(net, net)).h.round(12).tolist()
     [0.5, -1.0]
     """
+    if is_large(manifold.network):
+        h = _fitted(manifold, before, after, rounding, start, FEW)
+        right = _right_blocks(manifold, before, after, rounding, h, powers)
+        if len(right) == sum(b.size > WHOLE_BLOCK for b in manifold.blocks):
+            found = judge_entries(manifold, before, after, rounding, h, powers, right)
+            if not found.missed:
+                return found
+    h = _fitted(manifold, before, after, rounding, start, SAMPLE)
+    return judge_entries(manifold, before, after, rounding, h, powers)
+
+
+def _fitted(
+    manifold: Manifold,
+    before: Mapping[str, Array],
+    after: Mapping[str, Array],
+    rounding: Mapping[str, Rounding],
+    start: Array | None,
+    sample: int,
+) -> Array:
+    """The scales that a sample of the entries speaks for."""
     rows, right, noise, trust = list[sparse.csr_array](), list[Array](), list[Array](), list[Array]()
-    h = np.zeros(manifold.count)
     biases = manifold.network.biases
     for block in manifold.blocks if manifold.count else ():
-        old, new = (Numbers.held(side, block.name).reshape(-1) for side in (before, after))
-        flat = _chosen(block, _comparable(old, new))
+        flat, old, new = _chosen(block, before, after, sample)
         if flat.size:
-            was, now = (side[flat].astype(np.float64) for side in (old, new))
-            found = log_ratio(was, now)
+            found = log_ratio(old, new)
             rows.append(manifold.entries(block, flat))
             right.append(found)
-            noise.append(_fine_noise(found, now, rounding[block.name]))
+            noise.append(_fine_noise(found, new, rounding[block.name]))
             trust.append(np.full(flat.size, 0.9 if block.name in biases else 1.0))
-    if rows:
-        together = sparse.csr_array(sparse.vstack(rows, format="csr"))
-        h = _fit(together, np.concatenate(right), np.concatenate(noise), np.concatenate(trust), start)
-    return judge_entries(manifold, before, after, rounding, h)
+    if not rows:
+        return np.zeros(manifold.count)
+    together = sparse.csr_array(sparse.vstack(rows, format="csr"))
+    return _fit(together, np.concatenate(right), np.concatenate(noise), np.concatenate(trust), start)
 
 
-def _chosen(block: Block, usable: Array) -> Array:
-    """The positions of the entries that the fit looks at: all, or of a large block some for each scale.
+def _chosen(
+    block: Block, before: Mapping[str, Array], after: Mapping[str, Array], sample: int
+) -> tuple[Array, Array, Array]:
+    """The entries that the fit looks at, all or of a large block some for each scale: where, and both values.
 
-    Each place of each term, a row or a column say, is given `SAMPLE` entries, spread at random; the verdict
+    Each place of each term, a row or a column say, is given ``sample`` entries, spread at random; the verdict
     on the entries is over all of them in any case.
     """
-    if np.count_nonzero(usable) <= WHOLE_BLOCK:
-        return np.flatnonzero(usable)
+    if block.size <= WHOLE_BLOCK:
+        old, new = before[block.name].ravel(), after[block.name].ravel()
+        flat = np.flatnonzero(_comparable(old, new))
+        return flat, old[flat], new[flat]
     rng = np.random.default_rng(0)
-    there, taken = usable.reshape(block.shape), [np.array([np.argmax(usable)])]
+    taken = [np.zeros(1, dtype=np.int64)]
     strides = np.array([int(np.prod(block.shape[a + 1 :], dtype=np.int64)) for a in range(len(block.shape))])
     for term in block.terms:
         places = np.indices(term.sizes).reshape(len(block.shape), -1)
-        places = np.repeat(places, SAMPLE, axis=1)
+        places = np.repeat(places, sample, axis=1)
         for a, (n, own) in enumerate(zip(block.shape, term.sizes, strict=True)):
             if own == 1:
                 places[a] = rng.integers(0, n, places.shape[1])
-        taken.append(strides @ places[:, there[tuple(places)]])
-    return np.unique(np.concatenate(taken))
+        taken.append(strides @ places)
+    flat = np.unique(np.concatenate(taken))
+    old, new = (stored(x, block.name).ravel()[flat].astype(np.float64) for x in (before, after))
+    kept = _comparable(old, new)
+    return flat[kept], old[kept], new[kept]
 
 
 def _comparable(old: Array, new: Array) -> Array:
@@ -259,18 +296,24 @@ def judge_entries(
     after: Mapping[str, Array],
     rounding: Mapping[str, Rounding],
     h: Array,
+    powers: Mapping[str, float] = MappingProxyType({}),
+    right: Mapping[str, Read | None] | None = None,
 ) -> Recovered:
-    """What the scales h explain, and what they do not."""
+    """What the scales h explain, and what they do not.
+
+    The large blocks of a large network are read in compiled loops where they can be, and Σ|w'|^p of their
+    slices with them, where ``powers`` has p. ``right`` are those without a wrong entry, if that is known.
+    """
     wrong: dict[str, Array] = {}
     kept: dict[str, Array] = {}
     deviation: dict[str, Array] = {}
+    if right is None:
+        right = _right_blocks(manifold, before, after, rounding, h, powers)
     for block in manifold.blocks:
-        name = block.name
-        kind, shape = rounding[name], manifold.network.tensors[name].shape
-        old, new = (Numbers.held(side, name) for side in (before, after))
-        if block.size > WHOLE_BLOCK and _all_right(manifold, block, old, new, kind, h):
-            none = np.broadcast_to(np.False_, shape)
-            wrong[name], kept[name], deviation[name] = none, none, np.broadcast_to(0.0, shape)
+        name, kind = block.name, rounding[block.name]
+        if name in right:
+            none = np.broadcast_to(np.False_, manifold.network.tensors[name].shape)
+            wrong[name], kept[name], deviation[name] = none, none, np.broadcast_to(0.0, none.shape)
             continue
         old, new = before[name], after[name]
         wrong[name], apart, meant = misses(old, new, manifold.logs(block, h), kind)
@@ -279,7 +322,26 @@ def judge_entries(
             larger = np.maximum(np.abs(new), np.abs(meant))
             size = apart / np.where(larger == 0, 1.0, larger)
             deviation[name] = np.where(np.isfinite(size), size, 1.0)
-    return Recovered(h, wrong, kept, deviation)
+    return Recovered(h, wrong, kept, deviation, right)
+
+
+def _right_blocks(
+    manifold: Manifold,
+    before: Mapping[str, Array],
+    after: Mapping[str, Array],
+    rounding: Mapping[str, Rounding],
+    h: Array,
+    powers: Mapping[str, float],
+) -> dict[str, Read | None]:
+    """The large blocks of which no entry is wrong, with what was read of them in compiled loops."""
+    found: dict[str, Read | None] = {}
+    compiled, scale = is_large(manifold.network), Scale.of(h)
+    for block in (b for b in manifold.blocks if b.size > WHOLE_BLOCK):
+        name, kind = block.name, rounding[block.name]
+        own = read(block, before, after, scale, kind.noise - _OURS, powers.get(name)) if compiled else None
+        if own or _all_right(manifold, block, before[name], after[name], kind, h):
+            found[name] = own
+    return found
 
 
 def _all_right(manifold: Manifold, block: Block, old: Array, new: Array, kind: Rounding, h: Array) -> bool:
@@ -290,7 +352,7 @@ def _all_right(manifold: Manifold, block: Block, old: Array, new: Array, kind: R
     old, new = (x.reshape(block.shape) for x in (old, new))
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         factors = [np.exp(matrix @ h)[index] for index, matrix in manifold.maps(block.name)]
-        allowed = kind.noise - 2.0**-50
+        allowed = kind.noise - _OURS
         step = max(1, PART * block.shape[0] // block.size)
         for at in range(0, block.shape[0], step):
             here = slice(at, at + step)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -37,6 +38,7 @@ from balproof.importers.onnx_external import (
     without_external,
     write_data,
 )
+from balproof.importers.onnx_stream import LARGE, without_data
 from balproof.importers.rounding import Weights, require_size, rounded_pieces, whole
 from balproof.network.graph import Network, Tensor
 
@@ -64,7 +66,7 @@ def load(path: Path) -> Network:
     model, control flow, models without parameters, and shapes that
     cannot be told; MissingToolError if onnx is not installed.
     """
-    model, external = _read(path)
+    model, external = _read_large(path) or _read(path)
     return from_proto(model, str(path.absolute()), external.arrays)
 
 
@@ -216,6 +218,33 @@ def _onnx() -> Any:
         return importlib.import_module("onnx")
     except ImportError:
         raise MissingToolError("onnx is not installed", "say pip install 'balproof[onnx]'") from None
+
+
+def _read_large(path: Path) -> tuple[Any, External] | None:
+    """A model whose large tensors lie in arrays as if they were external; None where there are none, or where
+    anything is not plain: then `_read` says it."""
+    onnx = _onnx()
+    from google.protobuf.message import DecodeError
+
+    try:
+        found = without_data(path) if LARGE < path.stat().st_size <= MAX_BYTES else None
+        model = onnx.load_model_from_string(found[0]) if found and found[1] else None
+    except (OSError, DecodeError):
+        return None
+    if found is None or model is None:
+        return None
+    tensors, arrays = model.graph.initializer, dict[str, np.ndarray]()
+    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in tensors):
+        return None
+    for i, data in found[1].items():
+        proto, shape = tensors[i], tuple(tensors[i].dims)
+        width = FLOATS[proto.data_type][1] if proto.data_type in FLOATS else 0
+        if any(f.name in _DATA for f, _ in proto.ListFields()) or len(data) != width * prod(shape):
+            return None
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(proto.data_type))
+        arrays[proto.name] = data.view(dtype).reshape(shape)
+        proto.data_location = onnx.TensorProto.EXTERNAL
+    return model, External(arrays, frozenset())
 
 
 def _read(path: Path) -> tuple[Any, External]:

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-Form = tuple[tuple[int, Fraction], ...]
-"""A linear form in the free scales: pairs (free scale, coefficient), sorted, without zeros."""
+import numpy as np
+
+from balproof.network.forms import ONE, Form, Forms
 
 ZERO: Form = ()
-_ONE = Fraction(1)  # nearly every ratio is this one, which is told by identity: fractions are slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class ExactSolution:
     """
 
     free: tuple[int, ...]
-    forms: tuple[Form, ...]
+    forms: Sequence[Form]
     reasons: Mapping[int, str]
     visible: frozenset[int]
 
@@ -48,7 +48,7 @@ class _Roots:
 
     def __init__(self, count: int) -> None:
         self.parent = list(range(count))
-        self.ratio = [_ONE] * count
+        self.ratio = [ONE] * count
         self.pinned: dict[int, Equation] = {}
 
     def find(self, variable: int) -> tuple[int, Fraction]:
@@ -56,10 +56,10 @@ class _Roots:
         while self.parent[variable] != variable:
             path.append(variable)
             variable = self.parent[variable]
-        factor = _ONE
+        factor = ONE
         for node in reversed(path):
             ratio = self.ratio[node]
-            factor = factor if ratio is _ONE else ratio if factor is _ONE else ratio * factor
+            factor = factor if ratio is ONE else ratio if factor is ONE else ratio * factor
             self.parent[node], self.ratio[node] = variable, factor
         return variable, factor
 
@@ -73,7 +73,7 @@ class _Roots:
             self.pin(terms[0][0], equation)
         elif len(terms) == 2:
             (a, ca), (b, cb) = terms  # both unpinned, a < b: b hangs below a, s_b = −(ca/cb)·s_a
-            self.parent[b], self.ratio[b] = a, _ONE if ca == -cb else -ca / cb
+            self.parent[b], self.ratio[b] = a, ONE if ca == -cb else -ca / cb
         return terms if len(terms) > 2 else ()
 
     def over_roots(self, terms: Iterable[tuple[int, Fraction]]) -> tuple[tuple[int, Fraction], ...]:
@@ -81,7 +81,7 @@ class _Roots:
         for variable, coefficient in terms:
             root, factor = self.find(variable)
             if root not in self.pinned:
-                term = coefficient if factor is _ONE else coefficient * factor
+                term = coefficient if factor is ONE else coefficient * factor
                 total[root] = total[root] + term if root in total else term
         return tuple(sorted((r, c) for r, c in total.items() if c))
 
@@ -110,21 +110,25 @@ def solve_equations(count: int, equations: Sequence[Equation]) -> ExactSolution:
         if not form:
             why = next(e for terms, e in rows if any(r == root for r, _ in terms))
             roots.pinned.setdefault(root, why)
-    found = [roots.find(v) for v in range(count)]
-    free = tuple(r for r in range(count) if found[r][0] == r and r not in roots.pinned and r not in dependent)
-    position = {root: k for k, root in enumerate(free)}
-    forms: list[Form] = []
-    for root, factor in found:
-        if root in roots.pinned:
-            forms.append(ZERO)
-        elif root in dependent:
-            forms.append(tuple((position[r], c * factor) for r, c in dependent[root]))
+    # Most variables of a large network are in no equation, and free: those are not looked at one by one.
+    found = {v: roots.find(v) for v in sorted({v for e in equations for v, _ in e.terms})}
+    tied = [v for v, (root, _) in found.items() if v != root or v in roots.pinned or v in dependent]
+    loose = np.ones(count, dtype=bool)
+    loose[tied] = False
+    free = np.flatnonzero(loose)
+    position = np.cumsum(loose) - 1
+    forms: dict[int, Form] = {}
+    for v in tied:
+        root, factor = found[v]
+        if root in roots.pinned or not factor:
+            forms[v] = ZERO
         else:
-            forms.append(((position[root], factor),) if factor else ZERO)
-    pinned = {v: roots.pinned[found[v][0]] for v in range(count) if found[v][0] in roots.pinned}
+            terms = dependent.get(root, ((root, ONE),))
+            forms[v] = tuple((int(position[r]), factor if c is ONE else c * factor) for r, c in terms)
+    pinned = {v: roots.pinned[found[v][0]] for v in tied if found[v][0] in roots.pinned}
     return ExactSolution(
-        free,
-        tuple(forms),
+        tuple(free.tolist()),
+        Forms.free(count, free).replaced(forms),
         {v: e.reason for v, e in pinned.items()},
         frozenset(v for v, e in pinned.items() if e.visible),
     )

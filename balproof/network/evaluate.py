@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from balproof.network.graph import PIECE, Network, Operation, parts
 from balproof.network.rules import RULES, run
 
 Array = np.ndarray
+Weight = Callable[[str], Array]
+Compute = Callable[[Operation, list[Array]], Array]
 
 ROWS = 2**24
 """Of more weights than that, a dense layer takes some rows in float64 at a time."""
@@ -22,12 +24,18 @@ def can_run(network: Network) -> bool:
 
 
 def evaluate(
-    network: Network, inputs: Mapping[str, Array], states: Mapping[str, Array] | None = None
+    network: Network,
+    inputs: Mapping[str, Array],
+    states: Mapping[str, Array] | None = None,
+    *,
+    weight: Weight | None = None,
+    compute: Compute = run,
 ) -> dict[str, Array]:
     """All results of one pass, or of one time step of a recurrent network.
 
     ``inputs`` maps each input to an array whose axis 0 is a batch of any length; ``states`` likewise for
-    the states (default 0). Returns every tensor that was computed, by name.
+    the states (default 0). Returns every tensor that was given or computed, by name. ``weight`` gives a
+    parameter or constant in another form than float64, which ``compute`` must know then.
 
     Raises ModelError for a missing input, a wrong shape or an operation without a rule.
     """
@@ -41,11 +49,12 @@ def evaluate(
             got = given[name].shape if name in given else "nothing"
             raise ModelError(f"input {name!r} got {got}", f"give an array of shape (batch, *{shape[1:]})")
         values[name] = given[name]
+    weight = weight or network.numbers
     for op in network.operations:  # parameters in float64 one at a time: they may be many
-        if op.kind == "linear" and network.tensors[op.inputs[1]].size > ROWS:
+        if compute is run and op.kind == "linear" and network.tensors[op.inputs[1]].size > ROWS:
             values[op.output] = _by_rows(network, op, values[op.inputs[0]])
         else:
-            values[op.output] = run(op, [values[x] if x in values else network.numbers(x) for x in op.inputs])
+            values[op.output] = compute(op, [values[x] if x in values else weight(x) for x in op.inputs])
     return values
 
 

@@ -10,14 +10,16 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from math import lcm
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import minimum_spanning_tree
 
-from balproof.network.equations import Equation, ExactSolution, Form, combine, solve_equations
+from balproof.network.equations import Equation, ExactSolution, combine, solve_equations
+from balproof.network.forms import Form, Forms
 from balproof.network.graph import Network, Nonzero, Operation, parts
 from balproof.network.rules import implication
 from balproof.network.rules_elementwise import exact_degree
@@ -36,6 +38,9 @@ from balproof.network.unseen import unseen_biases
 
 Array = np.ndarray
 
+
+Support = Array | tuple[Array, ...] | Literal[True]
+"""Where a parameter is not 0: of each entry, of each slice of each term, or everywhere."""
 
 _ENDLESS = "degree {} ≤ 0, so no finite scale is optimal and solve leaves it out"
 
@@ -70,7 +75,7 @@ class Axes:
     """
 
     index: Array
-    forms: tuple[Form, ...]
+    forms: Sequence[Form]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -79,19 +84,13 @@ class Axes:
     def matrix(self, count: int) -> sparse.csr_array:
         """The forms in floating point, one row each over ``count`` scales; not to be changed."""
         if count not in self._matrices:
-            self._matrices[count] = self._matrix(count)
+            self._matrices[count] = Forms.of(self.forms).matrix(count)
         return self._matrices[count]
 
     @cached_property
     def _matrices(self) -> dict[int, sparse.csr_array]:
         """Kept, since a manifold shares its terms with those of the same network with other weights."""
         return {}
-
-    def _matrix(self, count: int) -> sparse.csr_array:
-        entries = [(i, k, float(c)) for i, form in enumerate(self.forms) for k, c in form]
-        rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
-        place = np.array(rows, int), np.array(columns, int)
-        return sparse.csr_array((np.array(values, float), place), shape=(len(self.forms), count))
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +141,13 @@ class Manifold:
 
     network: Network
     blocks: tuple[Block, ...]
-    units: tuple[Unit, ...]
     names: tuple[str, ...]
+    describe: Callable[[], tuple[Unit, ...]]
+
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        """What is known of each scale, and of those that are blocked: made when it is first asked for."""
+        return self.describe()
 
     @property
     def count(self) -> int:
@@ -244,7 +248,7 @@ class Manifold:
         total.eliminate_zeros()
         return total
 
-    def alive(self, support: Mapping[str, Array], without: Array | None = None) -> Array:
+    def alive(self, support: Mapping[str, Support], without: Array | None = None) -> Array:
         """Per scale: has it a weight in and a weight out where ``support`` is true?
 
         A parameter that ``support`` does not name has no weight, and those of the scales marked in
@@ -254,24 +258,33 @@ class Manifold:
         for block in self.blocks:
             if block.name in support:
                 lazy = isinstance(support, Nonzero)
-                kept = support.value(block.name) if lazy else np.asarray(support[block.name])
+                kept = support.value(block.name) if lazy else support[block.name]
                 signs |= self._block_signs(block, kept, without)
         return np.logical_and(*signs)
 
-    def _block_signs(self, block: Block, kept: Array, without: Array | None) -> Array:
+    def _block_signs(self, block: Block, kept: Support, without: Array | None) -> Array:
         """Which columns have a positive, and which a negative entry, in the rows of the kept entries: those
         that are not 0."""
         maps = self._maps[block.name]
         gone = None if without is None else without.astype(float)
-        columns = [set(matrix.indices.tolist()) for _, matrix in maps]
-        if sum(map(len, columns)) > len(set().union(*columns)):  # a self-loop may cancel: entry by entry
-            whole = np.flatnonzero(kept.reshape(-1) != 0)
+        columns = [Forms.of(t.forms).scales for t in block.terms]
+        if isinstance(kept, tuple) and gone is not None:
+            kept = self.support.value(block.name)  # which entries of a slice are left is not in the slices
+        if isinstance(kept, tuple):
+            rows = [
+                m if own.all() else m[np.flatnonzero(own)] for (_, m), own in zip(maps, kept, strict=True)
+            ]
+        elif len(columns) > 1 and np.bincount(np.concatenate(columns)).max(initial=0) > 1:
+            # A self-loop may cancel: entry by entry.
+            whole = np.arange(block.size) if kept is True else np.flatnonzero(kept.reshape(-1) != 0)
             rows = [sparse.csr_array(self._block_matrix(block)[whole])]
             if gone is not None:
                 rows = [m[abs(m) @ gone == 0] for m in rows]
+        elif kept is True and gone is None:
+            rows = [matrix for _, matrix in maps]
         else:
             lost = None if gone is None else [(index, abs(m) @ gone > 0) for index, m in maps]
-            places = _within(block, kept, lost)
+            places = _within(block, np.ones(block.shape, bool) if kept is True else kept, lost)
             rows = [m[np.unique(index[there])] for (index, m), there in zip(maps, places, strict=True)]
         found = np.zeros((2, self.count), bool)
         for m in rows:
@@ -286,10 +299,11 @@ class Manifold:
         It shows in the architecture: no weight, zero or not, is on the other side of the scale. The same
         holds for a unit that nothing reads or nothing feeds, but that one is dead.
         """
-        learned = {t.name: np.broadcast_to(np.True_, t.shape) for t in self.network.learned}
-        one_sided = np.flatnonzero(~self.alive(learned))
+        one_sided = np.flatnonzero(~self.alive({t.name: True for t in self.network.learned})).tolist()
+        if not one_sided:
+            return frozenset()
         degree = {u.column: u.degree for u in self.units if u.free}
-        return frozenset(int(k) for k in one_sided if (degree.get(int(k)) or 0) <= 0)
+        return frozenset(k for k in one_sided if (degree.get(k) or 0) <= 0)
 
     def dead(self, support: Mapping[str, Array]) -> tuple[int, ...]:
         """The scales without weights in, or without weights out, where ``support`` is true.
@@ -352,10 +366,7 @@ class Manifold:
         blocks = tuple(
             dataclasses.replace(
                 b,
-                terms=tuple(
-                    Axes(t.index, tuple(tuple((k, abs(c)) for k, c in form) for form in t.forms))
-                    for t in b.terms
-                ),
+                terms=tuple(Axes(t.index, Forms.of(t.forms).absolute()) for t in b.terms),
             )
             for b in self.blocks
         )
@@ -647,15 +658,18 @@ def assemble(network: Network, solved: SolvedScales) -> tuple[Manifold, dict[int
         drafts.append(Block(tensor.name, use.shape or (1,), _terms(use, solution)))
     # Scales that no parameter feels (between two constant maps, say) are not part of the manifold.
     learned = {t.name for t in network.learned}
-    felt = sorted(
-        {k for b in drafts if b.name in learned for t in b.terms for form in t.forms for k, _ in form}
-    )
-    column = {k: i for i, k in enumerate(felt)}
+    felt = [Forms.of(t.forms).scales for b in drafts if b.name in learned for t in b.terms]
+    kept = np.unique(np.concatenate(felt)) if felt else np.zeros(0, dtype=np.int64)
+    new = np.full(len(solution.free), -1)
+    new[kept] = np.arange(len(kept))
+    column = dict(zip(kept.tolist(), range(len(kept)), strict=True))
     blocks = tuple(
-        dataclasses.replace(b, terms=tuple(_renumbered(t, column) for t in b.terms)) for b in drafts
+        dataclasses.replace(b, terms=tuple(Axes(t.index, Forms.of(t.forms).renamed(new)) for t in b.terms))
+        for b in drafts
     )
-    units, names = _units(network, scales, solution, column, solved.alone)
-    manifold = Manifold(network, blocks, units, names)
+    neurons = _neurons(network, scales)
+    names = _names(neurons, solved, column)
+    manifold = Manifold(network, blocks, names, partial(_units, network, solved, neurons, column, names))
     normalised = {
         column[k]
         for op in network.operations
@@ -671,15 +685,18 @@ def _of_degree_zero(manifold: Manifold, normalised: set[int]) -> Manifold:
     """Scales that only a normalisation reads have its degree, 0."""
     if not normalised:
         return manifold
-    ones = {t.name: np.broadcast_to(np.True_, t.shape) for t in manifold.network.learned}
-    only = normalised & set(np.flatnonzero(~manifold.alive(ones)).tolist())
-    units = [
+    ones: dict[str, Support] = {t.name: True for t in manifold.network.learned}
+    only = frozenset(normalised & set(np.flatnonzero(~manifold.alive(ones)).tolist()))
+    return dataclasses.replace(manifold, describe=partial(_without_degree, manifold.describe, only))
+
+
+def _without_degree(describe: Callable[[], tuple[Unit, ...]], columns: frozenset[int]) -> tuple[Unit, ...]:
+    return tuple(
         dataclasses.replace(u, degree=Fraction(0), why=f"{u.why}; {_ENDLESS.format(0)}")
-        if u.column in only
+        if u.column in columns
         else u
-        for u in manifold.units
-    ]
-    return dataclasses.replace(manifold, units=tuple(units))
+        for u in describe()
+    )
 
 
 def _free_of_outputs(use: ParameterScale, entries: Array, own: Array) -> ParameterScale:
@@ -698,33 +715,38 @@ def _terms(use: ParameterScale, solution: ExactSolution) -> tuple[Axes, ...]:
     for term in use.terms:
         variables = term.variables.reshape(term.variables.shape or (1,))
         keys, index = np.unique(variables, return_inverse=True)
-        forms = tuple(_times(solution.forms[int(v)], term.coefficient) for v in keys)
-        if any(forms):
+        forms = Forms.of(solution.forms).at(keys).times(term.coefficient)
+        if not forms.zero:
             found.append(Axes(index.reshape(variables.shape), forms))
     return tuple(found)
 
 
-def _times(form: Form, factor: Fraction) -> Form:
-    return form if factor == 1 else tuple((k, c * factor) for k, c in form)
+_Neurons = Mapping[int, tuple[str, bool]]
 
 
-def _renumbered(term: Axes, column: Mapping[int, int]) -> Axes:
-    kept = (tuple((column[k], c) for k, c in form if k in column) for form in term.forms)
-    return Axes(term.index, tuple(kept))
+def _names(neurons: _Neurons, solved: SolvedScales, column: Mapping[int, int]) -> tuple[str, ...]:
+    """Name the scales after the neurons that have them: the entries that an activation reads, and the
+    results of linear maps that none reads, or the bias of which no output sees more."""
+    solution = solved.solution
+    names: dict[int, str] = {}
+    held = Forms.of(solution.forms).scale[np.fromiter(neurons, np.int64, len(neurons))].tolist()
+    for k, (name, _) in zip(held, neurons.values(), strict=True):
+        names.setdefault(k, name)
+    for variable, name in solved.alone.items():
+        names.update((k, name) for k, _ in solution.forms[variable])
+    return tuple([names[k] if k in names else f"scale {solution.free[k]}" for k in column])
 
 
 def _units(
     network: Network,
-    scales: Scales,
-    solution: ExactSolution,
+    solved: SolvedScales,
+    neurons: _Neurons,
     column: Mapping[int, int],
-    alone: Mapping[int, str],
-) -> tuple[tuple[Unit, ...], tuple[str, ...]]:
-    """Name the scales after the neurons that have them: the entries that an activation reads, and the
-    results of linear maps that none reads; ``alone`` are those of biases that no output sees."""
-    neurons = _neurons(network, scales)
-    degrees = _degrees(network, scales)
-    groups: dict[int, list[tuple[int, str, bool]]] = {}
+    names: Sequence[str],
+) -> tuple[Unit, ...]:
+    """The units of the scales, in the order of `_names`, then those that are blocked."""
+    solution, degrees = solved.solution, _degrees(network, solved.scales)
+    groups: dict[int, list[tuple[int, bool]]] = {}
     blocked: dict[str, Unit] = {}
     for variable, (name, activated) in neurons.items():
         form = solution.forms[variable]
@@ -733,28 +755,24 @@ def _units(
                 why = solution.reasons.get(variable, "its equations leave only 0")
                 blocked.setdefault(name, Unit(name, 1, degrees.get(variable), False, why, None))
         elif len(form) == 1 and form[0][0] in column:
-            groups.setdefault(column[form[0][0]], []).append((variable, name, activated))
+            groups.setdefault(column[form[0][0]], []).append((variable, activated))
     units: list[Unit] = []
-    names = [f"scale {solution.free[k]}" for k in column]
     for k, members in sorted(groups.items()):
-        activated = [m for m in members if m[2]]
+        activated = [v for v, held in members if held]
         size = len(activated) or len(members)
-        name = members[0][1]
-        names[k] = name
-        degree = next((degrees[v] for v, _, _ in activated if degrees.get(v) is not None), ONE)
+        degree = next((degrees[v] for v in activated if degrees.get(v) is not None), ONE)
         why = "its own scale" if size == 1 else f"{size} neurons share one scale"
         if degree <= 0:
             why += "; " + _ENDLESS.format(degree)
-        units.append(Unit(name, size, degree, True, why, k))
-    for variable, name in alone.items():
+        units.append(Unit(neurons[members[0][0]][0], size, degree, True, why, k))
+    for variable, name in solved.alone.items():
         for k, _ in solution.forms[variable]:
-            names[column[k]] = name
             units.append(Unit(name, 1, Fraction(0), True, UNSEEN, column[k]))
     lone = {u.column for u in units}
     for k, name in enumerate(names):
         if k not in lone:
             units.append(Unit(name, 0, None, True, "a scale of the weights that no neuron has alone", k))
-    return (*units, *blocked.values()), tuple(names)
+    return (*units, *blocked.values())
 
 
 _WEIGHTED = ("linear", "conv", "batchnorm", "norm", "embedding", "scale")

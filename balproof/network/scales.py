@@ -16,14 +16,13 @@ from math import prod
 import numpy as np
 
 from balproof.network.equations import Equation
+from balproof.network.forms import ONE
 from balproof.network.graph import Operation, Tensor
 
 Array = np.ndarray
 Tensors = Mapping[str, Tensor]
 Scales = Mapping[str, Array]
 """For every tensor that is no parameter and no constant: its variables, in the compact form above."""
-
-ONE = Fraction(1)
 
 
 class Variables:
