@@ -241,29 +241,34 @@ class Manifold:
         total.eliminate_zeros()
         return total
 
-    def alive(self, support: Mapping[str, Array]) -> Array:
+    def alive(self, support: Mapping[str, Array], without: Array | None = None) -> Array:
         """Per scale: has it a weight in and a weight out where ``support`` is true?
 
-        A parameter that ``support`` does not name has no weight.
+        A parameter that ``support`` does not name has no weight, and those of the scales marked in
+        ``without`` do not count.
         """
         signs = np.zeros((2, self.count), bool)
         for block in self.blocks:
             if block.name in support:
                 lazy = isinstance(support, Nonzero)
                 kept = support.value(block.name) if lazy else np.asarray(support[block.name])
-                signs |= self._block_signs(block, kept)
+                signs |= self._block_signs(block, kept, without)
         return np.logical_and(*signs)
 
-    def _block_signs(self, block: Block, kept: Array) -> Array:
+    def _block_signs(self, block: Block, kept: Array, without: Array | None) -> Array:
         """Which columns have a positive, and which a negative entry, in the rows of the kept entries: those
         that are not 0."""
         maps = self._maps[block.name]
+        gone = None if without is None else without.astype(float)
         columns = [set(matrix.indices.tolist()) for _, matrix in maps]
         if sum(map(len, columns)) > len(set().union(*columns)):  # a self-loop may cancel: entry by entry
             whole = np.flatnonzero(kept.reshape(-1) != 0)
             rows = [sparse.csr_array(self._block_matrix(block)[whole])]
+            if gone is not None:
+                rows = [m[abs(m) @ gone == 0] for m in rows]
         else:
-            places = _within(block, kept)
+            lost = None if gone is None else [(index, abs(m) @ gone > 0) for index, m in maps]
+            places = _within(block, kept, lost)
             rows = [m[np.unique(index[there])] for (index, m), there in zip(maps, places, strict=True)]
         found = np.zeros((2, self.count), bool)
         for m in rows:
@@ -290,26 +295,11 @@ class Manifold:
         """
         endless = np.zeros(self.count, bool)
         endless[list(self.endless)] = True
-        dead = ~self.alive(support) & ~endless
-        while dead.any():
-            support = {
-                block.name: np.asarray(support[block.name], dtype=bool).reshape(block.shape)
-                & ~self._touched(block, dead)
-                for block in self.blocks
-                if block.name in support
-            }
-            found = ~self.alive(support) & ~endless
-            if np.array_equal(found, dead):
-                break
+        found, dead = ~self.alive(support) & ~endless, np.zeros(self.count, bool)
+        while found.any() and not np.array_equal(found, dead):
             dead = found
-        return tuple(int(k) for k in np.flatnonzero(dead))
-
-    def _touched(self, block: Block, scales: Array) -> Array:
-        """Which weights of a block, in its view, have one of the marked scales."""
-        found = np.zeros(block.shape, dtype=bool)
-        for index, matrix in self._maps[block.name]:
-            found |= (abs(matrix) @ scales.astype(float) > 0)[index]
-        return found
+            found = dead | (~self.alive(support, dead) & ~endless)
+        return tuple(int(k) for k in np.flatnonzero(found))
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -464,13 +454,15 @@ def _sum(vectors: Sequence[tuple[Array, Array]], part: tuple[slice, ...], dtype:
     return total
 
 
-def _within(block: Block, kept: Array) -> list[Array]:
+def _within(block: Block, kept: Array, lost: Sequence[tuple[Array, Array]] | None = None) -> list[Array]:
     """Where each term of a block has an entry that is not 0: ``kept`` with the axes put together along which
-    the term is alike, piece by piece."""
+    the term is alike, piece by piece; less the entries in slices that are ``lost``."""
     flat, indices = kept.reshape(-1), [t.index for t in block.terms]
     found = [np.zeros(index.shape, dtype=bool) for index in indices]
     for here, part in parts(block.shape):
         keep = np.asarray(flat[here] != 0, dtype=bool).reshape([s.stop - s.start for s in part])
+        if lost is not None:
+            keep &= ~_sum(lost, part, bool)
         for index, there in zip(indices, found, strict=True):
             alike = tuple(a for a, n in enumerate(index.shape) if n == 1)
             own = tuple(s if n > 1 else slice(None) for s, n in zip(part, index.shape, strict=True))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from balproof.balance import fitted, wide
 from balproof.balance import prescale as module
+from balproof.balance import solve as solving
 from balproof.balance.fitted import fit, is_far, rescale
 from balproof.balance.prescale import prescale
 from balproof.balance.problem import BalanceProblem
@@ -350,6 +351,26 @@ def test_scales_that_are_left_become_powers_of_two(monkeypatch: pytest.MonkeyPat
     found = solve(network)
     assert len(shifts) == 2 and shifts[0] != shifts[1] == [390]
     np.testing.assert_allclose(found.network.numbers("fc1.weight"), 2.0**-390, rtol=1e-15)
+
+
+def test_a_factor_that_no_double_holds() -> None:
+    """1e-300 times 1e450, and 1e300 by it."""
+    network = with_weights(mlp([1, 1, 1], bias=False), fc1__weight=[[1e-300]], fc2__weight=[[1e300]])
+    moved = infer(network).rescale(np.array([450 * np.log(10)]))
+    np.testing.assert_allclose(moved.numbers("fc1.weight"), 1e150, rtol=1e-12)
+    np.testing.assert_allclose(moved.numbers("fc2.weight"), 1e-150, rtol=1e-12)
+
+
+@pytest.mark.parametrize("large", [5, 10**6])
+def test_networks_that_go_by_blocks_otherwise(large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, costs = KNOWN["mlp"]
+    monkeypatch.setattr(solving, "BLOCKS", 5)
+    monkeypatch.setattr(solving, "LARGE", large)
+    plain = solve(network, costs)
+    assert plain.method == "block sweeps"
+    found = solve(wild(network, 0, 400)[0], costs)
+    assert found.method.startswith("multilevel") and found.status == "balanced"
+    same_weights(found.network, plain.network, rtol=2e-12)
 
 
 def test_what_is_fitted_is_in_range_and_exact() -> None:
