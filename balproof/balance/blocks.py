@@ -17,7 +17,7 @@ from balproof.balance.coarse import groups_of
 from balproof.balance.pairs import Extremes, Pair, Side, layout, pair_of
 from balproof.balance.problem import Costs, require_range
 from balproof.errors import ModelError
-from balproof.network.graph import Tensor
+from balproof.network.graph import Nonzero, Tensor
 from balproof.network.manifold import Block, Manifold
 
 Array = np.ndarray
@@ -89,7 +89,14 @@ class BlockProblem:
             dead=(),
             left_out=tuple(sorted(manifold.endless)),
         )
-        return problem.without_dead()
+        found = problem.without_dead()
+        if not found.dead:
+            return found
+        support = Nonzero(manifold.network)
+        dead = manifold.dead({p.name: support.value(p.name) for p in found.pairs})  # with those behind them
+        active = found.active.copy()
+        active[list(dead)] = False
+        return replace(found, active=active, dead=dead)
 
     def without_dead(self) -> BlockProblem:
         """The same, where scales with nothing in or nothing out, or of a degree ≤ 0, stay where they are."""
@@ -294,4 +301,4 @@ def _require_usable(tensor: Tensor, pair: Pair, extremes: Extremes) -> None:
         raise ModelError(f"weight {bad} is not finite", "repair the model")
     if most > 0:
         with np.errstate(over="ignore", under="ignore"):
-            require_range(pair.power * pair.factor * np.array([least, most]) ** pair.power)
+            require_range(pair.power * pair.factor * np.array([least, most]) ** pair.power, tensor.name)

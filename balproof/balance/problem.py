@@ -191,7 +191,10 @@ class BalanceProblem:
         Its costs may be out of the range that `build` demands: on the way to an infimum that is not
         attained they fall without end.
         """
-        network = self.manifold.rescale(h)
+        return self.of(self.manifold.rescale(h))
+
+    def of(self, network: Network) -> BalanceProblem:
+        """The problem of the network with other weights, which may be out of range as well."""
         manifold = dataclasses.replace(self.manifold, network=network)
         values = [(network.numbers(name).ravel(), kept) for name, kept in self.entries]
         weights = np.concatenate([np.abs(v[kept]) for v, kept in values] or [np.zeros(0)])
@@ -355,11 +358,11 @@ LOWEST, HIGHEST = 1e-290, 1e290
 """In the sums of a unit, costs outside would be lost or overflow."""
 
 
-def require_range(m: Array) -> None:
+def require_range(m: Array, tensor: str) -> None:
     """Raise RequestError where marginal costs leave the range in which sums of doubles lose nothing."""
     m = np.where(np.isnan(m), np.inf, m)  # ∞/∞
     if m.size and not (m.min() > LOWEST and m.max() < HIGHEST):
         raise RangeError(
-            f"costs of single weights range from {m.min():.1e} to {m.max():.1e}",
+            f"costs of single weights range from {m.min():.1e} to {m.max():.1e} in {tensor}",
             "multiply the weights by a power of two that brings them near 1, or use a smaller exponent",
         )

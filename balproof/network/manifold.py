@@ -175,8 +175,9 @@ class Manifold:
         """Of each term: which slice an entry is in, and the log-scales of the slices."""
         return [(index, matrix @ h) for index, matrix in self._maps[block.name]]
 
-    def scaled(self, block: Block, h: Array) -> Iterator[tuple[slice, Array]]:
-        """w·exp(A h) of one parameter in float64, piece by piece: ranges of entries, and the numbers there.
+    def scaled(self, block: Block, h: Array, powers: Array | None = None) -> Iterator[tuple[slice, Array]]:
+        """w·2^(A powers)·exp(A h) of one parameter in float64, piece by piece: ranges of entries, and the
+        numbers there. ``powers`` are multiples of `whole`, by default 0.
 
         >>> from balproof.importers import load
         >>> manifold = infer(load("tests/data/chain.json"))
@@ -187,14 +188,16 @@ class Manifold:
             yield from self.network.pieces(block.name)
             return
         flat, vectors = self.network.flat(block.name), self._vectors(block, h)
+        exponents = None if powers is None else _whole_vectors(block, powers)
+        # A factor of its own would leave the range of doubles.
+        far = sum(float(np.max(np.abs(v), initial=0.0)) for _, v in vectors) > _LARGEST_LOG
         for here, part in parts(block.shape):
             factor, old = _sum(vectors, part).reshape(-1), flat[here].astype(np.float64, copy=False)
-            if np.max(np.abs(factor), initial=0.0) > 700:  # it may be no double
-                factor /= 2
-                np.exp(factor, out=factor)
-                old = factor * old
-            else:
-                np.exp(factor, out=factor)
+            if exponents is not None or far:
+                moved = 0 if exponents is None else _sum(exponents, part, np.int64).reshape(-1)
+                yield here, _scaled_by(old, factor, moved)
+                continue
+            np.exp(factor, out=factor)
             yield here, np.multiply(factor, old, out=factor)
 
     def maps(self, name: str) -> list[tuple[Array, sparse.csr_array]]:
@@ -358,9 +361,9 @@ class Manifold:
         )
         return dataclasses.replace(self, blocks=blocks)
 
-    def rescale(self, h: Array) -> Network:
-        """The network with every parameter w replaced by w·exp(A h), in float64."""
-        return self._network(lambda block: self.scaled(block, h))
+    def rescale(self, h: Array, powers: Array | None = None) -> Network:
+        """The network with every parameter w replaced by w·2^(A powers)·exp(A h), in float64."""
+        return self._network(lambda block: self.scaled(block, h, powers))
 
     def _network(self, scaled: Callable[[Block], Iterable[tuple[slice, Array]]]) -> Network:
         values: dict[str, Array] = {}
@@ -408,13 +411,6 @@ class Manifold:
                 denominators[k].add(c.denominator)
         return np.array([lcm(*found) for found in denominators], dtype=np.int64)
 
-    def exponents(self, block: Block, n: Array) -> Array:
-        """A n for whole log₂-scales n, multiples of ``whole``: exact, in the shape of the parameter."""
-        total = np.zeros(block.shape, dtype=np.int64)
-        for index, vector in _whole_vectors(block, n):
-            total += vector[index]
-        return total.reshape(self.network.tensors[block.name].shape)
-
     def times_powers(self, block: Block, n: Array) -> Iterator[tuple[slice, Array]]:
         """w·2^(A n) of one parameter in float64, piece by piece, as `scaled`."""
         return ((here, new) for here, new, _ in self._times_powers(block, n))
@@ -435,8 +431,25 @@ class Manifold:
             yield here, new, ~(exact & normal & (np.abs(new) <= float(info.max))) & (moved != 0)
 
 
+_LARGEST_LOG = 700.0
+"""exp of more is no double."""
+
+_LOG2 = (float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.a39ef35793c76p-33"))
+"""The first 33 bits of log 2, and the rest (as in fdlibm): multiples of the first are exact."""
+
+
+def _scaled_by(w: Array, logs: Array, exponents: Array | int) -> Array:
+    """w·2^exponents·exp(logs), rounded once, whatever the size of the factors."""
+    whole = np.rint(logs / np.log(2.0))
+    rest = np.exp((logs - whole * _LOG2[0]) - whole * _LOG2[1])
+    fraction, exponent = np.frexp(w)
+    power = exponent + exponents + whole.astype(np.int64)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(fraction * rest, np.clip(power, -5000, 5000).astype(np.int32))
+
+
 def _whole_vectors(block: Block, n: Array) -> list[tuple[Array, Array]]:
-    """For each term of a block its index, and the exact change of log₂-scale of its forms by n."""
+    """Of each term: which slice an entry is in, and A n there, exactly."""
     found: list[tuple[Array, Array]] = []
     for term in block.terms:
         local = [sum((c * int(n[k]) for k, c in form), Fraction(0)) for form in term.forms]
