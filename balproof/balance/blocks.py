@@ -301,4 +301,4 @@ def _require_usable(tensor: Tensor, pair: Pair, extremes: Extremes) -> None:
         raise ModelError(f"weight {bad} is not finite", "repair the model")
     if most > 0:
         with np.errstate(over="ignore", under="ignore"):
-            require_range(pair.power * pair.factor * np.array([least, most]) ** pair.power)
+            require_range(pair.power * pair.factor * np.array([least, most]) ** pair.power, tensor.name)
