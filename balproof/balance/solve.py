@@ -318,7 +318,7 @@ def _best(problem: BalanceProblem, progress: Callable[[str], None] | None) -> It
     swept: Iterate | None = None
     # Sweeps pay where few colours cover all units; a dense recurrent matrix needs one for each unit.
     if problem.single_power is not None and len(colours(problem)) <= 16:
-        swept = multilevel(problem, sweeps=8 if cheap else 60, patience=5 if cheap else 40, progress=progress)
+        swept = multilevel(problem, sweeps=10 if cheap else 60, patience=5 if cheap else 40, progress=progress)
         if _settled(problem, swept):
             return swept
     start = None if swept is None else swept.h
