@@ -40,6 +40,10 @@ class RequestError(BalproofError):
     """Options that contradict one another, name something unknown, or ask for more than is possible."""
 
 
+class RangeError(RequestError):
+    """Weights whose costs no sum of doubles can hold."""
+
+
 def require_seed(seed: int) -> None:
     """Raises RequestError for a negative seed, which NumPy's generators do not take."""
     if seed < 0:

@@ -17,7 +17,7 @@ from balproof.balance.coarse import groups_of
 from balproof.balance.pairs import Extremes, Pair, Side, layout, pair_of
 from balproof.balance.problem import Costs, require_range
 from balproof.errors import ModelError
-from balproof.network.graph import Tensor
+from balproof.network.graph import Nonzero, Tensor
 from balproof.network.manifold import Block, Manifold
 
 Array = np.ndarray
@@ -89,16 +89,31 @@ class BlockProblem:
             dead=(),
             left_out=tuple(sorted(manifold.endless)),
         )
-        return problem.without_dead()
+        found = problem.without_dead()
+        if not found.dead:
+            return found
+        support = Nonzero(manifold.network)
+        dead = manifold.dead({p.name: support.value(p.name) for p in found.pairs})  # with those behind them
+        active = found.active.copy()
+        active[list(dead)] = False
+        return replace(found, active=active, dead=dead)
 
     def without_dead(self) -> BlockProblem:
         """The same, where scales with nothing in or nothing out, or of a degree ≤ 0, stay where they are."""
-        here = self.balanced_by(self.start)
-        active = np.ones(self.manifold.count, bool)
-        active[list(self.left_out)] = False
-        dead = np.flatnonzero(active & ((here.incoming == 0) | (here.outgoing == 0)))
-        active[dead] = False
-        return replace(self, active=active, dead=tuple(dead.tolist()))
+        able = np.ones(self.manifold.count, bool)
+        able[list(self.left_out)] = False
+        sums, dead = self.start, np.zeros(self.manifold.count, bool)
+        while True:
+            here = self.balanced_by(sums)
+            found = able & ((here.incoming == 0) | (here.outgoing == 0) | dead)
+            if np.array_equal(found, dead):
+                return replace(self, active=able & ~dead, dead=tuple(np.flatnonzero(dead).tolist()))
+            # A weight that leads to a dead unit, or comes from one, is none: its cost can fall to nothing.
+            dead = found
+            sums = tuple(
+                pair.read(*(np.where(side.unit < 0, 1.0, ~dead[side.unit]) for _, side in pair.sides()))
+                for pair in self.pairs
+            )
 
     @cached_property
     def size(self) -> int:
@@ -267,6 +282,8 @@ def _stored(manifold: Manifold, block: Block) -> Array:
     value = manifold.network.tensors[block.name].value
     if value is not None and value.dtype.name in ("float16", "float32", "float64") and value.dtype.isnative:
         return value
+    if value is not None and value.dtype.name == "bfloat16":  # by its bits, which kernels look up
+        return value.view(np.uint16)
     return manifold.network.numbers(block.name)
 
 

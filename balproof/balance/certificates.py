@@ -13,7 +13,7 @@ the sums run in integers. Only ω itself is rounded, and its rounding is bounded
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -42,7 +42,9 @@ class GapCertificate:
 
     ``gap`` is relative to the infimum's lower bound and ``absolute`` in units of the cost; both are upper
     bounds. ``bits`` is the working precision, None for exact rationals. ``radius`` bounds the error in
-    log-scale, None where that was not certified; then ``no_radius`` says why, where it was tried.
+    log-scale of the weights as they are, or, where ``state`` is given, of that state in decimals; then
+    ``distance`` bounds the error of the weights as they are. None where that was not certified: ``no_radius``
+    says why, where it was tried.
     """
 
     kind: str
@@ -50,17 +52,22 @@ class GapCertificate:
     absolute: float
     bits: int | None
     radius: float | None = None
+    distance: float | None = None
+    state: Mapping[str, str] | None = None
     no_radius: str | None = None
 
     def as_json(self) -> dict[str, object]:
-        return {
+        found: dict[str, object] = {
             "kind": self.kind,
             "gap": self.gap,
-            "absolute": self.absolute,
+            "absolute": self.absolute if np.isfinite(self.absolute) else None,
             "bits": self.bits,
             "radius": self.radius,
             "no_radius": self.no_radius,
         }
+        if self.state is not None:
+            found |= {"distance": self.distance, "state": dict(self.state)}
+        return found
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,7 @@ def certify_gap(
     if terms and bound * 10**300 <= gap:
         return NoCertificate("the gap bound is not below the cost: balance further first")
     relative = gap / bound if terms else gap  # without costs F = 0 is the optimum
-    return GapCertificate(kind, _float_up(relative), _float_up(gap), used_bits)
+    return GapCertificate(kind, float_up(relative), float_up(gap), used_bits)
 
 
 def exact_flow(
@@ -138,11 +145,15 @@ def exact_flow(
 
 def _up(x: Fraction) -> Fraction:
     """A short fraction that is not smaller, so that sums stay short."""
-    return Fraction(_float_up(x))
+    return Fraction(float_up(x))
 
 
-def _float_up(x: Fraction) -> float:
-    value = float(x)
+def float_up(x: Fraction) -> float:
+    """A double that is not smaller."""
+    try:
+        value = float(x)
+    except OverflowError:
+        return np.inf if x > 0 else -np.finfo(float).max
     return value if Fraction(value) >= x else float(np.nextafter(value, np.inf))
 
 

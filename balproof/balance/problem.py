@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from balproof.errors import ModelError, RegularizerError, RequestError
+from balproof.errors import ModelError, RangeError, RegularizerError, RequestError
 from balproof.network.equations import Form
 from balproof.network.graph import Network
 from balproof.network.manifold import Manifold, infer
@@ -64,10 +64,9 @@ class Costs:
         """Raise RequestError for a pattern that matches no parameter."""
         names = [t.name for t in network.parameters]
         for pattern, _ in self.rules:
-            if not any(_matches(n, pattern) for n in names):
-                raise RequestError(
-                    f"no parameter is called {pattern!r}", "parameters are " + ", ".join(names)
-                )
+            if pattern != "*" and not any(_matches(n, pattern) for n in names):
+                there = "parameters are " + ", ".join(names) if names else "this network has none"
+                raise RequestError(f"no parameter is called {pattern!r}", there)
 
     @property
     def name(self) -> str:
@@ -137,11 +136,54 @@ class BalanceProblem:
         >>> float(problem.cost(np.zeros(2)))
         18.25
         """
-        manifold = network if isinstance(network, Manifold) else infer(network)
-        problem = BalanceProblem._state(manifold, costs if isinstance(costs, Costs) else Costs.parse(costs))
-        with np.errstate(over="ignore"):
-            require_range(problem.marginal_of(problem.weights))
+        problem = BalanceProblem.stated(network, costs)
+        problem.require_range()
         return problem
+
+    @cached_property
+    def in_range(self) -> bool:
+        """Whether sums of doubles lose nothing of the costs."""
+        low, high = self._extremes()[0]
+        return low > LOWEST and high < HIGHEST
+
+    def require_range(self) -> None:
+        """Raise RequestError where sums of doubles would lose costs, or overflow; it names the weights."""
+        if not self.in_range:
+            (low, high), places = self._extremes()
+            least, most = (f"{self.element(i)} = {self.weights[i]:.1e}" for i in places)
+            raise RangeError(
+                f"costs of single weights range from {low:.1e} ({least}) to {high:.1e} ({most})",
+                "multiply the weights by a power of two that brings them near 1, or use a smaller exponent",
+            )
+
+    def _extremes(self) -> tuple[tuple[float, float], tuple[int, int]]:
+        """The least and the largest marginal cost, and of which weights they are."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            m = self.marginal_of(self.weights)
+        m = np.where(np.isnan(m), np.inf, m)  # ∞/∞
+        if not m.size:
+            return (1.0, 1.0), (0, 0)
+        places = int(np.argmin(m)), int(np.argmax(m))
+        return (float(m[places[0]]), float(m[places[1]])), places
+
+    def only(self, keep: Array, network: Network | None = None) -> BalanceProblem:
+        """The problem of a network, by default of this one, with all other weights that have a cost 0."""
+        network = network or self.manifold.network
+        values, start = dict[str, Array](), 0
+        for name, places in self.entries:
+            new = network.numbers(name).copy()
+            new.flat[places[~keep[start : start + len(places)]]] = 0.0
+            values[name], start = new, start + len(places)
+        changed = dataclasses.replace(self.manifold, network=network.with_parameters(values))
+        return BalanceProblem.stated(changed, self.costs)
+
+    def element(self, number: int) -> str:
+        """The name of a weight, from its number in ``weights``."""
+        for name, kept in self.entries:
+            if number < len(kept):
+                return self.manifold.network.tensors[name].element(int(kept[number]))
+            number -= len(kept)
+        raise IndexError(number)
 
     def rescaled(self, h: Array) -> BalanceProblem:
         """The problem of the network that the rescaling by h leaves, at h = 0.
@@ -149,16 +191,22 @@ class BalanceProblem:
         Its costs may be out of the range that `build` demands: on the way to an infimum that is not
         attained they fall without end.
         """
-        network = self.manifold.rescale(h)
+        return self.of(self.manifold.rescale(h))
+
+    def of(self, network: Network) -> BalanceProblem:
+        """The problem of the network with other weights, which may be out of range as well."""
         manifold = dataclasses.replace(self.manifold, network=network)
         values = [(network.numbers(name).ravel(), kept) for name, kept in self.entries]
         weights = np.concatenate([np.abs(v[kept]) for v, kept in values] or [np.zeros(0)])
         if not weights.all() or not all(np.isfinite(v).all() for v, _ in values):
-            return BalanceProblem._state(manifold, self.costs)
+            return BalanceProblem.stated(manifold, self.costs)
         return dataclasses.replace(self, manifold=manifold, weights=weights)  # the same of them are not 0
 
     @staticmethod
-    def _state(manifold: Manifold, costs: Costs) -> BalanceProblem:
+    def stated(network: Network | Manifold, costs: Costs | str | Sequence[str] = "l2") -> BalanceProblem:
+        """As `build`, for weights whose costs may be out of range."""
+        manifold = network if isinstance(network, Manifold) else infer(network)
+        costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
         net = manifold.network
         costs.require_known(net)
         entries: list[tuple[str, Array]] = []
@@ -306,12 +354,15 @@ class BalanceProblem:
         return [self.manifold.names[k] for k in columns]
 
 
+LOWEST, HIGHEST = 1e-290, 1e290
+"""In the sums of a unit, costs outside would be lost or overflow."""
+
+
 def require_range(m: Array) -> None:
     """Raise RequestError where marginal costs leave the range in which sums of doubles lose nothing."""
     m = np.where(np.isnan(m), np.inf, m)  # ∞/∞
-    # In the sums of a unit, costs below 1e-290 or above 1e290 would be lost or overflow.
-    if m.size and not (m.min() > 1e-290 and m.max() < 1e290):
-        raise RequestError(
+    if m.size and not (m.min() > LOWEST and m.max() < HIGHEST):
+        raise RangeError(
             f"costs of single weights range from {m.min():.1e} to {m.max():.1e}",
             "multiply the weights by a power of two that brings them near 1, or use a smaller exponent",
         )

@@ -11,6 +11,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from balproof.balance import wide
+from balproof.balance.balls import MOST, TOO_MANY, certify_balls, require_bits
 from balproof.balance.blocks import BlockProblem, measured
 from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
 from balproof.balance.clusters import Digraph, cut_imbalance
@@ -22,15 +24,16 @@ from balproof.balance.direct import direct
 from balproof.balance.elimination import order
 from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
+from balproof.balance.fitted import refined, solve_in_range
 from balproof.balance.flow import flow
 from balproof.balance.isotone import certify_blocks
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem, Costs
-from balproof.balance.refined import refined_radius
-from balproof.balance.state import Iterate
+from balproof.balance.state import BALANCED, Iterate
 from balproof.balance.ties import cuts_of_blocks
-from balproof.errors import RequestError, require_seed
+from balproof.balance.unattained import infimum_of
+from balproof.errors import RangeError, RequestError, require_seed
 from balproof.importers import load
 from balproof.network.graph import Network
 from balproof.network.manifold import Manifold, infer
@@ -49,20 +52,11 @@ _BY_BLOCKS: dict[Method, tuple[bool, int]] = {
 
 Status = Literal["balanced", "unattained", "unconverged"]
 
-BALANCED = 1e-12
-"""The relative imbalance of units, and of cuts, up to which a state counts as balanced.
-
-Rounding allows it: log-scales are at most 700, and rounding them changes no cost by more than some 1e-13.
-"""
-
 LARGE = 1_000_000
 """Above so many weights nothing is made that lists each weight, where costs and manifold allow it."""
 
 BLOCKS = 20_000
 """Above so many weights sweeps go over blocks of them, where costs and manifold allow it."""
-
-_LOOSE = 1e-9
-"""A radius above this is bettered in many bits, a cut imbalance above this not by sweeps."""
 
 _EXACT_CERTIFICATE = 20_000
 """Up to this many weights the gap is certified in exact rationals as well, in a second or so."""
@@ -75,7 +69,11 @@ class Solution:
     Costs and imbalances are those of the state that ``h`` makes of the weights; ``cut_imbalance`` is that of
     groups of strongly tied units, None where it is not defined or the network is large. ``status`` is
     ``balanced``, ``unattained`` (then ``witness`` is a direction in h along which the cost falls for ever) or
-    ``unconverged``. ``dead_units`` and ``left_out`` (scales of degree ≤ 0) were not moved.
+    ``unconverged``. ``dead_units`` and ``left_out`` (scales of degree ≤ 0) were not moved. Costs that no
+    double holds are ∞ or 0; then ``log10_costs`` are the decimal logarithms of both. Where the optimum is not
+    attained, ``infimum`` is what the cost falls toward and ``falling`` names the weights that go to nothing
+    then, if that is known. ``factors`` are powers of two and log-scales that together are h, where the
+    weights had to be brought into the range of doubles.
     """
 
     status: Status
@@ -98,18 +96,28 @@ class Solution:
     certificate: GapCertificate | None
     no_certificate: str | None
     witness: Mapping[str, str] | None
+    log10_costs: tuple[float, float] | None = None
+    factors: tuple[np.ndarray, np.ndarray] | None = None
+    infimum: float | None = None
+    falling: tuple[str, ...] = ()
 
     @cached_property
     def network(self) -> Network:
         """The network with the rescaled weights, in float64."""
-        return self.manifold.rescale(self.h)
+        powers, h = self.factors or (None, self.h)
+        return self.manifold.rescale(h, powers)
 
     def as_json(self) -> dict[str, object]:
+        before, after = self.cost_before, self.cost_after
+        logs: dict[str, object] = {}
+        if self.log10_costs is not None:
+            logs = dict(zip(("log10_cost_before", "log10_cost_after"), self.log10_costs, strict=True))
         return {
             "status": self.status,
             "regularizer": self.regularizer,
-            "cost_before": self.cost_before,
-            "cost_after": self.cost_after,
+            "cost_before": before if before < np.inf else None,
+            "cost_after": after if after < np.inf else None,
+            **logs,
             "imbalance_before": self.imbalance_before,
             "imbalance": self.imbalance,
             "cut_imbalance": self.cut_imbalance,
@@ -122,6 +130,8 @@ class Solution:
             "certificate": self.certificate.as_json() if self.certificate else None,
             "no_certificate": self.no_certificate,
             "witness": dict(self.witness) if self.witness else None,
+            "infimum": self.infimum,
+            "falling": list(self.falling),
         }
 
 
@@ -133,12 +143,17 @@ def solve(
     schedule: Schedule = "random",
     seed: int = 0,
     certify: bool = False,
+    bits: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Solution:
     """Balance a network, or anything else that `balproof.load` takes.
 
-    Raises RequestError for an unknown method or schedule or a negative seed, ModelError as `balproof.load`,
-    and what `BalanceProblem.build` and, for cvxpy, `solve_convex` raise.
+    ``certify`` bounds the distance to the optimum of the weights that came out; with ``bits`` the log-scales
+    are refined to so many bits and enclosed in ball arithmetic (`certify_balls`).
+
+    Raises RequestError for an unknown method or schedule, a negative seed, or bits without ``certify`` or out
+    of range, or for weights that powers of two do not bring into the range of doubles, ModelError as
+    `balproof.load`, and what `BalanceProblem.build` and, for cvxpy, `solve_convex` raise.
 
     Source: [B] Theorem 5.1.
 
@@ -150,35 +165,47 @@ def solve(
         raise RequestError(f"unknown method {method!r}", "take one of " + ", ".join(METHODS))
     require_schedule(schedule)
     require_seed(seed)
+    if bits is not None:
+        require_bits(bits)
+        if not certify:
+            raise RequestError(f"{bits} bits are those of a certificate", "ask for one as well (--certify)")
     start = time.perf_counter()
     manifold = infer(load(network))
     if method in _BY_BLOCKS and sum(t.size for t in manifold.network.parameters) > min(BLOCKS, LARGE):
         costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
-        large = _solve_blocks(manifold, costs, method, start, certify, progress)
+        large = _solve_blocks(manifold, costs, method, start, certify and bits is None, progress)
         if large is not None:
-            return large
-    problem = BalanceProblem.build(manifold, costs)
+            return large if bits is None else dataclasses.replace(large, no_certificate=TOO_MANY)
+    problem = BalanceProblem.stated(manifold, costs)
     answer = existence(problem)
-    state = _minimise(problem, method, schedule, seed, answer.attained is not False, progress)
-    final = problem.rescaled(state.h)
-    zero = np.zeros(problem.count)
-    imbalance, cuts = final.imbalance(zero), cut_imbalance(final, zero)
+    attained = answer.attained is not False
+    reached = solve_in_range(
+        problem, attained, lambda p: _minimise(p, method, schedule, seed, attained, progress)
+    )
+    found = NoCertificate("not requested")
+    if certify:
+        found = _certified(reached.final, bits) if attained else NoCertificate("the infimum is not attained")
+    if isinstance(found, GapCertificate) and found.state and (found.distance or 0.0) > _ROUGH:
+        reached = refined(problem, reached, found.state)
+        found = _certified(reached.final, bits)
+    final, state = reached.final, reached.state
+    imbalance = float(np.max(wide.imbalances(final), initial=0.0))
+    cuts = cut_imbalance(final, np.zeros(final.count)) if final.in_range else None
     witness = _witness(problem, answer)
     status: Status = "balanced" if max(imbalance, cuts or 0.0) <= BALANCED else "unconverged"
     if witness is not None:
         status = "unattained"
-    found = certify_best(final) if certify else NoCertificate("not requested")
-    if certify and answer.attained is False:
-        found = NoCertificate("the infimum is not attained")
+    infimum, vanishing = infimum_of(problem) if witness is not None else (None, ())
+    before, now = wide.cost(problem), wide.cost(final)
     return Solution(
         status=status,
         regularizer=problem.costs.name,
         manifold=manifold,
-        h=state.h,
+        h=reached.h,
         scales=problem.manifold.names,
-        cost_before=problem.cost(zero),
-        cost_after=final.cost(zero),
-        imbalance_before=problem.imbalance(zero),
+        cost_before=before.double(),
+        cost_after=now.double(),
+        imbalance_before=float(np.max(wide.imbalances(problem), initial=0.0)),
         imbalance=imbalance,
         cut_imbalance=cuts,
         passes=state.passes,
@@ -191,7 +218,34 @@ def solve(
         certificate=found if isinstance(found, GapCertificate) else None,
         no_certificate=found.reason if isinstance(found, NoCertificate) else None,
         witness=witness,
+        log10_costs=None if _held(before) and _held(now) else (before.log10(), now.log10()),
+        factors=reached.factors,
+        infimum=infimum,
+        falling=vanishing,
     )
+
+
+def _held(cost: wide.Wide) -> bool:
+    """Whether a double holds a cost."""
+    return cost.value == 0 or 0 < cost.double() < np.inf
+
+
+_FEW = 120
+"""Scales up to which balls of many bits are made unasked: a second or so."""
+
+_ROUGH = 1e-10
+"""Weights whose log-scales are farther than this from the balanced ones are rescaled by the refined state."""
+
+
+def _certified(final: BalanceProblem, bits: int | None) -> GapCertificate | NoCertificate:
+    if bits is not None:
+        return certify_balls(final, bits)
+    if final.in_range:
+        return certify_best(final)
+    found = certify_balls(final, 128)
+    if isinstance(found, NoCertificate):
+        return found
+    return dataclasses.replace(found, radius=found.distance, distance=None, state=None)
 
 
 def is_large(network: Network) -> bool:
@@ -207,14 +261,13 @@ def measure(network: Network, costs: Costs) -> tuple[float, np.ndarray]:
     (18.25, [0.95, 0.0])
     """
     manifold = infer(network)
-    zero = np.zeros(manifold.count)
     found = measured(manifold, costs) if is_large(network) else None
     if found is not None:
         moving = np.ones(manifold.count, bool)
         moving[[*manifold.dead(manifold.support), *manifold.endless]] = False
         return found[0], found[1].imbalances[moving]
-    problem = BalanceProblem.build(manifold, costs)
-    return problem.cost(zero), problem.imbalances(zero)[problem.active]
+    problem = BalanceProblem.stated(manifold, costs)
+    return wide.cost(problem).double(), wide.imbalances(problem)[problem.active]
 
 
 def _solve_blocks(
@@ -227,7 +280,12 @@ def _solve_blocks(
 ) -> Solution | None:
     """By blocks of weights, which stay where they are; None where that does not apply."""
     costs.require_known(manifold.network)
-    problem = BlockProblem.build(manifold, costs)
+    try:
+        problem = BlockProblem.build(manifold, costs)
+    except RangeError:
+        if is_large(manifold.network):
+            raise
+        return None
     if problem is None or not strongly_connected(problem):
         return None
     if method == "auto" and problem.size - sum(problem.zeros) <= min(BLOCKS, LARGE):
@@ -236,7 +294,7 @@ def _solve_blocks(
     passes, cuts = 0.0, 0.0
     for goal in (BALANCED / 4, BALANCED / 100, None):
         # Groups are balanced less well than their units; what hangs on the weakest ties no sweep moves.
-        if goal is not None and cuts > _LOOSE:
+        if goal is not None and cuts > _ROUGH:
             continue
         if goal is not None:
             state = sweeps(problem, tolerance=goal, coarse=coarse, memory=memory, progress=progress)
@@ -253,11 +311,11 @@ def _solve_blocks(
     imbalance = problem.imbalance_of(balance)
     certificate = certify_blocks(problem, state.h) if certify else NoCertificate("not requested")
     names = manifold.names
-    falling = {names[k]: "-1" if balance.incoming[k] else "1" for k in problem.dead
-               if balance.incoming[k] or balance.outgoing[k]}  # fmt: skip
+    run_away = {names[k]: "-1" if balance.incoming[k] else "1" for k in problem.dead
+                if (balance.incoming[k] > 0) != (balance.outgoing[k] > 0)}  # fmt: skip
     settled = max(imbalance, cuts or 0.0) <= BALANCED
     return Solution(
-        status="unattained" if falling else "balanced" if settled else "unconverged",
+        status="unattained" if run_away else "balanced" if settled else "unconverged",
         regularizer=costs.name,
         manifold=manifold,
         h=state.h,
@@ -276,7 +334,7 @@ def _solve_blocks(
         existence=Existence(True, Verdict.certified, "strongly connected components of the nonzero weights"),
         certificate=certificate if isinstance(certificate, GapCertificate) else None,
         no_certificate=certificate.reason if isinstance(certificate, NoCertificate) else None,
-        witness=dict(list(falling.items())[:1]) or None,
+        witness=dict(list(run_away.items())[:1]) or None,
     )
 
 
@@ -318,7 +376,9 @@ def _best(problem: BalanceProblem, progress: Callable[[str], None] | None) -> It
     swept: Iterate | None = None
     # Sweeps pay where few colours cover all units; a dense recurrent matrix needs one for each unit.
     if problem.single_power is not None and len(colours(problem)) <= 16:
-        swept = multilevel(problem, sweeps=10 if cheap else 60, patience=5 if cheap else 40, progress=progress)
+        swept = multilevel(
+            problem, sweeps=10 if cheap else 60, patience=5 if cheap else 40, progress=progress
+        )
         if _settled(problem, swept):
             return swept
     start = None if swept is None else swept.h
@@ -360,14 +420,22 @@ def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
     if isinstance(radius, NoCertificate):
         blocks = BlockProblem.build(problem.manifold, problem.costs)
         other = certify_blocks(blocks) if blocks is not None else radius
-        if isinstance(other, GapCertificate) and other.radius is not None:
-            radius = other.radius
-    if isinstance(radius, NoCertificate) or radius > _LOOSE:
-        better = refined_radius(problem)
-        radius = radius if isinstance(better, NoCertificate) else better
+        radius = other.radius if isinstance(other, GapCertificate) else None
+        if radius is None or radius > _ROUGH:
+            balls = _in_balls(problem)
+            radius = balls if radius is None or not isinstance(balls, NoCertificate) else radius
     if isinstance(radius, NoCertificate):
         return dataclasses.replace(found, no_radius=radius.reason)
     return dataclasses.replace(found, radius=radius)
+
+
+def _in_balls(problem: BalanceProblem) -> float | NoCertificate | None:
+    """The distance to the balanced state, with bits enough for sums over all decades of the costs."""
+    if np.count_nonzero(problem.active) > _FEW:
+        return NoCertificate(f"more than {_FEW} scales move, too many for many bits unasked")
+    sizes = np.log2(np.append(problem.marginal_of(problem.weights), 1.0))
+    found = certify_balls(problem, min(256 + 4 * int(np.ptp(sizes)), MOST))
+    return found if isinstance(found, NoCertificate) else found.distance
 
 
 def _witness(problem: BalanceProblem, answer: Existence) -> dict[str, str] | None:
@@ -375,8 +443,9 @@ def _witness(problem: BalanceProblem, answer: Existence) -> dict[str, str] | Non
     if answer.direction is not None:
         named = zip(problem.manifold.names, answer.direction, strict=True)
         return {name: str(value) for name, value in named if value}
-    falling = problem.A.T @ np.ones(len(problem.weights))
+    ones = np.ones(len(problem.weights))
+    falling, all_of_it = problem.A.T @ ones, problem.absolute.T @ ones
     for k in problem.dead:
-        if falling[k]:  # only incoming costs, or only outgoing ones: scale them down
+        if falling[k] and abs(falling[k]) == all_of_it[k]:  # costs on one side alone: scale them down
             return {problem.manifold.names[k]: "-1" if falling[k] > 0 else "1"}
     return None

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+BALANCED = 1e-12
+"""The relative imbalance up to which a state counts as balanced."""
+
 
 @dataclass(frozen=True, eq=False)
 class Iterate:

@@ -88,7 +88,7 @@ def inspect(
     counts = f"{data['parameters']} parameters, {data['free_scales']} free scales"
     out.print(f"\n{counts}, {data['invariants']} invariants")
     if dead:
-        out.print(f"dead units, in or out all 0: {some(dead)}", markup=False)
+        out.print(f"dead units, in or out all 0 or dead: {some(dead)}", markup=False)
     if manifold.unseen:
         out.print(f"no output sees: {some(manifold.unseen)}", markup=False)
     if assumptions:

@@ -54,6 +54,10 @@ def solve(
     certify: Annotated[
         bool, typer.Option("--certify", help="bound the distance to the optimum rigorously")
     ] = False,
+    bits: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="with --certify: the balanced state to N bits, enclosed by balls"),
+    ] = None,
     power_of_two: Annotated[
         bool,
         typer.Option(
@@ -109,6 +113,7 @@ def solve(
             schedule=cast("Any", schedule),
             seed=seed,
             certify=certify,
+            bits=bits,
             progress=tell,
         )
     data = found.as_json()
@@ -118,7 +123,7 @@ def solve(
         _plot(found, network, costs, plot)
     after = None
     if output is not None:
-        save_rescaled(found.manifold, found.h, output, power_of_two=power_of_two)
+        save_rescaled(found.manifold, found.h, output, power_of_two=power_of_two, factors=found.factors)
         after = load(output)
         data["written"] = {**_written(output, after, network, costs), "power_of_two": power_of_two}
     said: dict[str, Any] | None = None
@@ -141,7 +146,8 @@ def _written(path: Path, network: Network, before: Network, costs: Costs) -> dic
     cost, imbalances = measure(network, costs)
     dtypes = sorted({t.dtype for t in network.parameters})
     worst = float(np.max(imbalances, initial=0.0))
-    written: dict[str, Any] = {"path": str(path), "dtypes": dtypes, "cost": cost, "imbalance": worst}
+    held = cost if np.isfinite(cost) else None
+    written: dict[str, Any] = {"path": str(path), "dtypes": dtypes, "cost": held, "imbalance": worst}
     if not _NARROW.isdisjoint(dtypes):
         written["function_error"] = function_error(before, network)
     return written
@@ -155,7 +161,7 @@ def _coq(network: Network, costs: Costs, path: Path) -> dict[str, Any]:
     from balproof.cli.output import write_text
     from balproof.formal import check_certificate
 
-    found = kernel_certificate(BalanceProblem.build(network, costs))
+    found = kernel_certificate(BalanceProblem.stated(network, costs))
     if isinstance(found, NoCertificate):
         return {"path": None, "checked": False, "said": f"no certificate: {found.reason}"}
     write_text(path, found.text)
@@ -173,6 +179,8 @@ def _plot(found: Solution, before: Network, costs: Costs, path: Path) -> None:
     from balproof.balance.solve import measure
     from balproof.report.plots import save_plot
 
+    if not np.isfinite(found.history).all():
+        raise RequestError("costs beyond 1e308 cannot be drawn", "leave --plot out")
     imbalances = [measure(network, costs)[1].tolist() for network in (before, found.network)]
     save_plot(path, found.history, min(found.cost_after, *found.history), *imbalances)
 
@@ -181,7 +189,10 @@ def _print(found: Solution, data: dict[str, Any]) -> None:
     from balproof.balance.solve import BALANCED
 
     out.print(f"{found.status} under {escape(found.regularizer)} by {escape(found.method)}")
-    out.print(f"cost       {found.cost_before:.10g} → {found.cost_after:.10g}")
+    costs = [f"{found.cost_before:.10g}", f"{found.cost_after:.10g}"]
+    if found.log10_costs is not None:
+        costs = [f"10^{x:.10g}" for x in found.log10_costs]
+    out.print(f"cost       {' → '.join(costs)}")
     out.print(f"imbalance  {found.imbalance_before:.3g} → {found.imbalance:.3g}")
     if found.cut_imbalance is not None and found.cut_imbalance > BALANCED:
         out.print(f"cuts       {found.cut_imbalance:.3g}: between groups of units that only weak weights tie")
@@ -194,9 +205,12 @@ def _print(found: Solution, data: dict[str, Any]) -> None:
         whose = "" if found.witness is None else " over the scales that move"
         out.print(f"certified  at most {c.gap:.2g} above the optimum{whose}, relatively ({c.kind}, {how})")
         if c.radius:
-            out.print(f"           log-scales within {c.radius:.2g} of the only balanced state{whose}")
+            distance = c.radius if c.distance is None else c.distance
+            out.print(f"           log-scales within {distance:.2g} of the only balanced state{whose}")
         elif c.no_radius:
             out.print(f"           no bound on the log-scales: {escape(c.no_radius)}")
+        if c.state is not None:
+            out.print(f"           which is known to {c.radius:.2g} (--json has its log-scales)")
     elif found.no_certificate != "not requested":
         out.print(f"no certificate: {escape(str(found.no_certificate))}")
     if found.dead_units:
@@ -207,6 +221,8 @@ def _print(found: Solution, data: dict[str, Any]) -> None:
         moves = some([f"{k}: {v}" for k, v in found.witness.items()])
         what = "the optimum" if found.certificate is None else "the optimum over all scales"
         out.print(f"{what} is not attained: the cost falls for ever along h = ({escape(moves)})")
+        if found.infimum is not None and found.falling:
+            out.print(f"the infimum is {found.infimum:.10g}, without {escape(some(found.falling))}")
     if "written" in data:
         w = data["written"]
         how = "by powers of two" if w["power_of_two"] else f"rounded to {', '.join(w['dtypes'])}"

@@ -288,9 +288,11 @@ def _measured(before: Network, after: Network, seed: int) -> tuple[float | None,
 
 def _not_finite(after: Network, new: Mapping[str, Array]) -> list[Fault]:
     faults: list[Fault] = []
-    for name, value in new.items():
-        bad = ~np.isfinite(value)
-        faults += _entries("not-finite", name, after.tensors[name].element, bad, np.full(bad.shape, np.nan))
+    for name in new:
+        bad = ~np.isfinite(Numbers.held(new, name))
+        faults += _entries(
+            "not-finite", name, after.tensors[name].element, bad, np.broadcast_to(np.nan, bad.shape)
+        )
     return faults
 
 

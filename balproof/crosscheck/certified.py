@@ -23,7 +23,7 @@ import numpy as np
 from flint import arb, ctx, fmpq
 
 from balproof.network.equations import Form
-from balproof.network.graph import Network
+from balproof.network.graph import Network, Numbers
 from balproof.network.manifold import SolvedScales, assemble, solve_scales
 
 Array = np.ndarray
@@ -86,7 +86,7 @@ def prove_function(
     if inferred is None:
         solved = solve_scales(network)
         inferred = solved, assemble(network, solved)[1]
-    if all(_same_digits(before[t.name], after[t.name]) for t in network.parameters):
+    if all(_same_digits(*(Numbers.held(s, t.name) for s in (before, after))) for t in network.parameters):
         whole = _values(inferred, _by_powers_of_two(inferred, h))
         found = _proof(network, inferred[0], before, after, whole, None, limit)
         if isinstance(found, FunctionProof):
@@ -112,20 +112,23 @@ def _proof(
     for tensor in network.parameters:
         use = solved.uses.get(tensor.name)
         terms, shape = (use.terms, use.shape) if use else ((), tensor.shape)
-        mantissa, exponent = np.ones((1,) * len(shape)), np.zeros((1,) * len(shape), np.int64)
+        factors: list[tuple[Array, Array]] = []
         for term in terms:
             keys, index = np.unique(term.variables, return_inverse=True)
             logs = [term.coefficient * scales[int(v)] for v in keys]
-            factors = [exp(x) for x in logs] if exp else [(1.0, int(x)) for x in logs if x.denominator == 1]
-            if len(factors) < len(logs):
+            pairs = [exp(x) for x in logs] if exp else [(1.0, int(x)) for x in logs if x.denominator == 1]
+            if len(pairs) < len(logs):
                 return f"{tensor.name} is not rescaled by powers of two"
-            m, e = np.array([f[0] for f in factors]), np.array([f[1] for f in factors], dtype=np.int64)
+            m, e = np.array([f[0] for f in pairs]), np.array([f[1] for f in pairs], dtype=np.int64)
             index = index.reshape(term.variables.shape)
-            mantissa, exponent = mantissa * m[index], exponent + e[index]
-        old, new = (side[tensor.name].reshape(shape) for side in (before, after))
+            factors.append((m[index], e[index]))
+        held = [Numbers.held(side, tensor.name).reshape(shape) for side in (before, after)]
         for here in _slabs(shape):
-            m, e = (factor[_within(here, factor)] for factor in (mantissa, exponent))
-            error = _error(old[here], new[here], m, e, len(terms), exact=exp is None)
+            old, new = (side[here].astype(np.float64, copy=False) for side in held)
+            m, e = np.ones((1,) * len(shape)), np.zeros((1,) * len(shape), np.int64)
+            for mantissa, exponent in factors:
+                m, e = m * mantissa[_within(here, mantissa)], e + exponent[_within(here, exponent)]
+            error = _error(old, new, m, e, len(terms), exact=exp is None)
             if not error <= (limit if exp else 0.0):
                 by = "these scales" if exp else "powers of two"
                 return f"{tensor.name} is not rescaled by {by}"
@@ -136,7 +139,8 @@ def _proof(
 def _same_digits(old: Array, new: Array) -> bool:
     """Whether some of the entries may differ by powers of two."""
     some = slice(None, None, max(1, old.size // 1000))
-    return np.array_equal(np.frexp(old.ravel()[some])[0], np.frexp(new.ravel()[some])[0])
+    left, right = (np.frexp(side.reshape(-1)[some].astype(np.float64))[0] for side in (old, new))
+    return np.array_equal(left, right)
 
 
 def _slabs(shape: tuple[int, ...]) -> Iterator[slice | tuple[()]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from balproof.balance import wide
 from balproof.balance.blocks import BlockProblem, measured, require_measurable
 from balproof.balance.connected import strongly_connected
 from balproof.balance.cyclic import sweeps
@@ -75,12 +76,11 @@ def judge(manifold: Manifold, costs: Asked) -> Judged:
         return _judge_extremes(manifold, costs)
     found = measured(manifold, costs) if is_large(manifold.network) else None
     if found is None:
-        problem = BalanceProblem.build(manifold, costs)
-        h = np.zeros(problem.count)
-        rates = problem.A.T @ np.ones(len(problem.weights))
-        falling = tuple(k for k in problem.dead if rates[k])
+        problem = BalanceProblem.stated(manifold, costs)
+        costly = problem.absolute.T @ np.ones(len(problem.weights))
+        falling = tuple(k for k in problem.dead if costly[k])
         return Judged(
-            *(manifold, costs, problem.cost(h), problem.imbalances(h)),
+            *(manifold, costs, wide.cost(problem).double(), wide.imbalances(problem)),
             *(problem.active, tuple(problem.dead), tuple(problem.left_out), falling, problem),
         )
     costs.require_known(manifold.network)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from balproof.balance import wide
 from balproof.balance.certificates import UNIT
 from balproof.balance.existence import Existence, existence
 from balproof.balance.problem import BalanceProblem
@@ -47,12 +48,22 @@ def optimality(problem: BalanceProblem, tolerance: float, *, balanced: bool) -> 
     (True, 'not-optimal')
     """
     if len(problem.weights) > EXACT:
+        if not problem.in_range:
+            return Optimality(None, False, None, ("no optimality gap: costs beyond double precision",))
         return _by_newton_step(problem, tolerance, balanced)
     best = solve(problem.manifold.network, problem.costs, certify=True)
-    if not best.cost_before:
+    cost = wide.cost(problem)
+    if not cost.value:
         return Optimality(0.0, True, None, excess=0.0)  # nothing costs less than nothing
     if best.existence.attained is False:
         return _unattained(problem, best.existence)
+    least = wide.cost(BalanceProblem.stated(best.network, problem.costs))
+    if not least.value:
+        return Optimality(None, False, None, ("no optimality gap: costs beyond double precision",))
+    ratio = cost.over(least)
+    if ratio == np.inf:
+        why = f"the cost is 10^{cost.log10() - least.log10():.0f} times the least one"
+        return Optimality(None, False, Fault("not-optimal", f"{WHOLE}: {why}", None), (why,))
     notes: list[str] = []
     if best.existence.attained is None:
         notes.append("whether the optimum is attained could not be decided")
@@ -64,9 +75,8 @@ def optimality(problem: BalanceProblem, tolerance: float, *, balanced: bool) -> 
         # multiplied by exp(A h).
         largest = float(np.max(np.abs(problem.A @ best.h), initial=0.0))
         slack = UNIT * (2 * len(problem.weights) + _power(problem) * (8 + 2 * largest))
-        floor = best.cost_after / (1 + best.certificate.gap) * (1 - slack)
-        gap = max(0.0, best.cost_before * (1 + slack) / floor - 1)
-    excess = best.cost_before / best.cost_after - 1
+        gap = max(0.0, ratio * (1 + slack) * (1 + best.certificate.gap) / (1 - slack) - 1)
+    excess = ratio - 1
     fault = Fault("not-optimal", WHOLE, gap or excess) if excess > tolerance else None
     certified = gap is not None and (gap <= tolerance or fault is not None)
     return Optimality(gap, certified, fault, tuple(notes), excess)

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import cg, splu
 
-from balproof.network.graph import Network, Tensor
+from balproof.network.graph import Network, Numbers, Tensor
 from balproof.network.manifold import Block, Manifold
 
 Array = np.ndarray
@@ -68,8 +68,11 @@ def roundings(before: Network, after: Network) -> dict[str, Rounding]:
 
     Doubles most of which happen to be single-precision numbers come from a program that computes in those.
     """
-    doubles = [after.numbers(t.name).ravel() for t in after.parameters if t.dtype == "float64"]
-    single = bool(doubles) and float(np.mean(_are_singles(np.concatenate(doubles)))) > 0.5
+    doubles = [t for t in after.parameters if t.dtype == "float64"]
+    singles = sum(
+        np.count_nonzero(_are_singles(numbers)) for t in doubles for _, numbers in after.pieces(t.name)
+    )
+    single = bool(2 * singles > sum(t.size for t in doubles))
 
     def of(tensor: Tensor, narrowed: bool) -> tuple[float, float]:
         dtype = "float32" if narrowed and tensor.dtype == "float64" else tensor.dtype
@@ -129,13 +132,14 @@ def recover_scales(
     h = np.zeros(manifold.count)
     biases = manifold.network.biases
     for block in manifold.blocks if manifold.count else ():
-        old, new = (side[block.name].reshape(block.shape) for side in (before, after))
+        old, new = (Numbers.held(side, block.name).reshape(-1) for side in (before, after))
         flat = _chosen(block, _comparable(old, new))
         if flat.size:
-            found = log_ratio(old.ravel()[flat], new.ravel()[flat])
+            was, now = (side[flat].astype(np.float64) for side in (old, new))
+            found = log_ratio(was, now)
             rows.append(manifold.entries(block, flat))
             right.append(found)
-            noise.append(_fine_noise(found, new.ravel()[flat], rounding[block.name]))
+            noise.append(_fine_noise(found, now, rounding[block.name]))
             trust.append(np.full(flat.size, 0.9 if block.name in biases else 1.0))
     if rows:
         together = sparse.csr_array(sparse.vstack(rows, format="csr"))
@@ -149,11 +153,10 @@ def _chosen(block: Block, usable: Array) -> Array:
     Each place of each term, a row or a column say, is given `SAMPLE` entries, spread at random; the verdict
     on the entries is over all of them in any case.
     """
-    kept = np.flatnonzero(usable.ravel())
-    if kept.size <= WHOLE_BLOCK:
-        return kept
+    if np.count_nonzero(usable) <= WHOLE_BLOCK:
+        return np.flatnonzero(usable)
     rng = np.random.default_rng(0)
-    there, taken = usable.reshape(block.shape), [kept[:1]]
+    there, taken = usable.reshape(block.shape), [np.array([np.argmax(usable)])]
     strides = np.array([int(np.prod(block.shape[a + 1 :], dtype=np.int64)) for a in range(len(block.shape))])
     for term in block.terms:
         places = np.indices(term.sizes).reshape(len(block.shape), -1)
@@ -263,11 +266,13 @@ def judge_entries(
     deviation: dict[str, Array] = {}
     for block in manifold.blocks:
         name = block.name
-        old, new, kind = before[name], after[name], rounding[name]
+        kind, shape = rounding[name], manifold.network.tensors[name].shape
+        old, new = (Numbers.held(side, name) for side in (before, after))
         if block.size > WHOLE_BLOCK and _all_right(manifold, block, old, new, kind, h):
-            none = np.broadcast_to(np.False_, new.shape)
-            wrong[name], kept[name], deviation[name] = none, none, np.broadcast_to(0.0, new.shape)
+            none = np.broadcast_to(np.False_, shape)
+            wrong[name], kept[name], deviation[name] = none, none, np.broadcast_to(0.0, shape)
             continue
+        old, new = before[name], after[name]
         wrong[name], apart, meant = misses(old, new, manifold.logs(block, h), kind)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             kept[name] = wrong[name] & (np.abs(new - old) <= kind.noise * np.abs(old) + 2 * kind.tiny)
@@ -292,7 +297,7 @@ def _all_right(manifold: Manifold, block: Block, old: Array, new: Array, kind: R
             meant = old[here].astype(np.float64)
             for factor in factors:
                 meant *= factor[here] if factor.shape[0] > 1 else factor
-            apart = np.subtract(new[here], meant)
+            apart = np.subtract(new[here].astype(np.float64, copy=False), meant)
             np.abs(apart, out=apart)
             np.abs(meant, out=meant)
             meant *= allowed

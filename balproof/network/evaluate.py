@@ -7,10 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from balproof.errors import ModelError
-from balproof.network.graph import Network
+from balproof.network.graph import PIECE, Network, Operation, parts
 from balproof.network.rules import RULES, run
 
 Array = np.ndarray
+
+ROWS = 2**24
+"""Of more weights than that, a dense layer takes some rows in float64 at a time."""
 
 
 def can_run(network: Network) -> bool:
@@ -39,8 +42,28 @@ def evaluate(
             raise ModelError(f"input {name!r} got {got}", f"give an array of shape (batch, *{shape[1:]})")
         values[name] = given[name]
     for op in network.operations:  # parameters in float64 one at a time: they may be many
-        values[op.output] = run(op, [values[x] if x in values else network.numbers(x) for x in op.inputs])
+        if op.kind == "linear" and network.tensors[op.inputs[1]].size > ROWS:
+            values[op.output] = _by_rows(network, op, values[op.inputs[0]])
+        else:
+            values[op.output] = run(op, [values[x] if x in values else network.numbers(x) for x in op.inputs])
     return values
+
+
+def _by_rows(network: Network, op: Operation, x: Array) -> Array:
+    """A dense layer whose weights are too many for float64 at once: some rows of them after the others."""
+    weight = network.tensors[op.inputs[1]]
+    if len(weight.shape) != 2:
+        return run(op, [x, network.numbers(weight.name)])
+    flat, width = network.flat(weight.name), weight.shape[1]
+    transposed = bool(op.attributes.get("transpose", False))
+    total = np.zeros((*x.shape[:-1], weight.shape[0 if transposed else 1]))
+    for here, (rows, _) in parts((weight.shape[0], width), max(PIECE, width)):
+        own = flat[here].astype(np.float64, copy=False).reshape(-1, width)
+        if transposed:
+            total[..., rows] = x @ own.T
+        else:
+            total += x[..., rows] @ own
+    return total
 
 
 def trajectory(

@@ -77,7 +77,17 @@ class Axes:
         return self.index.shape
 
     def matrix(self, count: int) -> sparse.csr_array:
-        """The forms in floating point, one row each over ``count`` scales."""
+        """The forms in floating point, one row each over ``count`` scales; not to be changed."""
+        if count not in self._matrices:
+            self._matrices[count] = self._matrix(count)
+        return self._matrices[count]
+
+    @cached_property
+    def _matrices(self) -> dict[int, sparse.csr_array]:
+        """Kept, since a manifold shares its terms with those of the same network with other weights."""
+        return {}
+
+    def _matrix(self, count: int) -> sparse.csr_array:
         entries = [(i, k, float(c)) for i, form in enumerate(self.forms) for k, c in form]
         rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
         place = np.array(rows, int), np.array(columns, int)
@@ -165,8 +175,9 @@ class Manifold:
         """Of each term: which slice an entry is in, and the log-scales of the slices."""
         return [(index, matrix @ h) for index, matrix in self._maps[block.name]]
 
-    def scaled(self, block: Block, h: Array) -> Iterator[tuple[slice, Array]]:
-        """w·exp(A h) of one parameter in float64, piece by piece: ranges of entries, and the numbers there.
+    def scaled(self, block: Block, h: Array, powers: Array | None = None) -> Iterator[tuple[slice, Array]]:
+        """w·2^(A powers)·exp(A h) of one parameter in float64, piece by piece: ranges of entries, and the
+        numbers there. ``powers`` are multiples of `whole`, by default 0.
 
         >>> from balproof.importers import load
         >>> manifold = infer(load("tests/data/chain.json"))
@@ -177,10 +188,17 @@ class Manifold:
             yield from self.network.pieces(block.name)
             return
         flat, vectors = self.network.flat(block.name), self._vectors(block, h)
+        exponents = None if powers is None else _whole_vectors(block, powers)
+        # A factor of its own would leave the range of doubles.
+        far = sum(float(np.max(np.abs(v), initial=0.0)) for _, v in vectors) > _LARGEST_LOG
         for here, part in parts(block.shape):
-            factor = _sum(vectors, part).reshape(-1)
+            factor, old = _sum(vectors, part).reshape(-1), flat[here].astype(np.float64, copy=False)
+            if exponents is not None or far:
+                moved = 0 if exponents is None else _sum(exponents, part, np.int64).reshape(-1)
+                yield here, _scaled_by(old, factor, moved)
+                continue
             np.exp(factor, out=factor)
-            yield here, np.multiply(factor, flat[here].astype(np.float64, copy=False), out=factor)
+            yield here, np.multiply(factor, old, out=factor)
 
     def maps(self, name: str) -> list[tuple[Array, sparse.csr_array]]:
         """Of each term of a parameter, which slice an entry is in, and the forms of slices as a matrix."""
@@ -226,29 +244,34 @@ class Manifold:
         total.eliminate_zeros()
         return total
 
-    def alive(self, support: Mapping[str, Array]) -> Array:
+    def alive(self, support: Mapping[str, Array], without: Array | None = None) -> Array:
         """Per scale: has it a weight in and a weight out where ``support`` is true?
 
-        A parameter that ``support`` does not name has no weight.
+        A parameter that ``support`` does not name has no weight, and those of the scales marked in
+        ``without`` do not count.
         """
         signs = np.zeros((2, self.count), bool)
         for block in self.blocks:
             if block.name in support:
                 lazy = isinstance(support, Nonzero)
                 kept = support.value(block.name) if lazy else np.asarray(support[block.name])
-                signs |= self._block_signs(block, kept)
+                signs |= self._block_signs(block, kept, without)
         return np.logical_and(*signs)
 
-    def _block_signs(self, block: Block, kept: Array) -> Array:
+    def _block_signs(self, block: Block, kept: Array, without: Array | None) -> Array:
         """Which columns have a positive, and which a negative entry, in the rows of the kept entries: those
         that are not 0."""
         maps = self._maps[block.name]
+        gone = None if without is None else without.astype(float)
         columns = [set(matrix.indices.tolist()) for _, matrix in maps]
         if sum(map(len, columns)) > len(set().union(*columns)):  # a self-loop may cancel: entry by entry
             whole = np.flatnonzero(kept.reshape(-1) != 0)
             rows = [sparse.csr_array(self._block_matrix(block)[whole])]
+            if gone is not None:
+                rows = [m[abs(m) @ gone == 0] for m in rows]
         else:
-            places = _within(block, kept)
+            lost = None if gone is None else [(index, abs(m) @ gone > 0) for index, m in maps]
+            places = _within(block, kept, lost)
             rows = [m[np.unique(index[there])] for (index, m), there in zip(maps, places, strict=True)]
         found = np.zeros((2, self.count), bool)
         for m in rows:
@@ -269,8 +292,17 @@ class Manifold:
         return frozenset(int(k) for k in one_sided if (degree.get(int(k)) or 0) <= 0)
 
     def dead(self, support: Mapping[str, Array]) -> tuple[int, ...]:
-        """The scales without weights in, or without weights out, where ``support`` is true."""
-        return tuple(int(k) for k in np.flatnonzero(~self.alive(support)) if int(k) not in self.endless)
+        """The scales without weights in, or without weights out, where ``support`` is true.
+
+        A weight that leads to a dead unit, or comes from one, is none: what it costs can fall to nothing.
+        """
+        endless = np.zeros(self.count, bool)
+        endless[list(self.endless)] = True
+        found, dead = ~self.alive(support) & ~endless, np.zeros(self.count, bool)
+        while found.any() and not np.array_equal(found, dead):
+            dead = found
+            found = dead | (~self.alive(support, dead) & ~endless)
+        return tuple(int(k) for k in np.flatnonzero(found))
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -329,9 +361,9 @@ class Manifold:
         )
         return dataclasses.replace(self, blocks=blocks)
 
-    def rescale(self, h: Array) -> Network:
-        """The network with every parameter w replaced by w·exp(A h), in float64."""
-        return self._network(lambda block: self.scaled(block, h))
+    def rescale(self, h: Array, powers: Array | None = None) -> Network:
+        """The network with every parameter w replaced by w·2^(A powers)·exp(A h), in float64."""
+        return self._network(lambda block: self.scaled(block, h, powers))
 
     def _network(self, scaled: Callable[[Block], Iterable[tuple[slice, Array]]]) -> Network:
         values: dict[str, Array] = {}
@@ -358,11 +390,7 @@ class Manifold:
         the denominator, so that all exponents are whole. Where a weight would lose digits at the end of the
         range of its type, its scales go half as far, and so on.
         """
-        coefficients: list[set[int]] = [set() for _ in range(self.count)]
-        for form in (form for b in self.blocks for t in b.terms for form in t.forms):
-            for k, c in form:
-                coefficients[k].add(c.denominator)
-        whole = np.array([lcm(*found) for found in coefficients], dtype=np.int64)
+        whole = self.whole
         steps = np.rint(h / (np.log(2.0) * whole)).astype(np.int64)
         while True:
             too_far = np.zeros(self.count, bool)
@@ -374,16 +402,22 @@ class Manifold:
                 return steps * whole
             steps = np.where(too_far, np.trunc(steps / 2).astype(np.int64), steps)  # ends at 0, if not before
 
+    @cached_property
+    def whole(self) -> Array:
+        """Per scale the least number of which multiples change all log-scales by whole numbers."""
+        denominators: list[set[int]] = [set() for _ in range(self.count)]
+        for form in (form for b in self.blocks for t in b.terms for form in t.forms):
+            for k, c in form:
+                denominators[k].add(c.denominator)
+        return np.array([lcm(*found) for found in denominators], dtype=np.int64)
+
     def times_powers(self, block: Block, n: Array) -> Iterator[tuple[slice, Array]]:
         """w·2^(A n) of one parameter in float64, piece by piece, as `scaled`."""
         return ((here, new) for here, new, _ in self._times_powers(block, n))
 
     def _times_powers(self, block: Block, n: Array) -> Iterator[tuple[slice, Array, Array]]:
         """The weights of a block times 2^(A n), and which of them lose digits by that."""
-        vectors: list[tuple[Array, Array]] = []
-        for term in block.terms:
-            local = [sum((c * int(n[k]) for k, c in form), Fraction(0)) for form in term.forms]
-            vectors.append((term.index, np.array([int(e) for e in local], dtype=np.int64)))
+        vectors = _whole_vectors(block, n)
         flat, dtype = self.network.flat(block.name), self.network.tensors[block.name].dtype
         # Near zero float16 is as exact as elsewhere; some machines flush wider numbers there to 0.
         info = np.finfo(np.float32 if dtype in ("float32", "bfloat16") else np.float64)
@@ -397,6 +431,32 @@ class Manifold:
             yield here, new, ~(exact & normal & (np.abs(new) <= float(info.max))) & (moved != 0)
 
 
+_LARGEST_LOG = 700.0
+"""exp of more is no double."""
+
+_LOG2 = (float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.a39ef35793c76p-33"))
+"""The first 33 bits of log 2, and the rest (as in fdlibm): multiples of the first are exact."""
+
+
+def _scaled_by(w: Array, logs: Array, exponents: Array | int) -> Array:
+    """w·2^exponents·exp(logs), rounded once, whatever the size of the factors."""
+    whole = np.rint(logs / np.log(2.0))
+    rest = np.exp((logs - whole * _LOG2[0]) - whole * _LOG2[1])
+    fraction, exponent = np.frexp(w)
+    power = exponent + exponents + whole.astype(np.int64)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(fraction * rest, np.clip(power, -5000, 5000).astype(np.int32))
+
+
+def _whole_vectors(block: Block, n: Array) -> list[tuple[Array, Array]]:
+    """Of each term: which slice an entry is in, and A n there, exactly."""
+    found: list[tuple[Array, Array]] = []
+    for term in block.terms:
+        local = [sum((c * int(n[k]) for k, c in form), Fraction(0)) for form in term.forms]
+        found.append((term.index, np.array([int(e) for e in local], dtype=np.int64)))
+    return found
+
+
 def _sum(vectors: Sequence[tuple[Array, Array]], part: tuple[slice, ...], dtype: type = np.float64) -> Array:
     """The log-scales of a part of a parameter: the sum of its terms there."""
     total = np.zeros(tuple(s.stop - s.start for s in part), dtype)
@@ -407,13 +467,15 @@ def _sum(vectors: Sequence[tuple[Array, Array]], part: tuple[slice, ...], dtype:
     return total
 
 
-def _within(block: Block, kept: Array) -> list[Array]:
+def _within(block: Block, kept: Array, lost: Sequence[tuple[Array, Array]] | None = None) -> list[Array]:
     """Where each term of a block has an entry that is not 0: ``kept`` with the axes put together along which
-    the term is alike, piece by piece."""
+    the term is alike, piece by piece; less the entries in slices that are ``lost``."""
     flat, indices = kept.reshape(-1), [t.index for t in block.terms]
     found = [np.zeros(index.shape, dtype=bool) for index in indices]
     for here, part in parts(block.shape):
         keep = np.asarray(flat[here] != 0, dtype=bool).reshape([s.stop - s.start for s in part])
+        if lost is not None:
+            keep &= ~_sum(lost, part, bool)
         for index, there in zip(indices, found, strict=True):
             alike = tuple(a for a, n in enumerate(index.shape) if n == 1)
             own = tuple(s if n > 1 else slice(None) for s, n in zip(part, index.shape, strict=True))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import mpmath
 import numpy as np
+import sympy
 from scipy.optimize import root
 
 from balproof.balance.problem import BalanceProblem
@@ -156,3 +158,40 @@ def two_degrees() -> Network:
             "outputs": [],
         }
     )
+
+
+def optimum(
+    problem: BalanceProblem, start: Array, keep: set[int], digits: int = 50, correct: int | None = None
+) -> list[mpmath.mpf]:
+    """The balanced state by Newton's method on the definition of F in ``digits``; ``keep`` stays put.
+
+    ``correct`` digits are wanted, by default all but ten.
+    """
+    rows = problem.A.toarray()
+    moving = [k for k in range(problem.count) if problem.active[k] and k not in keep]
+    with mpmath.workdps(digits):
+        powers = [
+            (i, *(mpmath.mpf(str(sympy.N(x, digits + 10))) for x in (a, p)))
+            for regularizer, part in problem.groups
+            for a, p in regularizer.terms or ()
+            for i in range(part.start, part.stop)
+        ]
+        h = [mpmath.mpf(float(x)) for x in start]
+        for _ in range(400):
+            g, H = mpmath.matrix(len(moving), 1), mpmath.matrix(len(moving), len(moving))
+            for i, a, p in powers:
+                row = [mpmath.mpf(float(rows[i, k])) for k in range(problem.count)]
+                log = sum((c * x for c, x in zip(row, h, strict=True) if c), mpmath.mpf(0))
+                omega = a * mpmath.mpf(float(problem.weights[i])) ** p * mpmath.exp(p * log)
+                for m, k in enumerate(moving):
+                    if row[k]:
+                        g[m] += p * row[k] * omega
+                        for n, j in enumerate(moving):
+                            H[m, n] += p * p * row[k] * row[j] * omega
+            move = mpmath.lu_solve(H, -g)
+            size = max(abs(x) for x in move)
+            for m, k in enumerate(moving):
+                h[k] += move[m] / max(1, size)
+            if size < mpmath.mpf(10) ** -(correct or digits - 10):
+                return h
+    raise AssertionError("Newton did not converge")

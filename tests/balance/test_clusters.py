@@ -19,8 +19,7 @@ from balproof.balance.direct import direct
 from balproof.balance.multilevel import multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem
-from balproof.balance.refined import refined_radius
-from balproof.balance.solve import BALANCED, solve
+from balproof.balance.solve import BALANCED, _in_balls, solve
 from balproof.importers import load
 from balproof.network.graph import Network
 from tests.balance.samples import at, dense, raw, recurrent
@@ -222,7 +221,7 @@ def test_what_sees_no_cuts_is_not_believed() -> None:
     assert found.imbalance <= BALANCED and found.status == "unconverged"
     assert found.cut_imbalance == pytest.approx(1, abs=1e-6)
     assert error(TIED["two groups"](), found.h) > 20
-    assert found.certificate is None or found.certificate.radius is None
+    assert found.certificate is not None and (found.certificate.radius or 0.0) > 20
 
 
 def test_other_degrees_and_several_powers() -> None:
@@ -370,15 +369,18 @@ def test_the_radius_holds_the_true_distance(size: float) -> None:
     problem = BalanceProblem.build(network)
     h = direct(problem).h + size * np.random.default_rng(0).standard_normal(problem.count)
     state = at(problem, h)
-    radius = refined_radius(BalanceProblem.build(state))
+    radius = _in_balls(BalanceProblem.build(state))
     true = error(state, np.zeros(problem.count))
     assert isinstance(radius, float) and true <= radius < true * (1 + 1e-6)
 
 
-def test_no_radius_far_from_balance_or_for_what_is_no_graph() -> None:
-    for network in (TIED["two groups"](), called_twice(), dense(130)):
-        found = refined_radius(BalanceProblem.build(network))
-        assert isinstance(found, NoCertificate) and found.reason
+def test_a_radius_far_from_balance_and_none_for_many_scales() -> None:
+    network = TIED["two groups"]()
+    far = _in_balls(BalanceProblem.build(network))
+    true = error(network, np.zeros(BalanceProblem.build(network).count))
+    assert isinstance(far, float) and true <= far < true * (1 + 1e-6)
+    found = _in_balls(BalanceProblem.build(dense(130)))
+    assert isinstance(found, NoCertificate) and "too many" in found.reason
 
 
 def test_edges_far_apart_do_not_overflow() -> None:

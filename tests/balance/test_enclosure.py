@@ -20,6 +20,7 @@ from balproof.balance.problem import BalanceProblem
 from balproof.importers import load
 from balproof.network.graph import Network
 from balproof.theorems.instances import enclose_balanced
+from tests.balance.samples import optimum
 from tests.networks import mlp, weights
 
 ONE = Fraction(1)
@@ -41,37 +42,6 @@ CASES: dict[str, tuple[Network, str]] = {
     "deep": (mlp([2] + [2] * 8 + [2], seed=5, spread=1.5), "l2"),
     "recurrent, nothing visible": (ring(), "l2"),
 }
-
-
-def optimum(problem: BalanceProblem, start: np.ndarray, keep: set[int]) -> list[mpmath.mpf]:
-    """The balanced state in 50 digits by Newton's method on the definition of F; ``keep`` stays put."""
-    rows = problem.A.toarray()
-    moving = [k for k in range(problem.count) if problem.active[k] and k not in keep]
-    powers = [
-        (i, mpmath.mpf(a.p) / a.q, mpmath.mpf(p.p) / p.q)
-        for regularizer, part in problem.groups
-        for a, p in regularizer.terms
-        for i in range(part.start, part.stop)
-    ]
-    with mpmath.workdps(50):
-        h = [mpmath.mpf(float(x)) for x in start]
-        for _ in range(60):
-            g, H = mpmath.matrix(len(moving), 1), mpmath.matrix(len(moving), len(moving))
-            for i, a, p in powers:
-                row = [mpmath.mpf(float(rows[i, k])) for k in range(problem.count)]
-                log = sum((c * x for c, x in zip(row, h, strict=True) if c), mpmath.mpf(0))
-                omega = a * mpmath.mpf(float(problem.weights[i])) ** p * mpmath.exp(p * log)
-                for m, k in enumerate(moving):
-                    g[m] += p * row[k] * omega
-                    for n, j in enumerate(moving):
-                        H[m, n] += p * p * row[k] * row[j] * omega
-            move = mpmath.lu_solve(H, -g)
-            size = max(abs(x) for x in move)
-            for m, k in enumerate(moving):
-                h[k] += move[m] / max(1, size)
-            if size < mpmath.mpf(10) ** -40:
-                return h
-    raise AssertionError("Newton did not converge")
 
 
 @pytest.fixture(scope="module")

@@ -235,7 +235,7 @@ def test_a_dead_unit_is_named_and_left_alone(balproof_, dead, tmp_path, method: 
 
 def test_a_dead_unit_in_inspect_and_check(balproof_, dead, tmp_path) -> None:
     assert balproof_("inspect", dead, "--json", "-").json["dead_units"] == ["fc1[1]"]
-    assert "dead units, in or out all 0: fc1[1]" in balproof_("inspect", dead).out
+    assert "dead units, in or out all 0 or dead: fc1[1]" in balproof_("inspect", dead).out
     target = tmp_path / "b.json"
     balproof_("solve", dead, "-o", target)
     found = balproof_("check", dead, target, "--json", "-")
@@ -541,6 +541,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "a model to replay": ("verify", "--replay", "tests/data/chain.json"),
     "a list as a page": ("verify", "--list", "--html", "{tmp}/page.html"),
     "a report and a claim": ("verify", "S.euler", "--replay", "nothing.json"),
+    "a report and Coq": ("verify", "--formal", "--replay", "nothing.json"),
     "no jobs": ("verify", "--jobs", "0"),
     "jobs is a word": ("verify", "--jobs", "many"),
     "unknown command": ("balance", "x"),

@@ -589,16 +589,25 @@ def test_weights_that_are_not_finite(bad: float, digits: Path, tmp_path: Path) -
 
 
 def test_weights_that_have_run_away(before: Network, after: Values) -> None:
-    audit = check(before, planted(before, after, fc1_weight=times(slice(None), 1e200)))
+    """Their squares are beyond doubles; balance is judged all the same, and a gap beyond doubles is said."""
+    wild = planted(before, after, fc1_weight=times(slice(None), 1e200))
+    audit = check(before, wild)
     assert not audit.ok and not audit.same_orbit and "not-optimal" not in kinds(audit)
-    assert any("balance not judged" in note for note in audit.notes)
+    assert audit.imbalance == pytest.approx(1.0)
     json.dumps(audit.as_json(), allow_nan=False)
+    audit = check(before, wild, "log(1 + w**2)")  # no sum of powers
+    assert not audit.ok and any("balance not judged" in note for note in audit.notes)
     far = values(before)  # a rescaling, though
     far["fc1.weight"][2] *= 1e170
     far["fc1.bias"][2] *= 1e170
     far["fc2.weight"][:, 2] /= 1e170
     audit = check(before, before.with_parameters(far))
-    assert audit.same_orbit and kinds(audit) == ["not-optimal"] and not audit.balanced
+    assert audit.same_orbit and not audit.balanced and not audit.ok and audit.optimality_gap is None
+    assert any(note.startswith("the cost is 10^33") for note in audit.notes)
+    assert {"unbalanced-unit"} <= set(kinds(audit)) <= {"unbalanced-unit", "frozen-layer"}
+    json.dumps(audit.as_json(), allow_nan=False)
+    back = check(before.with_parameters(far), before.with_parameters(values(solve(before).network)))
+    assert back.ok and back.optimality_gap is not None and back.optimality_gap < 1e-12
 
 
 def test_a_rescaling_that_computes_something_else(

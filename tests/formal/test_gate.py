@@ -10,7 +10,7 @@ import pytest
 
 from balproof.errors import MissingToolError
 from balproof.formal import THEORIES, coq_version, kernel_recheck, run_gate
-from balproof.formal.gate import ALLOWED, PINNED
+from balproof.formal.gate import PINNED
 from balproof.formal.theories import forbidden_words, order_of, without_comments
 from balproof.theorems.formal import registered
 
@@ -210,7 +210,7 @@ def test_variables_that_point_to_other_libraries_are_not_read(
     assert run_gate(NAMES, folder=plant("Two.v", TWO)).passed
 
 
-# --- the theories themselves: that they pass the gate is what `make formal` sees --------------------------------------------------------------------------
+# --- the theories themselves (that they pass the gate is what make formal sees) --------------------------
 
 
 @needs_coq

@@ -159,8 +159,12 @@ TEXTS = {
     "a list": ("[1]", "no object"),
     "not UTF-8": (b"\xff\xfe{}", "no intact JSON"),
     "a key twice": ('{"parameters": {"w": 1, "w": 2}, "operations": []}', "the key 'w' twice"),
-    "NaN": ('{"parameters": {"w": NaN}}', "contains NaN"),
-    "infinity": ('{"parameters": {"w": -Infinity}}', "contains -Infinity"),
+    "NaN": ('{"parameters": {"w": NaN}}', "contains NaN, as parameters.w"),
+    "nothing but NaN": ("NaN", "contains NaN, as all of it"),
+    "infinity": (
+        '{"parameters": {"v": [1], "w": [[1, 2], [-Infinity, NaN]]}}',
+        r"contains -Infinity, as parameters\.w\[1,0\]",
+    ),
     "deep": ("[" * 200_000 + "]" * 200_000, "nested too deeply"),
     "digits": ('{"w": ' + "9" * 10_000 + "}", "no intact JSON"),
 }

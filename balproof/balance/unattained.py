@@ -1,0 +1,62 @@
+"""Where no rescaling is best: which weights go to nothing on the way to the infimum, and what it is.
+
+A weight off every circulation of A falls along some direction that raises no cost (`existence`). With all
+such weights gone, the rest has a circulation, and its least cost is the infimum of the whole: the rest stays
+what it is along the sum of these directions, and the others cost as little there as one likes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction
+
+import numpy as np
+
+from balproof.balance.existence import existence
+from balproof.balance.newton import newton
+from balproof.balance.problem import BalanceProblem
+from balproof.balance.state import BALANCED
+
+Array = np.ndarray
+
+LARGEST = 20_000
+"""Weights up to which the falling ones are looked for: some seconds."""
+
+_ROUNDS = 50
+
+
+def falling(problem: BalanceProblem) -> Array | None:
+    """Which weights go to nothing, dead units' among them; None where that was not decided.
+
+    >>> from balproof.importers import load
+    >>> falling(BalanceProblem.build(load({"J": [[0.0, 1.0], [2.0, 0.0]], "W_out": [[1.0, 0.0]]}))).tolist()
+    [True, True, True]
+    """
+    if len(problem.weights) > LARGEST:
+        return None
+    moves = np.ones(problem.count, dtype=bool)
+    moves[list(problem.left_out)] = False
+    gone = np.zeros(len(problem.weights), dtype=bool)
+    for _ in range(_ROUNDS):
+        left = np.flatnonzero(~gone)
+        rest = dataclasses.replace(problem.only(~gone), active=moves)
+        answer = existence(rest)
+        if answer.attained is not False:
+            return gone if answer.attained else None
+        h = answer.direction or ()
+        falls = [sum((c * h[k] for k, c in row), Fraction(0)) < 0 for row in rest.rows]
+        gone[left[falls]] = True
+    return None
+
+
+def infimum_of(problem: BalanceProblem) -> tuple[float | None, tuple[str, ...]]:
+    """What the cost falls toward where it is not attained, and which weights go to nothing on the way."""
+    gone = falling(problem)
+    if gone is None:
+        return None, ()
+    names = tuple(problem.element(int(i)) for i in np.flatnonzero(gone))
+    rest = problem.only(~gone)
+    if not rest.in_range:
+        return None, names
+    state = newton(rest)
+    return (rest.cost(state.h) if state.imbalance <= BALANCED else None), names
