@@ -172,8 +172,9 @@ FORMAL: dict[str, Formal] = {
             "costs_bounded_below",
             "imbalance_falls_exponentially",
             "rate_in_the_end",
-        ),
-        rest="that a generic start converges no faster",
+        )
+        + _in("Generic", "follows_exists", "no_faster", "at_most_one_faster"),
+        rest="that starts far from the limit, too, generically converge no faster",
     ),
     "S.osborne": Formal(
         _in("OptimalScale", "optimal_scale_lp")
