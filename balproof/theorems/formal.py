@@ -173,8 +173,8 @@ FORMAL: dict[str, Formal] = {
             "imbalance_falls_exponentially",
             "rate_in_the_end",
         )
-        + _in("Generic", "follows_exists", "no_faster", "at_most_one_faster"),
-        rest="that starts far from the limit, too, generically converge no faster",
+        + _in("Generic", "follows_exists", "no_faster", "at_most_one_faster")
+        + _in("Dense", "slow_starts_dense", "slow_starts_generic"),
     ),
     "S.osborne": Formal(
         _in("OptimalScale", "optimal_scale_lp")

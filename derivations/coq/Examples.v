@@ -546,6 +546,22 @@ Proof.
   apply two_synapses_balanceable.
 Qed.
 
+(** And there is a lam_2 at their limit, with an eigenvector. *)
+Fact two_synapses_generic : let J := two_synapses 0 in exists x lam v,
+  matrix_balanced [true; false] (fun _ _ => 1) 1 (transformed x J) /\
+  lambda_2 [true; false] (synapse_cost (fun _ _ => 1) 1 (transformed x J)) lam /\
+  laplacian_eigenpair [true; false] (synapse_cost (fun _ _ => 1) 1 (transformed x J)) lam v.
+Proof.
+  intros J. assert (N : NoDup [true; false]) by (repeat constructor; simpl; intuition congruence).
+  destruct two_synapses_balanceable as ((x & Hx) & _). exists x.
+  destruct (lambda_2_exists Bool.bool_dec [true; false] (fun _ _ => 1) N J (synapse_cost (fun _ _ => 1) 1 (transformed x J)))
+    with (i := true) (j := false) as (lam & Hl); try (simpl; tauto); try discriminate.
+  - apply (costs_supported [true; false] (fun _ _ => 1) 1 (fun _ _ _ _ => Rlt_0_1)). intros i j _ _. apply transformed_zero.
+  - unfold J, two_synapses. pose proof (course_pos 0 (Rle_refl 0)). lra.
+  - destruct Hl as (Nz & (v & Hv) & Least). exists lam, v. split; [exact Hx|]. split; [|exact Hv].
+    split; [exact Nz|]. split; [exists v; exact Hv|exact Least].
+Qed.
+
 (** A rectified unit driven by an input that jumps, sign(t - 1), has one trajectory. *)
 Fact driven_unit : exists x, solution [tt] [tt] (fun _ => relu) (fun _ _ => 1) (fun _ _ => 1) (fun _ => 0)
   (fun _ t => Rabs (t - 1)) x /\ x tt 0 = 2.
