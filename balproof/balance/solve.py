@@ -422,9 +422,9 @@ def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
         other = certify_blocks(blocks) if blocks is not None else radius
         if isinstance(other, GapCertificate) and other.radius is not None:
             radius = other.radius
-    if isinstance(radius, NoCertificate) or radius > _LOOSE:
+    if isinstance(radius, NoCertificate) or radius > _ROUGH:
         better = _in_balls(problem)
-        radius = radius if isinstance(better, NoCertificate) else better
+        radius = radius if better is None or isinstance(better, NoCertificate) else better
     if isinstance(radius, NoCertificate):
         return dataclasses.replace(found, no_radius=radius.reason)
     return dataclasses.replace(found, radius=radius)
