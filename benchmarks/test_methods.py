@@ -1,4 +1,4 @@
-"""Methods and peers on one machine in one run: ``make bench``. What counts is the ratio, never the seconds.
+"""Methods and peers in one run: ``make bench-methods``. What counts is the ratio, never the seconds.
 
 Every method stops at an imbalance of 1e-12 (`stochastic`, `newton`, `multilevel`) or where its own rule
 stops it (CVXPY, SciPy's L-BFGS on F with its gradient); ``extra_info`` holds what it reached, and the passes
