@@ -254,7 +254,7 @@ def _pairs(manifold: Manifold, costs: Costs) -> list[Pair] | None:
         tensor = network.tensors[block.name]
         if tensor.buffer or block.name in biases:
             continue
-        made, term = layout(block, manifold.count), one_power(costs, block.name)
+        made, term = layout(block), one_power(costs, block.name)
         if made is None or term is None:
             return None
         factor, power = term

@@ -15,9 +15,9 @@ from math import prod
 
 import numpy as np
 from numba import get_num_threads
-from scipy import sparse
 
 from balproof.balance import kernels
+from balproof.network.equations import Form
 from balproof.network.manifold import Axes, Block
 
 Array = np.ndarray
@@ -40,13 +40,18 @@ class Side:
     coefficient: Array
 
     @staticmethod
-    def of(forms: sparse.csr_array) -> Side:
-        """From a matrix over all scales with at most one entry in a row."""
-        coo = forms.tocoo()
-        unit, coefficient = np.full(forms.shape[0], -1), np.zeros(forms.shape[0])
-        i, k = coo.coords
-        unit[i], coefficient[i] = k, coo.data
-        return Side(unit, coefficient)
+    def of(forms: Sequence[Form], index: Array) -> Side:
+        """Entry i has the form ``forms[index[i]]``, of at most one scale."""
+        if not forms:
+            return Side.none(len(index))
+        unit = np.array([form[0][0] if form else -1 for form in forms])
+        ratio = [form[0][1].as_integer_ratio() if form else (0, 1) for form in forms]
+        return Side(unit[index], np.array([n / d for n, d in ratio])[index])
+
+    @staticmethod
+    def none(size: int) -> Side:
+        """That of entries without scales."""
+        return Side(np.full(size, -1), np.zeros(size))
 
     @cached_property
     def scales(self) -> Array:
@@ -258,13 +263,13 @@ class Layout:
     columns: Side
 
 
-def layout(block: Block, count: int) -> Layout | None:
+def layout(block: Block) -> Layout | None:
     """Axes along which both sides change first, then those of the rows, then those of the columns.
 
     Rows are what is further apart in memory. None where a weight has two scales on one side, or one of them
     twice, other than on the diagonal of a block whose units feed themselves.
     """
-    if len(block.terms) > 2 or any(len(form) > 1 for t in block.terms for form in t.forms):
+    if len(block.terms) > 2 or any(max(map(len, t.forms), default=0) > 1 for t in block.terms):
         return None
     axes = range(len(block.shape))
     terms: list[tuple[Axes | None, set[int]]] = [
@@ -281,7 +286,7 @@ def layout(block: Block, count: int) -> Layout | None:
         first, second, left, right, alike = None, first, alike, left, list[int]()
     g, r, c, k = (prod(block.shape[a] for a in part) for part in (both, left, right, alike))
     order = (*both, *left, *right, *alike)
-    rows, columns = _side(first, order, g * r, count), _side(second, order, g * c, count)
+    rows, columns = _side(first, order, g * r), _side(second, order, g * c)
     made = Layout(order, (g, r, c, k), rows, columns)
     if np.intersect1d(rows.scales, columns.scales).size and not _loops(made):
         return None
@@ -301,12 +306,12 @@ def _loops(made: Layout) -> bool:
     )
 
 
-def _side(term: Axes | None, order: Sequence[int], size: int, count: int) -> Side:
+def _side(term: Axes | None, order: Sequence[int], size: int) -> Side:
     if term is None:
-        return Side(np.full(size, -1), np.zeros(size))
-    index = np.broadcast_to(term.index, term.index.shape).transpose(order).ravel()
+        return Side.none(size)
+    index = term.index.transpose(order).ravel()
     assert index.size == size
-    return Side.of(sparse.csr_array(term.matrix(count)[index]))
+    return Side.of(term.forms, index)
 
 
 def pair_of(
