@@ -228,6 +228,33 @@ def extremes(bits, mask):
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
+def orthonormal(rows):
+    """Make rows orthonormal in place (what depends on others becomes 0); r with rows before = r·rows after.
+
+    Gram and Schmidt's method, each row twice: Giraud, Langou and Rozložník, Comput. Math. Appl. 50 (2005).
+    LAPACK's threads take longer to start than this takes, for a few rows.
+    """
+    r = np.zeros((len(rows), len(rows)))
+    for i in range(len(rows)):
+        own = rows[i]
+        for _ in range(2):
+            for j in range(i):
+                other, dot = rows[j], 0.0
+                for k in range(len(own)):
+                    dot += own[k] * other[k]
+                for k in range(len(own)):
+                    own[k] -= dot * other[k]
+                r[i, j] += dot
+        total = 0.0
+        for k in range(len(own)):
+            total += own[k] * own[k]
+        r[i, i] = np.sqrt(total)
+        if total > 0:
+            own /= r[i, i]
+    return r
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
 def loop(w, mode, table, power, e, y, factor, into, out, inverse, sign, h, after, before, rows, columns):
     """A cyclic sweep over units that feed themselves: row i and column i are one unit, of opposite signs.
 
