@@ -227,6 +227,65 @@ def extremes(bits, mask):
     return least, most, zeros
 
 
+@njit(nogil=True, cache=True)
+def shift(cost, start, index, value, t):
+    """Newton's method for the t that minimises Σ_b cost_b·exp⟨row_b, t⟩, rows as in a CSR matrix.
+
+    The Hessian is normalised, since groups may differ by decades; 1e-13 on its diagonal keeps the step defined
+    where a whole component can move freely. Rows of its Cholesky factor begin where its own do.
+    """
+    n = len(t)
+    first = np.arange(n)
+    for b in range(len(cost)):
+        for i in range(start[b], start[b + 1]):
+            for j in range(start[b], start[b + 1]):
+                first[index[i]] = min(first[index[i]], index[j])
+    factor, gradient, scale = np.zeros((n, n)), np.zeros(n), np.zeros(n)
+    for _ in range(50):
+        for i in range(n):
+            gradient[i] = 0.0
+            factor[i, first[i] : i + 1] = 0.0
+        for b in range(len(cost)):
+            own, most = 0.0, start[b + 1]
+            for i in range(start[b], most):
+                own += value[i] * t[index[i]]
+            own = cost[b] * np.exp(own)
+            for i in range(start[b], most):
+                gradient[index[i]] += own * value[i]
+                for j in range(start[b], most):
+                    if index[j] <= index[i]:
+                        factor[index[i], index[j]] += own * value[i] * value[j]
+        for i in range(n):
+            scale[i] = np.sqrt(factor[i, i]) if factor[i, i] > 0 else 1.0
+        for i in range(n):
+            total = -gradient[i] / scale[i]
+            for j in range(first[i], i):
+                entry = factor[i, j] / (scale[i] * scale[j])
+                for k in range(max(first[i], first[j]), j):
+                    entry -= factor[i, k] * factor[j, k]
+                factor[i, j] = entry / factor[j, j]
+                total -= factor[i, j] * gradient[j]
+            pivot = factor[i, i] / (scale[i] * scale[i]) + 1e-13
+            for k in range(first[i], i):
+                pivot -= factor[i, k] * factor[i, k]
+            factor[i, i] = np.sqrt(max(pivot, 1e-13))
+            gradient[i] = total / factor[i, i]
+        for i in range(n - 1, -1, -1):
+            gradient[i] /= factor[i, i]
+            for j in range(first[i], i):
+                gradient[j] -= factor[i, j] * gradient[i]
+        size = 0.0
+        for b in range(len(cost)):
+            own = 0.0
+            for i in range(start[b], start[b + 1]):
+                own += value[i] * gradient[index[i]] / scale[index[i]]
+            size = max(size, abs(own))
+        for i in range(n):
+            t[i] += gradient[i] / scale[i] / max(1.0, size)  # exp changes by at most a factor e in a step
+        if size < 1e-14:
+            break
+
+
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def orthonormal(rows):
     """Make rows orthonormal in place (what depends on others becomes 0); r with rows before = r·rows after.
