@@ -228,11 +228,24 @@ def extremes(bits, mask):
 
 
 @njit(nogil=True, cache=True)
+def imbalance(into, out):
+    """The largest |in − out|/(in + out)."""
+    worst = 0.0
+    for k in range(len(into)):
+        total = into[k] + out[k]
+        gap = abs(into[k] - out[k]) / total if total != 0 else 0.0
+        if np.isnan(gap):
+            return gap
+        worst = max(worst, gap)
+    return worst
+
+
+@njit(nogil=True, cache=True)
 def shift(cost, start, index, value, t):
     """Newton's method for the t that minimises Σ_b cost_b·exp⟨row_b, t⟩, rows as in a CSR matrix.
 
-    The Hessian is normalised, since groups may differ by decades; 1e-13 on its diagonal keeps the step defined
-    where a whole component can move freely. Rows of its Cholesky factor begin where its own do.
+    The Hessian is normalised, since groups may differ by decades; 1e-13 on its diagonal keeps the step
+    defined where a whole component can move freely. Rows of its Cholesky factor begin where its own do.
     """
     n = len(t)
     first = np.arange(n)

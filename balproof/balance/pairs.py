@@ -54,8 +54,23 @@ class Side:
         return Side(np.full(size, -1), np.zeros(size))
 
     @cached_property
+    def run(self) -> tuple[slice, float] | None:
+        """The scales as a slice and their coefficient, where they are one run of units of one coefficient."""
+        n = len(self.unit)
+        first = int(self.unit[0]) if n else -1
+        if (
+            first < 0
+            or not np.array_equal(self.unit, np.arange(first, first + n))
+            or np.any(self.coefficient != self.coefficient[0])
+        ):
+            return None
+        return slice(first, first + n), float(self.coefficient[0])
+
+    @cached_property
     def scales(self) -> Array:
         """The scales of this side, in ascending order."""
+        if self.run is not None:
+            return self.unit
         return np.unique(self.unit[self.unit >= 0])
 
     @cached_property
@@ -69,10 +84,17 @@ class Side:
 
     def factor(self, h: Array, power: float) -> Array:
         """exp(power·log-scale) of every entry."""
+        if self.run is not None:
+            where, coefficient = self.run
+            return np.exp((power * coefficient) * h[where])
         return np.exp(power * self.logs(h))
 
     def add(self, marginal: Array, into: Array, out: Array) -> None:
         """Add |coefficient|·marginal to what comes into the scales, or goes out where it is negative."""
+        if self.run is not None:
+            where, coefficient = self.run
+            (into if coefficient > 0 else out)[where] += abs(coefficient) * marginal
+            return
         weighted, place = self.coefficient * marginal, np.where(self.unit < 0, len(into), self.unit)
         for sign, total in ((1, into), (-1, out)):
             part = np.maximum(sign * weighted, 0)
@@ -80,6 +102,10 @@ class Side:
 
     def over(self, values: Array, count: int) -> Array:
         """Σ over the entries of each scale."""
+        if self.run is not None:
+            total = np.zeros(count)
+            total[self.run[0]] = values
+            return total
         return np.bincount(np.where(self.unit < 0, count, self.unit), values, count + 1)[:-1]
 
 
