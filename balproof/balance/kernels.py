@@ -327,22 +327,47 @@ def orthonormal(rows):
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def loop(w, mode, table, power, e, y, factor, into, out, inverse, sign, h, after, before, rows, columns):
+def _squares(w, y, row):
+    """row_j = w_j², and their sum with factors y."""
+    total = 0.0
+    for j in range(len(w)):
+        v = np.float64(w[j])
+        v = v * v
+        row[j] = v
+        total += v * y[j]
+    return total
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _add(row, scale, total):
+    for j in range(len(row)):
+        total[j] += scale * row[j]
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def loop(
+    w, flat, mode, table, power, e, y, factor, into, out, inverse, sign, h, after, before, rows, columns
+):
     """A cyclic sweep over units that feed themselves: row i and column i are one unit, of opposite signs.
 
     ``after`` holds Σ e_k·K_ki over the rows k > i as the last sweep left them; what it leaves is in
-    ``columns``. The diagonal has no scale, and is left out of all sums.
+    ``columns``. ``flat`` is ``w`` without its last axis. The diagonal has no scale, and is left out of all sums.
     """
     n = len(w)
+    squares = mode == SQUARE and w.shape[2] == 1
     row = np.empty(n)
     before[:] = 0.0
     columns[:] = 0.0
     for i in range(n):
-        _fill(w[i], mode, power, table, row)
-        row[i] = 0.0
         total = 0.0
-        for j in range(n):
-            total += row[j] * y[j]
+        if squares:
+            total += _squares(flat[i, :i], y[:i], row[:i])
+            total += _squares(flat[i, i + 1 :], y[i + 1 :], row[i + 1 :])
+        else:
+            _fill(w[i], mode, power, table, row)
+            row[i] = 0.0
+            for j in range(n):
+                total += row[j] * y[j]
         rows[i] = total
         first, second = factor * e[i] * total, factor * y[i] * (after[i] + before[i])
         a, b = (into[i] + first, out[i] + second) if sign > 0 else (into[i] + second, out[i] + first)
@@ -350,8 +375,5 @@ def loop(w, mode, table, power, e, y, factor, into, out, inverse, sign, h, after
             h[i] += (np.log(b) - np.log(a)) * inverse[i]
             e[i] = np.exp(power * sign * h[i])
             y[i] = np.exp(-power * sign * h[i])
-        scale = e[i]
-        for j in range(i):
-            columns[j] += scale * row[j]
-        for j in range(i + 1, n):
-            before[j] += scale * row[j]
+        _add(row[:i], e[i], columns[:i])
+        _add(row[i + 1 :], e[i], before[i + 1 :])

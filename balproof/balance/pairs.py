@@ -252,7 +252,20 @@ class Pair:
         rows, before, columns = np.zeros(n), np.zeros(n), np.zeros(n)
         sign = float(self.rows.coefficient[0])
         costs = (self.mode, self.table, self.power, e, y, self.power * self.factor)
-        kernels.loop(self.weights, *costs, into, out, inverse, sign, h, after, before, rows, columns)
+        kernels.loop(
+            self.weights,
+            self.weights[:, :, 0],
+            *costs,
+            into,
+            out,
+            inverse,
+            sign,
+            h,
+            after,
+            before,
+            rows,
+            columns,
+        )
         return rows, columns + before, columns
 
 
