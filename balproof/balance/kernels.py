@@ -351,7 +351,8 @@ def loop(
     """A cyclic sweep over units that feed themselves: row i and column i are one unit, of opposite signs.
 
     ``after`` holds Σ e_k·K_ki over the rows k > i as the last sweep left them; what it leaves is in
-    ``columns``. ``flat`` is ``w`` without its last axis. The diagonal has no scale, and is left out of all sums.
+    ``columns``. ``flat`` is ``w`` without its last axis. The diagonal has no scale, and is left
+    out of all sums.
     """
     n = len(w)
     squares = mode == SQUARE and w.shape[2] == 1
