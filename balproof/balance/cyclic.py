@@ -92,6 +92,15 @@ class _Layer:
         touches: list[list[_Touch]] = [[] for _ in units]
         for b, pair in enumerate(problem.pairs):
             for s, side in pair.sides():
+                if side.run is not None:
+                    where, c = side.run
+                    own, reach = number[where], slope[0 if c > 0 else 1][where]
+                    np.maximum(reach, abs(c) * pair.power, out=reach)
+                    i = int(own[0])
+                    if np.all(own == i) and (i < 0 or len(own) == len(units[i])):
+                        if i >= 0:
+                            touches[i].append(_Touch(b, s, None, pair.power * pair.factor * c, pair.loop))
+                        continue
                 seen = side.unit >= 0
                 for k in (0, 1):
                     reach = np.maximum((1, -1)[k] * side.coefficient, 0) * pair.power
@@ -265,7 +274,7 @@ class _Run:
                     self.after[b] = self.after[b] * by
 
     def cost(self) -> float:
-        return self.problem.cost_by([(own[0], own[1]) for own in self.sums], self.h)
+        return self.problem.cost_of(self.factors, [(own[0], own[1]) for own in self.sums])
 
     @property
     def complete(self) -> bool:
