@@ -24,7 +24,7 @@ from balproof.balance.anderson import Anderson
 from balproof.balance.blocks import BlockProblem, Sums
 from balproof.balance.coarse import shift_of_groups
 from balproof.balance.multilevel import stagnant
-from balproof.balance.state import Iterate
+from balproof.balance.state import Iterate, Progress
 
 Array = np.ndarray
 
@@ -325,7 +325,7 @@ def sweeps(
     limit: int = 500,
     coarse: bool = True,
     memory: int = 8,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Iterate:
     """Sweeps until the imbalance is at most ``tolerance``; plain ones without ``coarse`` and ``memory``.
 
@@ -356,14 +356,13 @@ def sweeps(
         expected = lag * min(1.0, lag / recent[-1]) if recent[-1] else lag
         recent.append(lag)
         still = lag < 1e-11 and stagnant(recent)
-        if run.complete or expected <= tolerance or still or sweep + 1 == limit:
+        stopped = progress and progress(f"sweep {sweep + 1}: imbalance {lag:.1e}")
+        if run.complete or expected <= tolerance or still or stopped or sweep + 1 == limit:
             imbalance = run.imbalance()
             if imbalance < best[0]:
                 best = imbalance, run.h.copy()
-            if still:
+            if still or stopped:
                 break
-        if progress:
-            progress(f"sweep {sweep + 1}: imbalance {min(lag, imbalance):.1e}")
         if memory and imbalance > tolerance:
             run.restart(*mixer.mix(before, run.h, run.carried()))
     return Iterate(best[1], "block sweeps", best[0], run.read / problem.size, tuple(history))

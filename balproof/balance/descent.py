@@ -6,14 +6,14 @@ Source: [B] Theorem 5.1 and Remark 5.7; for a recurrent matrix this is Osborne's
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import numpy as np
 from scipy import sparse
 
 from balproof.balance.problem import BalanceProblem
-from balproof.balance.state import Iterate
+from balproof.balance.state import Iterate, Progress
 from balproof.balance.steps import columns_of, step
 from balproof.errors import RequestError
 
@@ -35,7 +35,7 @@ def stochastic(
     seed: int = 0,
     tolerance: float = 1e-13,
     sweeps: int = 100_000,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Iterate:
     """Balance one unit after the other until the network's imbalance is at most ``tolerance``.
 
@@ -82,8 +82,8 @@ def stochastic(
         history.append(problem.cost(h))
         touched += total
         imbalance = problem.imbalance(h)
-        if progress:
-            progress(f"sweep {taken // steps_in_sweep}: imbalance {imbalance:.1e}")
+        if progress and progress(f"sweep {taken // steps_in_sweep}: imbalance {imbalance:.1e}"):
+            break
         # Rounding puts a floor under the imbalance: stop once it is near and no longer falls.
         stalled = 0 if imbalance < 0.9 * best else stalled + 1
         best = min(best, imbalance)

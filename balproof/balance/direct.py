@@ -7,8 +7,6 @@ there are groups these are balanced between the steps (`clusters`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
@@ -16,7 +14,7 @@ from scipy.sparse.linalg import splu
 from balproof.balance.clusters import Cuts, Digraph, between_groups
 from balproof.balance.elimination import order
 from balproof.balance.problem import BalanceProblem
-from balproof.balance.state import Iterate
+from balproof.balance.state import Iterate, Progress
 
 Array = np.ndarray
 
@@ -30,7 +28,7 @@ def direct(
     *,
     tolerance: float = 1e-13,
     steps: int = 500,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Iterate:
     """Newton's method from ``start`` (default h = 0) until units and cuts are balanced to ``tolerance``.
 
@@ -51,7 +49,7 @@ def _by_elimination(
     h: Array,
     tolerance: float,
     steps: int,
-    progress: Callable[[str], None] | None,
+    progress: Progress | None,
 ) -> Iterate:
     """Groups of one unit, then larger ones, each with Newton's method on what flows between them."""
     history: list[float] = []
@@ -66,9 +64,9 @@ def _by_elimination(
         idle = 0 if worst < 0.5 * lowest else idle + 1
         if worst < lowest or not history[1:]:
             best, lowest, reached = h, worst, imbalance
-        if progress and history[1:]:
-            progress(f"Newton's method: imbalance {imbalance:.1e}, of cuts {cuts.imbalance:.1e}")
-        if lowest <= tolerance or idle > 2 or len(history) > steps:
+        said = f"Newton's method: imbalance {imbalance:.1e}, of cuts {cuts.imbalance:.1e}"
+        stopped = progress is not None and history[1:] and progress(said)
+        if stopped or lowest <= tolerance or idle > 2 or len(history) > steps:
             return Iterate(best, "direct", reached, passes, tuple(history))
         x, reads = cuts.shift(1e-15 if worst < _ROUGH else _ROUGH, units=True)
         passes += reads
@@ -84,7 +82,7 @@ def _by_factors(
     h: Array,
     tolerance: float,
     steps: int,
-    progress: Callable[[str], None] | None,
+    progress: Progress | None,
 ) -> Iterate:
     """A step changes no log-scale of a weight by more than 1, and is halved while F does not fall."""
     moving = np.flatnonzero(problem.active)
@@ -126,8 +124,8 @@ def _by_factors(
         idle = 0 if worst < 0.5 * lowest else idle + (imbalance < 1e-9)
         if worst < lowest:
             best, lowest, reached = h.copy(), worst, imbalance
-        if progress:
-            progress(f"Newton step {count + 1}: imbalance {imbalance:.1e}")
+        if progress and progress(f"Newton step {count + 1}: imbalance {imbalance:.1e}"):
+            break
     return Iterate(best, "direct", reached, passes, tuple(history))
 
 

@@ -7,14 +7,12 @@ that scales incoming weights by e^{h}) the rule τJ̇_ij = (g_j − g_i)J_ij wit
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy import sparse
 from scipy.integrate import BDF
 
 from balproof.balance.problem import BalanceProblem
-from balproof.balance.state import Iterate
+from balproof.balance.state import Iterate, Progress
 
 Array = np.ndarray
 
@@ -24,7 +22,7 @@ def flow(
     *,
     tolerance: float = 1e-13,
     steps: int = 20_000,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Iterate:
     """Follow the flow until the imbalance is at most ``tolerance``, or no longer falls.
 
@@ -65,12 +63,11 @@ def flow(
         h = at(solver.y)
         history.append(problem.cost(h))
         imbalance = problem.imbalance(h)
-        if progress:
-            progress(f"step {step + 1}: imbalance {imbalance:.1e}")
+        stopped = progress and progress(f"step {step + 1}: imbalance {imbalance:.1e}")
         idle = 0 if imbalance < 0.99 * best_imbalance else idle + 1
         if imbalance < best_imbalance:
             best, best_imbalance = h, imbalance
-        if imbalance <= tolerance or (idle > 100 and best_imbalance < 1e-11):
+        if stopped or imbalance <= tolerance or (idle > 100 and best_imbalance < 1e-11):
             break
     passes = 2.0 * len(history) + solver.nfev + 2.0 * solver.njev
     return Iterate(best, "flow", best_imbalance, passes, tuple(history))

@@ -8,7 +8,6 @@ takes that mode out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import networkx as nx
@@ -18,7 +17,7 @@ from scipy import sparse
 from balproof.balance.clusters import Digraph, balanced_groups, between_groups
 from balproof.balance.coarse import groups_of, shift_of_groups
 from balproof.balance.problem import BalanceProblem
-from balproof.balance.state import Iterate
+from balproof.balance.state import Iterate, Progress
 from balproof.balance.steps import columns_of, step
 
 Array = np.ndarray
@@ -82,7 +81,7 @@ def multilevel(
     sweeps: int = 2_000,
     coarse: bool = True,
     patience: int | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Iterate:
     """Red–black sweeps with coarse corrections, until imbalance and cut imbalance are at most ``tolerance``.
 
@@ -129,8 +128,8 @@ def multilevel(
         imbalance = worst = problem.imbalance(h)
         passes += 1
         recent.append(imbalance)
-        if progress:
-            progress(f"sweep {sweep + 1}: imbalance {imbalance:.1e}")
+        if progress and progress(f"sweep {sweep + 1}: imbalance {imbalance:.1e}"):
+            break
     return Iterate(h, "multilevel", imbalance, passes, tuple(history))
 
 

@@ -8,8 +8,6 @@ passes, so that sweeps come first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy import sparse
 
@@ -17,7 +15,7 @@ from balproof.balance.clusters import Cuts, Digraph, between_groups
 from balproof.balance.coarse import groups_of
 from balproof.balance.multilevel import multilevel
 from balproof.balance.problem import BalanceProblem
-from balproof.balance.state import Iterate
+from balproof.balance.state import Iterate, Progress
 
 Array = np.ndarray
 
@@ -40,7 +38,7 @@ def newton(
     *,
     tolerance: float = 1e-13,
     steps: int = 100,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Iterate:
     """Newton's method from ``start`` (default: some sweeps from h = 0) until nothing is unbalanced.
 
@@ -84,8 +82,8 @@ def newton(
         idle = 0 if worst < 0.5 * lowest else idle + (imbalance < 1e-9)
         if worst < lowest:
             best, lowest, reached = h, worst, imbalance
-        if progress:
-            progress(f"Newton step {count}: imbalance {imbalance:.1e}")
+        if progress and progress(f"Newton step {count}: imbalance {imbalance:.1e}"):
+            break
         if lowest <= tolerance and (graph is not None or moved <= 1e-6):
             break
         w = problem.scaled(h)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
@@ -30,7 +30,7 @@ from balproof.balance.isotone import certify_blocks
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem, Costs
-from balproof.balance.state import BALANCED, Iterate
+from balproof.balance.state import BALANCED, Iterate, Progress
 from balproof.balance.ties import cuts_of_blocks
 from balproof.balance.unattained import infimum_of
 from balproof.errors import RangeError, RequestError, require_seed
@@ -144,12 +144,14 @@ def solve(
     seed: int = 0,
     certify: bool = False,
     bits: int | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Solution:
     """Balance a network, or anything else that `balproof.load` takes.
 
-    ``certify`` bounds the distance to the optimum of the weights that came out; with ``bits`` the log-scales
-    are refined to so many bits and enclosed in ball arithmetic (`certify_balls`).
+    ``progress`` is told what goes on; once its answer is true, methods stop with the state that they have, a
+    rescaling of the network like any other. ``certify`` bounds the distance to the optimum of the weights that
+    came out; with ``bits`` the log-scales are refined to so many bits and enclosed in ball arithmetic
+    (`certify_balls`).
 
     Raises RequestError for an unknown method or schedule, a negative seed, or bits without ``certify`` or out
     of range, or for weights that powers of two do not bring into the range of doubles, ModelError as
@@ -276,7 +278,7 @@ def _solve_blocks(
     method: Method,
     start: float,
     certify: bool,
-    progress: Callable[[str], None] | None,
+    progress: Progress | None,
 ) -> Solution | None:
     """By blocks of weights, which stay where they are; None where that does not apply."""
     costs.require_known(manifold.network)
@@ -344,7 +346,7 @@ def _minimise(
     schedule: Schedule,
     seed: int,
     attained: bool,
-    progress: Callable[[str], None] | None,
+    progress: Progress | None,
 ) -> Iterate:
     if not attained:
         # The scales run away: a bounded number of sweeps shows how far the cost falls.
@@ -369,7 +371,7 @@ def _minimise(
     return _best(problem, progress)
 
 
-def _best(problem: BalanceProblem, progress: Callable[[str], None] | None) -> Iterate:
+def _best(problem: BalanceProblem, progress: Progress | None) -> Iterate:
     """Sweeps while they are fast; then Newton's method, direct where its factors are small."""
     graph = Digraph.of(problem)
     cheap = graph is not None and order(graph.tail, graph.head, len(graph.scales) + 1) is not None

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+Progress = Callable[[str], object]
+"""Told what goes on; an answer that is true asks a method to stop, and to give what it has."""
 
 BALANCED = 1e-12
 """The relative imbalance up to which a state counts as balanced."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -139,6 +140,23 @@ def progress(what: str) -> Generator[Callable[[str], None]]:
         return
     with err.status(what) as status:
         yield lambda text: status.update(f"{what}: {escape(text)}")
+
+
+@contextmanager
+def stoppable() -> Generator[Callable[[], bool]]:
+    """Whether an interrupt came: the first one asks to stop, the second one ends the program."""
+    asked: list[bool] = []
+
+    def ask(*_: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(True)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

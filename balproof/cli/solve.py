@@ -19,6 +19,7 @@ from balproof.cli.output import (
     progress,
     require_outputs,
     some,
+    stoppable,
 )
 from balproof.errors import MissingToolError, RequestError
 
@@ -105,7 +106,7 @@ def solve(
     network = load(model)
     if output is not None:
         require_outputs((*outputs(network, output), json_, plot, coq), (model,))
-    with progress("solving") as tell:
+    with progress("solving") as tell, stoppable() as stopped:
         found = run(
             network,
             costs,
@@ -114,9 +115,9 @@ def solve(
             seed=seed,
             certify=certify,
             bits=bits,
-            progress=tell,
+            progress=lambda text: (tell(text), stopped())[1],
         )
-    data = found.as_json()
+        data = {**found.as_json(), "stopped": stopped()}
     if history:
         data["history"] = [x if np.isfinite(x) else None for x in found.history]
     if plot is not None:
@@ -192,6 +193,10 @@ def _print(found: Solution, data: dict[str, Any]) -> None:
     costs = [f"{found.cost_before:.10g}", f"{found.cost_after:.10g}"]
     if found.log10_costs is not None:
         costs = [f"10^{x:.10g}" for x in found.log10_costs]
+    if data["stopped"]:
+        out.print(
+            "stopped on request: the state so far is a rescaling like any other, and may be solved further"
+        )
     out.print(f"cost       {' → '.join(costs)}")
     out.print(f"imbalance  {found.imbalance_before:.3g} → {found.imbalance:.3g}")
     if found.cut_imbalance is not None and found.cut_imbalance > BALANCED:

@@ -258,7 +258,7 @@ def _no_limit() -> tuple[bool, tuple[float, float]]:
             "the minimum is attained: some z > 0 has Aᵀz = 0",
             "each unit is visited infinitely often",
             "each visit balances the unit exactly",
-            "the convergence itself is a pen-and-paper argument from the lemmas, certified here on instances",
+            "without Coq, the convergence is pen and paper from the lemmas, certified on instances",
         ),
         Verdict.certified,
         ("B.scaling-preserves", "B.optimal-scale-lp", "B.cost-reduction", "B.strictly-convex", "B.existence"),

@@ -257,7 +257,7 @@ def _slow_by_scipy() -> bool:
             "for uniqueness: every w·g_e′(w) is strictly increasing on w > 0",
             "no self-loop, or c = 1 and the self-loop left out",
             "sums are over nonzero weights; weights of 0 cost nothing at any scale",
-            "existence is a pen-and-paper step: R is continuous and R(λ) → ∞ at both ends",
+            "without Coq, existence is a pen-and-paper step: R is continuous and R(λ) → ∞ at both ends",
         ),
         Verdict.certified,
     )

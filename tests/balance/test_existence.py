@@ -44,10 +44,14 @@ def recurrent_rows(arrays: dict[str, Any], degree: Fraction = Fraction(1)) -> li
 
 
 def alive(rows: list[Row]) -> set[int]:
-    """The scales with weights on both sides."""
-    return {k for row in rows for k, c in row.items() if c > 0} & {
-        k for r in rows for k, c in r.items() if c < 0
-    }
+    """The scales with weights on both sides; weights of those without do not count."""
+    found = {k for row in rows for k in row}
+    while True:
+        left = [row for row in rows if set(row) <= found]
+        up, down = ({k for row in left for k, c in row.items() if s * c > 0} for s in (1, -1))
+        if up & down == found:
+            return found
+        found = up & down
 
 
 def verify(found: Existence, rows: list[Row]) -> None:
