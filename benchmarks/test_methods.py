@@ -1,8 +1,7 @@
 """Methods and peers on one machine in one run: ``make bench``. What counts is the ratio, never the seconds.
 
-Every method stops at an imbalance of 1e-12 (`stochastic`, `direct`, `newton`, `multilevel`) or where its own
-rule stops it (CVXPY, SciPy's L-BFGS on F with its gradient); ``extra_info`` holds what it reached, and the
-passes over the weights.
+Our methods stop at an imbalance of 1e-12, CVXPY and SciPy's L-BFGS (on F with its gradient) where their own
+rules stop them; ``extra_info`` holds what was reached, and the passes over the weights.
 """
 
 from __future__ import annotations

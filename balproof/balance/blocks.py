@@ -17,7 +17,7 @@ from balproof.balance.coarse import groups_of
 from balproof.balance.pairs import Extremes, Pair, Side, layout, pair_of
 from balproof.balance.problem import Costs, require_range
 from balproof.errors import ModelError
-from balproof.network.graph import Tensor
+from balproof.network.graph import Nonzero, Tensor
 from balproof.network.manifold import Block, Manifold
 
 Array = np.ndarray
@@ -89,7 +89,14 @@ class BlockProblem:
             dead=(),
             left_out=tuple(sorted(manifold.endless)),
         )
-        return problem.without_dead()
+        found = problem.without_dead()
+        if not found.dead:
+            return found
+        support = Nonzero(manifold.network)
+        dead = manifold.dead({p.name: support.value(p.name) for p in found.pairs})  # with those behind them
+        active = found.active.copy()
+        active[list(dead)] = False
+        return replace(found, active=active, dead=dead)
 
     def without_dead(self) -> BlockProblem:
         """The same, where scales with nothing in or nothing out, or of a degree ≤ 0, stay where they are."""
@@ -275,6 +282,8 @@ def _stored(manifold: Manifold, block: Block) -> Array:
     value = manifold.network.tensors[block.name].value
     if value is not None and value.dtype.name in ("float16", "float32", "float64") and value.dtype.isnative:
         return value
+    if value is not None and value.dtype.name == "bfloat16":  # by its bits, which kernels look up
+        return value.view(np.uint16)
     return manifold.network.numbers(block.name)
 
 

@@ -54,6 +54,15 @@ class Edges:
         tail, head = np.divmod(ends, count)
         return Edges(count, tail, head, rates[kind], cost)
 
+    def strongest(self) -> Array:
+        """Of every edge, the largest marginal cost out of its tail or into its head."""
+        flow = self.rate * self.cost
+        found = np.zeros((2, self.count))
+        np.maximum.at(found[0], self.tail, flow)
+        np.maximum.at(found[1], self.head, flow)
+        found[:, 0] = 0.0  # what does not move is no group of its own to compare with
+        return np.maximum(found[0, self.tail], found[1, self.head])
+
     def imbalance(self) -> Array:
         """|in − out|/(in + out) of the marginal costs, for every node but that which does not move."""
         marginal = self.rate * self.cost
@@ -175,12 +184,7 @@ def levels(edges: Edges) -> Iterator[Array]:
 def _grouped(edges: Edges) -> Array | None:
     """One level: components of the edges above θ·(the strongest at their ends), θ as large as groups any."""
     n = edges.count
-    flow = edges.rate * edges.cost
-    strongest = np.zeros((2, n))
-    np.maximum.at(strongest[0], edges.tail, flow)
-    np.maximum.at(strongest[1], edges.head, flow)
-    strongest[:, 0] = 0.0  # what does not move is no group of its own to compare with
-    top = np.maximum(strongest[0, edges.tail], strongest[1, edges.head])
+    flow, top = edges.rate * edges.cost, edges.strongest()
     ratio = np.where(top > 0, flow / np.where(top > 0, top, 1.0), 0.0)
     bound = STRONG
     while True:

@@ -8,7 +8,7 @@ of the sums; the result is judged with all weights. Otherwise the weights are re
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,16 +107,11 @@ def _unit(problem: BalanceProblem, shift: Array) -> int:
 
 
 def _times_powers(manifold: Manifold, shift: Array, unit: int) -> Network:
-    values: dict[str, Array] = {}
+    """The network times 2^(A shift)·2^unit."""
+    network = manifold.rescale(np.zeros(manifold.count), shift)
     with np.errstate(over="ignore", under="ignore"):
-        for block in manifold.blocks:
-            moved = manifold.exponents(block, shift) + unit
-            values[block.name] = np.ldexp(manifold.network.numbers(block.name), _int(moved))
-    return manifold.network.with_parameters(values)
-
-
-def _int(exponents: Array) -> Array:
-    return np.clip(exponents, -5000, 5000).astype(np.int32)
+        values = {t.name: np.ldexp(network.numbers(t.name), unit) for t in network.parameters}
+    return network.with_parameters(values) if unit else network
 
 
 def _felt(problem: BalanceProblem, scaled: Network) -> BalanceProblem:
@@ -157,50 +152,46 @@ def _refused(problem: BalanceProblem, number: int, how: str) -> RequestError:
     )
 
 
-def rescale(manifold: Manifold, shift: Array, h: Array) -> Network:
-    """The network with every weight w replaced by w·2^(A shift)·exp(A h), rounded once.
-
-    Raises RequestError for a weight that leaves the range in which doubles have all their digits.
-    """
-    values: dict[str, Array] = {}
-    for block in manifold.blocks:
-        if not block.terms:
-            continue
-        logs = manifold.logs(block, h)
-        whole = np.rint(logs / np.log(2.0))
-        # log 2 in two parts, so that what is left of the logarithm is rounded once.
-        rest = np.exp((logs - whole * _LOG2[0]) - whole * _LOG2[1])
-        fraction, exponent = np.frexp(manifold.network.numbers(block.name))
-        power = exponent + manifold.exponents(block, shift) + whole.astype(np.int64)
-        with np.errstate(over="ignore", under="ignore"):
-            new = np.ldexp(fraction * rest, _int(power))
-            lost = np.ldexp(new, _int(-power)) != fraction * rest
+def require_doubles(problem: BalanceProblem, after: Network) -> None:
+    """Raise RequestError where a rescaled weight is out of the range in which doubles have all digits."""
+    least = float(np.finfo(np.float64).tiny)
+    for tensor in after.parameters:
+        old, new = problem.manifold.network.numbers(tensor.name), after.numbers(tensor.name)
+        with np.errstate(invalid="ignore"):
+            lost = ((np.abs(new) < least) | ~np.isfinite(new)) & (new != old)
         if lost.any():
             place = int(np.flatnonzero(lost)[0])
-            name = manifold.network.tensors[block.name].element(place)
+            how = "below" if np.abs(new.flat[place]) < least else "above"
             raise RequestError(
-                f"weight {name} would become about 2^{int(power.flat[place])}, out of the range of doubles",
+                f"weight {tensor.element(place)} would come to lie {how} the range of doubles",
                 "multiply the weights by a power of two, or set weights that are as good as 0 to 0",
             )
-        values[block.name] = new
-    return manifold.network.with_parameters(values)
-
-
-_LOG2 = (float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.a39ef35793c76p-33"))
-"""The first 33 bits of log 2, and the rest (as in fdlibm)."""
 
 
 _DRIFT = 60.0
 """Log-scales of weights above this are taken over into powers of two: as exponents they cost digits."""
 
 
+@dataclass(frozen=True, eq=False)
+class Reached:
+    """The log-scales ``h`` that were found, the problem of the weights with them, and the last state.
+
+    Where the weights were brought into range, they are w·2^(A powers)·exp(A rest) with ``factors`` = (powers,
+    rest): h, the sum of both, has fewer digits.
+    """
+
+    h: Array
+    factors: tuple[Array, Array] | None
+    final: BalanceProblem
+    state: Iterate
+
+
 def solve_in_range(
     problem: BalanceProblem, attained: bool, minimise: Callable[[BalanceProblem], Iterate]
-) -> tuple[Array, Network, Iterate]:
-    """The scales found, the network with them, and the last state, whose history is that of the costs.
+) -> Reached:
+    """Minimise, by way of powers of two where weights are out of range or very far apart, and only there.
 
-    By way of powers of two where weights are out of range or very far apart, and only there. Raises
-    RequestError, naming the weights, where powers of two cannot do it.
+    Raises RequestError, naming the weights, where powers of two cannot do it.
     """
     fitted = None
     if is_far(problem):
@@ -211,7 +202,7 @@ def solve_in_range(
                 raise
     if fitted is None:
         state = minimise(problem)
-        return state.h, problem.manifold.rescale(state.h), state
+        return Reached(state.h, None, problem.rescaled(state.h), state)
     manifold = problem.manifold
     state = minimise(fitted.problem)
     passes = 1.0 + state.passes
@@ -225,13 +216,29 @@ def solve_in_range(
             break
         fitted, state = nearer, minimise(nearer.problem)
         passes += state.passes
+    after = manifold.rescale(state.h, fitted.shift)
     try:
-        moved = rescale(manifold, fitted.shift, state.h)
+        require_doubles(problem, after)
     except RequestError:
         if attained:
             raise
         # Scales that run away: the witness says where to, and the state in range is one on the way.
         state = dataclasses.replace(state, h=np.zeros(problem.count))
-        moved = rescale(manifold, fitted.shift, state.h)
+        after = manifold.rescale(state.h, fitted.shift)
+        require_doubles(problem, after)
     total = fitted.shift * np.log(2.0) + state.h
-    return total, moved, dataclasses.replace(state, passes=passes, history=fitted.costs(state.history))
+    state = dataclasses.replace(state, passes=passes, history=fitted.costs(state.history))
+    return Reached(total, (fitted.shift, state.h), problem.of(after), state)
+
+
+def refined(problem: BalanceProblem, reached: Reached, state: Mapping[str, str]) -> Reached:
+    """Go on by the log-scales, in decimals, that a certificate found to be missing.
+
+    Raises RequestError for weights that leave the range of doubles.
+    """
+    change = np.array([float(state.get(name, 0)) for name in problem.manifold.names])
+    powers, rest = reached.factors or (np.zeros(len(change), dtype=np.int64), reached.h)
+    after = problem.manifold.rescale(rest + change, powers)
+    require_doubles(problem, after)
+    final = dataclasses.replace(reached.state, method=f"{reached.state.method}, refined in balls")
+    return Reached(reached.h + change, (powers, rest + change), problem.of(after), final)

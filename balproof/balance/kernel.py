@@ -33,6 +33,10 @@ _PIECE = 400
 """Weights in one definition: long lists take Coq more than proportional time to read."""
 
 
+_LONGEST = 10_000
+"""Bits of the unit in which weights are whole; a double needs 1,074 at most."""
+
+
 @dataclass(frozen=True)
 class KernelCertificate:
     """The text of the ``.v`` file, and the gap that its theorem states."""
@@ -45,8 +49,9 @@ class KernelCertificate:
 def kernel_certificate(problem: BalanceProblem) -> KernelCertificate | NoCertificate:
     """The certificate for the weights that ``problem`` holds (the state h = 0).
 
-    For one regularizer Σ|w|^p with a whole number p, where the entries of A and the flow are whole, as they
-    are for units of degree 1.
+    For one regularizer Σ|w|^p with a whole number p. Coq computes with whole numbers: a scale is measured in
+    steps that make its entries of A whole, and a finer unit for the weights makes the flow whole, where
+    degrees other than 1 divide it.
     """
     power = _power(problem)
     if isinstance(power, NoCertificate):
@@ -54,24 +59,28 @@ def kernel_certificate(problem: BalanceProblem) -> KernelCertificate | NoCertifi
     found = exact_flow(problem)
     if isinstance(found, NoCertificate):
         return found
+    active = problem.active
+    rows = [[(k, c / power) for k, c in row if active[k]] for row, _ in found]
+    steps: dict[int, int] = {}
+    for k, c in (cell for row in rows for cell in row):
+        steps[k] = lcm(steps.get(k, 1), c.denominator)
     weights = [Fraction(float(w)) for w in problem.weights]
     unit = lcm(*(w.denominator for w in weights))
+    unit *= lcm(*((y * unit**power).denominator for _, y in found))
+    if unit.bit_length() > _LONGEST:
+        return NoCertificate("the exact flow needs numbers too long for the certificate for Coq")
     scale = unit**power
-    active = problem.active
     lines: list[str] = []
     shares = 0
-    for w, (row, y) in zip(weights, found, strict=True):
-        mantissa, flow = int(w * unit), y * scale
-        entries = [(k, c / power) for k, c in row if active[k]]
-        if flow.denominator != 1 or any(c.denominator != 1 for _, c in entries):
-            return NoCertificate("the certificate for Coq needs units of degree 1")
+    for w, row, (_, y) in zip(weights, rows, found, strict=True):
+        mantissa, flow = int(w * unit), int(y * scale)
         if flow <= 0:
             return NoCertificate("the state is too far from balance for the gap bound")
         cost = mantissa**power
-        share = -(-((int(flow) - cost) ** 2) // cost)
+        share = -(-((flow - cost) ** 2) // cost)
         shares += share
-        cells = "; ".join(f"r {k + 1} {_number(int(c))}" for k, c in entries)
-        lines.append(f"Weight {mantissa} [{cells}] {_number(int(flow) - cost)} {share}")
+        cells = "; ".join(f"r {k + 1} {_number(int(c * steps[k]))}" for k, c in row)
+        lines.append(f"Weight {mantissa} [{cells}] {_number(flow - cost)} {share}")
     gap = Fraction(_short(Fraction(shares, scale)))
     moving = [int(k) + 1 for k in np.flatnonzero(active)]
     return KernelCertificate("\n".join(_file(lines, moving, unit, power, gap)) + "\n", gap, len(weights))

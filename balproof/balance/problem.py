@@ -191,7 +191,10 @@ class BalanceProblem:
         Its costs may be out of the range that `build` demands: on the way to an infimum that is not
         attained they fall without end.
         """
-        network = self.manifold.rescale(h)
+        return self.of(self.manifold.rescale(h))
+
+    def of(self, network: Network) -> BalanceProblem:
+        """The problem of the network with other weights, which may be out of range as well."""
         manifold = dataclasses.replace(self.manifold, network=network)
         values = [(network.numbers(name).ravel(), kept) for name, kept in self.entries]
         weights = np.concatenate([np.abs(v[kept]) for v, kept in values] or [np.zeros(0)])

@@ -89,7 +89,7 @@ def solve(
     from balproof.balance.problem import Costs
     from balproof.balance.solve import Method
     from balproof.balance.solve import solve as run
-    from balproof.importers import load, outputs, save, save_rescaled
+    from balproof.importers import load, outputs, save_rescaled
     from balproof.report.plots import check_plot_path
 
     require_outputs((output, json_, plot, coq), (model,))
@@ -123,10 +123,7 @@ def solve(
         _plot(found, network, costs, plot)
     after = None
     if output is not None:
-        if found.rescaled is None or power_of_two:
-            save_rescaled(found.manifold, found.h, output, power_of_two=power_of_two)
-        else:
-            save(found.rescaled, output)
+        save_rescaled(found.manifold, found.h, output, power_of_two=power_of_two, factors=found.factors)
         after = load(output)
         data["written"] = {**_written(output, after, network, costs), "power_of_two": power_of_two}
     said: dict[str, Any] | None = None

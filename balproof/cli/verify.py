@@ -59,7 +59,7 @@ def verify(
 
     require_outputs((html, tex, json_), [] if replay is None else [replay])
     if replay is not None:
-        if ids or list_ or samples or dask or resume or html or tex or json_:
+        if ids or list_ or formal or samples or dask or resume or html or tex or json_:
             raise RequestError("--replay checks what its file says", "give it with --jobs alone")
         return _replay(replay, jobs)
     chosen = select(CLAIMS, ids or [])

@@ -15,8 +15,7 @@ from scipy.sparse.linalg import cg, splu
 from balproof.balance.solve import is_large
 from balproof.crosscheck.factors import Scale
 from balproof.crosscheck.reading import Read, read
-from balproof.crosscheck.weights import stored
-from balproof.network.graph import Network, Tensor
+from balproof.network.graph import Network, Numbers, Tensor
 from balproof.network.manifold import Block, Manifold
 
 Array = np.ndarray
@@ -78,8 +77,11 @@ def roundings(before: Network, after: Network) -> dict[str, Rounding]:
 
     Doubles most of which happen to be single-precision numbers come from a program that computes in those.
     """
-    doubles = [after.numbers(t.name).ravel() for t in after.parameters if t.dtype == "float64"]
-    single = bool(doubles) and float(np.mean(_are_singles(np.concatenate(doubles)))) > 0.5
+    doubles = [t for t in after.parameters if t.dtype == "float64"]
+    singles = sum(
+        np.count_nonzero(_are_singles(numbers)) for t in doubles for _, numbers in after.pieces(t.name)
+    )
+    single = bool(2 * singles > sum(t.size for t in doubles))
 
     def of(tensor: Tensor, narrowed: bool) -> tuple[float, float]:
         dtype = "float32" if narrowed and tensor.dtype == "float64" else tensor.dtype
@@ -182,10 +184,10 @@ def _chosen(
     Each place of each term, a row or a column say, is given ``sample`` entries, spread at random; the verdict
     on the entries is over all of them in any case.
     """
+    was, now = (Numbers.held(side, block.name).reshape(-1) for side in (before, after))
     if block.size <= WHOLE_BLOCK:
-        old, new = before[block.name].ravel(), after[block.name].ravel()
-        flat = np.flatnonzero(_comparable(old, new))
-        return flat, old[flat], new[flat]
+        flat = np.flatnonzero(_comparable(was, now))
+        return flat, was[flat].astype(np.float64), now[flat].astype(np.float64)
     rng = np.random.default_rng(0)
     taken = [np.zeros(1, dtype=np.int64)]
     strides = np.array([int(np.prod(block.shape[a + 1 :], dtype=np.int64)) for a in range(len(block.shape))])
@@ -197,9 +199,13 @@ def _chosen(
                 places[a] = rng.integers(0, n, places.shape[1])
         taken.append(strides @ places)
     flat = np.unique(np.concatenate(taken))
-    old, new = (stored(x, block.name).ravel()[flat].astype(np.float64) for x in (before, after))
-    kept = _comparable(old, new)
-    return flat[kept], old[kept], new[kept]
+    flat = flat[_comparable(was[flat], now[flat])]
+    if (
+        2 * len(flat) < sum(map(len, taken))
+        and np.count_nonzero(usable := _comparable(was, now)) <= WHOLE_BLOCK
+    ):
+        flat = np.flatnonzero(usable)  # few weights that are not 0
+    return flat, was[flat].astype(np.float64), now[flat].astype(np.float64)
 
 
 def _comparable(old: Array, new: Array) -> Array:
@@ -336,7 +342,9 @@ def _right_blocks(
     for block in (b for b in manifold.blocks if b.size > WHOLE_BLOCK):
         name, kind = block.name, rounding[block.name]
         own = read(block, before, after, scale, kind.noise - _OURS, powers.get(name)) if compiled else None
-        if own or _all_right(manifold, block, before[name], after[name], kind, h):
+        if own or _all_right(
+            manifold, block, *(Numbers.held(side, name) for side in (before, after)), kind, h
+        ):
             found[name] = own
     return found
 
@@ -356,7 +364,7 @@ def _all_right(manifold: Manifold, block: Block, old: Array, new: Array, kind: R
             meant = old[here].astype(np.float64)
             for factor in factors:
                 meant *= factor[here] if factor.shape[0] > 1 else factor
-            apart = np.subtract(new[here], meant)
+            apart = np.subtract(new[here].astype(np.float64, copy=False), meant)
             np.abs(apart, out=apart)
             np.abs(meant, out=meant)
             meant *= allowed

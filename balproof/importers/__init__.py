@@ -102,11 +102,19 @@ def save(network: Network, path: str | Path) -> None:
     _writer(network, Path(path)).save(network, Path(path))
 
 
-def save_rescaled(manifold: Manifold, h: np.ndarray, path: str | Path, *, power_of_two: bool = False) -> None:
+def save_rescaled(
+    manifold: Manifold,
+    h: np.ndarray,
+    path: str | Path,
+    *,
+    power_of_two: bool = False,
+    factors: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
     """Write the network of a manifold with its weights rescaled by h, as `save` would, but piece by piece.
 
     Memory is needed for a piece at a time, not for the weights, where these lie in ``.npz`` or ``.npy`` files
-    or beside the model. ``power_of_two`` writes what `Manifold.rescale_by_powers_of_two` gives.
+    or beside the model. ``power_of_two`` writes what `Manifold.rescale_by_powers_of_two` gives; ``factors``
+    are powers of two and log-scales to be used in place of h, which is their sum.
 
     Raises ModelError as `save`.
 
@@ -119,8 +127,9 @@ def save_rescaled(manifold: Manifold, h: np.ndarray, path: str | Path, *, power_
     [1.0, -1.5, 3.0]
     """
     n = manifold.powers_of_two(h) if power_of_two else None
+    powers, rest = factors or (None, h)
     weights = {
-        block.name: manifold.scaled(block, h) if n is None else manifold.times_powers(block, n)
+        block.name: manifold.scaled(block, rest, powers) if n is None else manifold.times_powers(block, n)
         for block in manifold.blocks
         if block.terms
     }

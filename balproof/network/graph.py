@@ -178,6 +178,13 @@ class Numbers(Mapping[str, np.ndarray]):
 
     network: Network
 
+    @staticmethod
+    def held(values: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+        """A parameter among such ones, or among arrays: in the type in which it is held."""
+        if not isinstance(values, Numbers):
+            return values[name]
+        return values.network.flat(name).reshape(values.network.tensors[name].shape)
+
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self:
             raise KeyError(name)

@@ -179,8 +179,9 @@ class Manifold:
         """Of each term: which slice an entry is in, and the log-scales of the slices."""
         return [(index, matrix @ h) for index, matrix in self._maps[block.name]]
 
-    def scaled(self, block: Block, h: Array) -> Iterator[tuple[slice, Array]]:
-        """w·exp(A h) of one parameter in float64, piece by piece: ranges of entries, and the numbers there.
+    def scaled(self, block: Block, h: Array, powers: Array | None = None) -> Iterator[tuple[slice, Array]]:
+        """w·2^(A powers)·exp(A h) of one parameter in float64, piece by piece: ranges of entries, and the
+        numbers there. ``powers`` are multiples of `whole`, by default 0.
 
         >>> from balproof.importers import load
         >>> manifold = infer(load("tests/data/chain.json"))
@@ -191,14 +192,16 @@ class Manifold:
             yield from self.network.pieces(block.name)
             return
         flat, vectors = self.network.flat(block.name), self._vectors(block, h)
+        exponents = None if powers is None else _whole_vectors(block, powers)
+        # A factor of its own would leave the range of doubles.
+        far = sum(float(np.max(np.abs(v), initial=0.0)) for _, v in vectors) > _LARGEST_LOG
         for here, part in parts(block.shape):
             factor, old = _sum(vectors, part).reshape(-1), flat[here].astype(np.float64, copy=False)
-            if np.max(np.abs(factor), initial=0.0) > 700:  # it may be no double
-                factor /= 2
-                np.exp(factor, out=factor)
-                old = factor * old
-            else:
-                np.exp(factor, out=factor)
+            if exponents is not None or far:
+                moved = 0 if exponents is None else _sum(exponents, part, np.int64).reshape(-1)
+                yield here, _scaled_by(old, factor, moved)
+                continue
+            np.exp(factor, out=factor)
             yield here, np.multiply(factor, old, out=factor)
 
     def maps(self, name: str) -> list[tuple[Array, sparse.csr_array]]:
@@ -245,25 +248,28 @@ class Manifold:
         total.eliminate_zeros()
         return total
 
-    def alive(self, support: Mapping[str, Support]) -> Array:
+    def alive(self, support: Mapping[str, Support], without: Array | None = None) -> Array:
         """Per scale: has it a weight in and a weight out where ``support`` is true?
 
-        A parameter that ``support`` does not name has no weight.
+        A parameter that ``support`` does not name has no weight, and those of the scales marked in
+        ``without`` do not count.
         """
         signs = np.zeros((2, self.count), bool)
         for block in self.blocks:
             if block.name in support:
                 lazy = isinstance(support, Nonzero)
                 kept = support.value(block.name) if lazy else support[block.name]
-                signs |= self._block_signs(block, kept)
+                signs |= self._block_signs(block, kept, without)
         return np.logical_and(*signs)
 
-    def _block_signs(self, block: Block, kept: Support) -> Array:
+    def _block_signs(self, block: Block, kept: Support, without: Array | None) -> Array:
         """Which columns have a positive, and which a negative entry, in the rows of the kept entries: those
-        that are not 0."""
+        that are not 0. ``without`` is for where it is known of single entries."""
         maps = self._maps[block.name]
+        gone = None if without is None else without.astype(float)
         columns = [Forms.of(t.forms).scales for t in block.terms]
         if isinstance(kept, tuple):
+            assert gone is None
             rows = [
                 m if own.all() else m[np.flatnonzero(own)] for (_, m), own in zip(maps, kept, strict=True)
             ]
@@ -271,10 +277,14 @@ class Manifold:
             # A self-loop may cancel: entry by entry.
             whole = np.arange(block.size) if kept is True else np.flatnonzero(kept.reshape(-1) != 0)
             rows = [sparse.csr_array(self._block_matrix(block)[whole])]
+            if gone is not None:
+                rows = [m[abs(m) @ gone == 0] for m in rows]
         elif kept is True:
+            assert gone is None
             rows = [matrix for _, matrix in maps]
         else:
-            places = _within(block, kept)
+            lost = None if gone is None else [(index, abs(m) @ gone > 0) for index, m in maps]
+            places = _within(block, kept, lost)
             rows = [m[np.unique(index[there])] for (index, m), there in zip(maps, places, strict=True)]
         found = np.zeros((2, self.count), bool)
         for m in rows:
@@ -302,26 +312,11 @@ class Manifold:
         """
         endless = np.zeros(self.count, bool)
         endless[list(self.endless)] = True
-        dead = ~self.alive(support) & ~endless
-        while dead.any():
-            support = {
-                block.name: np.asarray(support[block.name], dtype=bool).reshape(block.shape)
-                & ~self._touched(block, dead)
-                for block in self.blocks
-                if block.name in support
-            }
-            found = ~self.alive(support) & ~endless
-            if np.array_equal(found, dead):
-                break
+        found, dead = ~self.alive(support) & ~endless, np.zeros(self.count, bool)
+        while found.any() and not np.array_equal(found, dead):
             dead = found
-        return tuple(int(k) for k in np.flatnonzero(dead))
-
-    def _touched(self, block: Block, scales: Array) -> Array:
-        """Which weights of a block, in its view, have one of the marked scales."""
-        found = np.zeros(block.shape, dtype=bool)
-        for index, matrix in self._maps[block.name]:
-            found |= (abs(matrix) @ scales.astype(float) > 0)[index]
-        return found
+            found = dead | (~self.alive(support, dead) & ~endless)
+        return tuple(int(k) for k in np.flatnonzero(found))
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -377,9 +372,9 @@ class Manifold:
         )
         return dataclasses.replace(self, blocks=blocks)
 
-    def rescale(self, h: Array) -> Network:
-        """The network with every parameter w replaced by w·exp(A h), in float64."""
-        return self._network(lambda block: self.scaled(block, h))
+    def rescale(self, h: Array, powers: Array | None = None) -> Network:
+        """The network with every parameter w replaced by w·2^(A powers)·exp(A h), in float64."""
+        return self._network(lambda block: self.scaled(block, h, powers))
 
     def _network(self, scaled: Callable[[Block], Iterable[tuple[slice, Array]]]) -> Network:
         values: dict[str, Array] = {}
@@ -427,13 +422,6 @@ class Manifold:
                 denominators[k].add(c.denominator)
         return np.array([lcm(*found) for found in denominators], dtype=np.int64)
 
-    def exponents(self, block: Block, n: Array) -> Array:
-        """A n for whole log₂-scales n, multiples of ``whole``: exact, in the shape of the parameter."""
-        total = np.zeros(block.shape, dtype=np.int64)
-        for index, vector in _whole_vectors(block, n):
-            total += vector[index]
-        return total.reshape(self.network.tensors[block.name].shape)
-
     def times_powers(self, block: Block, n: Array) -> Iterator[tuple[slice, Array]]:
         """w·2^(A n) of one parameter in float64, piece by piece, as `scaled`."""
         return ((here, new) for here, new, _ in self._times_powers(block, n))
@@ -454,8 +442,25 @@ class Manifold:
             yield here, new, ~(exact & normal & (np.abs(new) <= float(info.max))) & (moved != 0)
 
 
+_LARGEST_LOG = 700.0
+"""exp of more is no double."""
+
+_LOG2 = (float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.a39ef35793c76p-33"))
+"""The first 33 bits of log 2, and the rest (as in fdlibm): multiples of the first are exact."""
+
+
+def _scaled_by(w: Array, logs: Array, exponents: Array | int) -> Array:
+    """w·2^exponents·exp(logs), rounded once, whatever the size of the factors."""
+    whole = np.rint(logs / np.log(2.0))
+    rest = np.exp((logs - whole * _LOG2[0]) - whole * _LOG2[1])
+    fraction, exponent = np.frexp(w)
+    power = exponent + exponents + whole.astype(np.int64)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(fraction * rest, np.clip(power, -5000, 5000).astype(np.int32))
+
+
 def _whole_vectors(block: Block, n: Array) -> list[tuple[Array, Array]]:
-    """For each term of a block its index, and the exact change of log₂-scale of its forms by n."""
+    """Of each term: which slice an entry is in, and A n there, exactly."""
     found: list[tuple[Array, Array]] = []
     for term in block.terms:
         local = [sum((c * int(n[k]) for k, c in form), Fraction(0)) for form in term.forms]
@@ -473,13 +478,15 @@ def _sum(vectors: Sequence[tuple[Array, Array]], part: tuple[slice, ...], dtype:
     return total
 
 
-def _within(block: Block, kept: Array) -> list[Array]:
+def _within(block: Block, kept: Array, lost: Sequence[tuple[Array, Array]] | None = None) -> list[Array]:
     """Where each term of a block has an entry that is not 0: ``kept`` with the axes put together along which
-    the term is alike, piece by piece."""
+    the term is alike, piece by piece; less the entries in slices that are ``lost``."""
     flat, indices = kept.reshape(-1), [t.index for t in block.terms]
     found = [np.zeros(index.shape, dtype=bool) for index in indices]
     for here, part in parts(block.shape):
         keep = np.asarray(flat[here] != 0, dtype=bool).reshape([s.stop - s.start for s in part])
+        if lost is not None:
+            keep &= ~_sum(lost, part, bool)
         for index, there in zip(indices, found, strict=True):
             alike = tuple(a for a, n in enumerate(index.shape) if n == 1)
             own = tuple(s if n > 1 else slice(None) for s, n in zip(part, index.shape, strict=True))

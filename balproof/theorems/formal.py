@@ -77,8 +77,19 @@ FORMAL: dict[str, Formal] = {
         ),
     ),
     "B.gd-regularized-balances": Formal(
-        _in("Gradient", "critical_balanced", "minimum_balanced", "deficit_decays", "deficit_after_step"),
-        rest="Clarke-critical points, limits of descent, and the mean over minibatches",
+        _in("Gradient", "critical_balanced", "minimum_balanced", "deficit_decays", "deficit_after_step")
+        + _in(
+            "Critical",
+            "critical_balanced_any",
+            "clarke_identity",
+            "clarke_critical_balanced",
+            "clarke_sum_balanced",
+            "descent_limit_balanced",
+            "flow_limit_balanced",
+            "minibatch_step",
+            "stationary_deficit",
+        )
+        + _in("ExamplesOverTime", "minibatch_floor"),
     ),
     "B.progress": Formal(_in("Gradient", "deficit_decays", "progress_rate", "progress_blind")),
     "B.strictly-convex": Formal(
@@ -140,14 +151,24 @@ FORMAL: dict[str, Formal] = {
         + _in("Counterexamples", "simultaneous_cycles", "simultaneous_false"),
     ),
     "S.trajectories": Formal(
-        _in("Rescaling", "trajectories_scale", "read_out_kept"),
-        rest="that there is one solution for each start",
+        _in("Rescaling", "trajectories_scale", "read_out_kept")
+        + _in("Trajectories", "integral_continuous", "one_solution", "solutions_scale", "outputs_kept"),
     ),
     "S.gradient-flow": Formal(_in("Stock", "rule_transforms", "rule_descends", "cost_gradient")),
     "S.conserved": Formal(
         _in("Invariants", "null_vector_invariant", "cycle_product", "path_product", "sign_invariant")
-        + _in("Stock", "rule_keeps_scale_sums"),
-        rest="the spectrum, the Lax equation and the count",
+        + _in("Stock", "rule_keeps_scale_sums")
+        + _in(
+            "Spectrum",
+            "determinant_kept",
+            "spectrum_kept",
+            "eigenvectors_rescaled",
+            "closed_chain_kept",
+            "open_chain_kept",
+            "rule_conserves",
+            "lax_equation",
+        )
+        + _in("Count", "representatives_exist", "invariants_counted"),
     ),
     "S.convergence": Formal(
         _in(
@@ -159,21 +180,40 @@ FORMAL: dict[str, Formal] = {
             "imbalance_decays",
             "single_synapse",
         )
-        + _in("Flow", "rule_converges", "flow_converges"),
-        rest="that a solution exists at all times, that m and λ are positive, and the rate in the end",
+        + _in("Flow", "rule_converges", "flow_converges")
+        + _in("Solutions", "rule_solution_exists", "rule_solution_unique")
+        + _in("Laplacian", "least_eigenvalue_exists")
+        + _in(
+            "Rate",
+            "lambda_2_exists",
+            "lambda_2_bounds",
+            "costs_bounded_below",
+            "imbalance_falls_exponentially",
+            "rate_in_the_end",
+        ),
+        rest="that a generic start converges no faster",
     ),
     "S.osborne": Formal(
         _in("OptimalScale", "optimal_scale_lp")
-        + _in("Graphs", "existence_on_graphs", "balanced_weights_unique"),
-        rest="that h is unique up to a constant on each component",
+        + _in("Graphs", "existence_on_graphs", "balanced_weights_unique")
+        + _in(
+            "Osborne",
+            "osborne_step",
+            "osborne_step_balances",
+            "balanceable_iff",
+            "balanced_least",
+            "balanced_scales_unique",
+            "component_constants_free",
+        ),
     ),
     "R.du-hu-lee": Formal(
-        _in("Gradient", "deficit_conserved"), rest="the sums over layers, and the matrix law of linear layers"
+        _in("Gradient", "deficit_conserved")
+        + _in("Layers", "layer_conserved", "matrix_gradient_identity", "layer_matrix_conserved"),
     ),
     "R.noether": Formal(_in("Gradient", "noether", "mirror_conserved")),
     "R.broken": Formal(
-        _in("Gradient", "deficit_decays", "deficit_after_step"),
-        rest="momentum, in steps and in continuous time",
+        _in("Gradient", "deficit_decays", "deficit_after_step")
+        + _in("Momentum", "momentum_law", "inertial_law", "angular_speed", "angular_conserved"),
     ),
     "R.graph-form": Formal(_in("Gradient", "gradient_identity", "deficit_conserved")),
 }

@@ -13,6 +13,7 @@ from balproof.campaign import Progress, Result
 from balproof.errors import ModelError, RequestError
 from balproof.importers.files import read_bytes
 from balproof.theorems.campaigns import CAMPAIGNS, Instance
+from balproof.theorems.formal import gate_or_reason, strengthened
 from balproof.theorems.registry import Claim, Findings, Record, run_claim, select
 
 _LONGEST_REPORT = 200_000_000
@@ -107,7 +108,8 @@ def replay(
     path: Path, *, jobs: int = 1, progress: Progress | None = None
 ) -> tuple[list[Record], list[Difference]]:
     """Check all claims of a JSON answer of ``balproof verify`` anew, its instances included, and compare
-    every statement, verdict, figure and witness; times alone may differ.
+    every statement, verdict, figure and witness; times alone may differ. Where Coq is part of the evidence,
+    it checks the theorems anew, too.
 
     Raises ModelError for a file that is no such answer.
     """
@@ -116,6 +118,8 @@ def replay(
     claims = [c.claim for c in select(theorems.CLAIMS, ids)]
     instances = {c["id"]: _instances(path, c) for c in reported}
     records = _records(claims, instances, jobs=jobs, progress=progress)
+    if any(e.get("method") == "coq" for c in reported for e in _evidence(c)):
+        records = strengthened(records, gate_or_reason())
     found = {r.claim.id: r.as_json() for r in records}
     return records, [d for c in reported for d in _differences(c["id"], c, found[c["id"]])]
 
@@ -139,11 +143,15 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return claims
 
 
+def _evidence(reported: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [e for e in reported["exact"].get("evidence") or () if isinstance(e, dict)]
+
+
 def _instances(path: Path, reported: Mapping[str, Any]) -> list[Instance]:
     """The instances that the evidence of a claim names."""
     named: list[str] = []
-    for evidence in reported["exact"].get("evidence") or ():
-        data = evidence.get("data") if isinstance(evidence, dict) else None
+    for evidence in _evidence(reported):
+        data = evidence.get("data")
         named += data.get("instances") or {} if isinstance(data, dict) else []
     if named and reported["id"] not in CAMPAIGNS:
         raise ModelError(f"{path}: {reported['id']} has no campaign", "remove its instances")

@@ -286,6 +286,19 @@ Proof.
   apply (comp_filterlim (fun x => apow x p) (fun s => J s i j)); [apply HJ; assumption|apply apow_continuous, p_pos].
 Qed.
 
+(** The cost does not rise. *)
+Lemma rule_cost_falls J s t : 0 < tau -> stock_rule J -> 0 <= s <= t -> matrix_cost (J t) <= matrix_cost (J s).
+Proof.
+  intros Htau HJ. apply (nonincreasing (fun t => matrix_cost (J t))
+    (fun t => - (p / tau) * Σ k ∈ units, unit_imbalance (J t) k ^ 2)).
+  - intros x Hx. split; [apply rule_descends; assumption|].
+    assert (0 <= Σ k ∈ units, unit_imbalance (J x) k ^ 2) by (apply sum_nonneg; intros; apply pow2_ge_0).
+    assert (0 < p / tau) by (apply Rdiv_lt_0_compat; assumption). nra.
+  - apply (sum_filterlim units (fun i t => Σ j ∈ units, synapse_cost (J t) i j)); [apply _|]. intros i Hi.
+    apply (sum_filterlim units (fun j t => synapse_cost (J t) i j)); [apply _|]. intros j Hj.
+    apply synapse_cost_right; assumption.
+Qed.
+
 (** The sum of what units receive less what they send, each weighted by z, is that of c_ij (z_i - z_j). *)
 Lemma imbalance_pairing J z :
   (Σ k ∈ units, z k * unit_imbalance J k) = Σ i ∈ units, Σ j ∈ units, synapse_cost J i j * (z i - z j).
@@ -324,21 +337,15 @@ Proof.
     intros k Hk. apply scal_filterlim; [apply _|]. apply Hh, Hk.
 Qed.
 
-(** [S.convergence]: |g(t)| <= |g(0)| exp(- p m lam t / tau), with m a bound below on the costs of the synapses
-    and lam one on the Laplacian of their pattern b + b^T, v^T L v = sum_ij b_ij (v_i - v_j)^2, over vectors v
-    that are the imbalances of some matrix. Here for the squares of the norms. *)
-Theorem imbalance_decays J m lam t : stock_rule J -> 0 < tau -> 0 <= m -> 0 <= lam ->
-  (forall s i j, 0 <= s -> In i units -> In j units -> J 0 i j <> 0 -> m <= synapse_cost (J s) i j) ->
-  (forall K, let v := unit_imbalance K in (forall i j, In i units -> In j units -> J 0 i j = 0 -> K i j = 0) ->
-    lam * (Σ k ∈ units, v k ^ 2) <= Σ e ∈ synapses (J 0), (v (fst e) - v (snd e)) ^ 2) ->
-  0 <= t ->
+(** |g|^2 falls at least at the rate 2 p gap / tau, if v^T L v is at least gap |v|^2 at all v = g(s). *)
+Lemma imbalance_decays_form J gap t : stock_rule J -> 0 < tau ->
+  (forall s, 0 <= s -> let v := unit_imbalance (J s) in
+    gap * (Σ k ∈ units, v k ^ 2) <= Σ i ∈ units, Σ j ∈ units, synapse_cost (J s) i j * (v i - v j) ^ 2) -> 0 <= t ->
   (Σ k ∈ units, unit_imbalance (J t) k ^ 2)
-  <= (Σ k ∈ units, unit_imbalance (J 0) k ^ 2) * exp (- (2 * p * m * lam * t / tau)).
+  <= (Σ k ∈ units, unit_imbalance (J 0) k ^ 2) * exp (- (2 * p * gap * t / tau)).
 Proof.
-  intros HJ Htau Hm Hl Hc Hgap Ht. destruct (rule_transforms J HJ) as (h & _ & _ & Hr).
-  assert (Z : forall s, 0 <= s -> forall i j, In i units -> In j units -> J 0 i j = 0 -> J s i j = 0).
-  { intros s Hs i j Hi Hj Z. rewrite (Hr s i j Hs Hi Hj). unfold transformed. rewrite Z. ring. }
-  set (rate := 2 * p * m * lam / tau).
+  intros HJ Htau Q Ht. cbv zeta in Q.
+  set (rate := 2 * p * gap / tau).
   set (n := fun s => Σ k ∈ units, unit_imbalance (J s) k ^ 2).
   set (q := fun s => Σ i ∈ units, Σ j ∈ units,
     synapse_cost (J s) i j * (unit_imbalance (J s) i - unit_imbalance (J s) j) ^ 2).
@@ -362,16 +369,6 @@ Proof.
           (fun j => synapse_cost (J s) i j * (g i - g j) * g i + synapse_cost (J s) j i * (g i - g j) * g i)
           (fun j => g i * ((synapse_cost (J s) i j + synapse_cost (J s) j i) * (g i - g j)))) by (intros; ring).
         rewrite sum_scal. unfold Rdiv. ring. }
-  assert (Q : forall s, 0 <= s -> m * (lam * n s) <= q s).
-  { intros s Hs.
-    apply Rle_trans with (m * Σ e ∈ synapses (J 0), (unit_imbalance (J s) (fst e) - unit_imbalance (J s) (snd e)) ^ 2).
-    { apply Rmult_le_compat_l; [exact Hm|]. apply (Hgap (J s)), Z, Hs. }
-    eapply Rle_trans; [|apply Req_le, (sum_entries (fun e => synapse_cost (J s) (fst e) (snd e)
-      * (unit_imbalance (J s) (fst e) - unit_imbalance (J s) (snd e)) ^ 2))].
-    rewrite <- (sum_synapses (J 0)).
-    - rewrite <- sum_scal. apply sum_le. intros [i j] He. apply synapses_in in He as (Hi & Hj & N).
-      apply Rmult_le_compat_r; [apply pow2_ge_0|]. apply (Hc s); assumption.
-    - intros i j Hi Hj Z0. simpl. unfold synapse_cost. rewrite (Z s Hs i j Hi Hj Z0), apow_0. ring. }
   assert (F : n t * exp (rate * t) <= n 0 * exp (rate * 0)).
   { apply (nonincreasing (fun s => n s * exp (rate * s))
       (fun s => (- (2 * p / tau) * q s + rate * n s) * exp (rate * s))); [| |lra].
@@ -383,7 +380,8 @@ Proof.
       + pose proof (exp_pos (rate * s)). pose proof (Q s ltac:(lra)) as Qs.
         assert (0 <= 2 * p / tau) by (apply Rlt_le, Rdiv_lt_0_compat; lra).
         assert (- (2 * p / tau) * q s + rate * n s <= 0); [|nra].
-        replace (rate * n s) with (2 * p / tau * (m * (lam * n s))) by (unfold rate; field; lra). nra.
+        replace (rate * n s) with (2 * p / tau * (gap * n s)) by (unfold rate, Rdiv; ring).
+        change (gap * n s <= q s) in Qs. nra.
     - apply mult_filterlim; [apply _| |].
       + apply (sum_filterlim units (fun k s => unit_imbalance (J s) k ^ 2)); [apply _|]. intros k Hk.
         apply (comp_filterlim (fun y => y ^ 2) (fun s => unit_imbalance (J s) k)).
@@ -400,9 +398,36 @@ Proof.
       + intros P HP. apply filter_le_within. revert P HP.
         apply (ex_derive_continuous (fun s => exp (rate * s)) 0). auto_derive. exact I. }
   fold (n t) (n 0). rewrite Rmult_0_r, exp_0, Rmult_1_r in F.
-  replace (2 * p * m * lam * t / tau) with (rate * t) by (unfold rate; field; lra).
+  replace (2 * p * gap * t / tau) with (rate * t) by (unfold rate, Rdiv; ring).
   rewrite exp_Ropp. pose proof (exp_pos (rate * t)). apply Rmult_le_reg_r with (exp (rate * t)); [assumption|].
   rewrite Rmult_assoc, Rinv_l, Rmult_1_r by lra. exact F.
+Qed.
+
+(** [S.convergence]: |g(t)| <= |g(0)| exp(- p m lam t / tau), with m a bound below on the costs of the synapses
+    and lam one on the Laplacian of their pattern b + b^T, v^T L v = sum_ij b_ij (v_i - v_j)^2, over vectors v
+    that are the imbalances of some matrix. Here for the squares of the norms. *)
+Theorem imbalance_decays J m lam t : stock_rule J -> 0 < tau -> 0 <= m -> 0 <= lam ->
+  (forall s i j, 0 <= s -> In i units -> In j units -> J 0 i j <> 0 -> m <= synapse_cost (J s) i j) ->
+  (forall K, let v := unit_imbalance K in (forall i j, In i units -> In j units -> J 0 i j = 0 -> K i j = 0) ->
+    lam * (Σ k ∈ units, v k ^ 2) <= Σ e ∈ synapses (J 0), (v (fst e) - v (snd e)) ^ 2) ->
+  0 <= t ->
+  (Σ k ∈ units, unit_imbalance (J t) k ^ 2)
+  <= (Σ k ∈ units, unit_imbalance (J 0) k ^ 2) * exp (- (2 * p * m * lam * t / tau)).
+Proof.
+  intros HJ Htau Hm Hl Hc Hgap Ht. destruct (rule_transforms J HJ) as (h & _ & _ & Hr).
+  assert (Z : forall s, 0 <= s -> forall i j, In i units -> In j units -> J 0 i j = 0 -> J s i j = 0).
+  { intros s Hs i j Hi Hj Z. rewrite (Hr s i j Hs Hi Hj). unfold transformed. rewrite Z. ring. }
+  replace (2 * p * m * lam * t / tau) with (2 * p * (m * lam) * t / tau) by (unfold Rdiv; ring).
+  apply (imbalance_decays_form J (m * lam)); [exact HJ|exact Htau| |exact Ht].
+  intros s Hs. cbv zeta. rewrite Rmult_assoc.
+  apply Rle_trans with (m * Σ e ∈ synapses (J 0), (unit_imbalance (J s) (fst e) - unit_imbalance (J s) (snd e)) ^ 2).
+  { apply Rmult_le_compat_l; [exact Hm|]. apply (Hgap (J s)), Z, Hs. }
+  eapply Rle_trans; [|apply Req_le, (sum_entries (fun e => synapse_cost (J s) (fst e) (snd e)
+    * (unit_imbalance (J s) (fst e) - unit_imbalance (J s) (snd e)) ^ 2))].
+  rewrite <- (sum_synapses (J 0)).
+  - rewrite <- sum_scal. apply sum_le. intros [i j] He. apply synapses_in in He as (Hi & Hj & N).
+    apply Rmult_le_compat_r; [apply pow2_ge_0|]. apply (Hc s); assumption.
+  - intros i j Hi Hj Z0. simpl. unfold synapse_cost. rewrite (Z s Hs i j Hi Hj Z0), apow_0. ring.
 Qed.
 
 (** [S.convergence]: a single synapse falls like c(t) = c(0) / (1 + 2 p c(0) t / tau), so its matrix tends to

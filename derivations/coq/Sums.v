@@ -145,6 +145,17 @@ Proof.
     exists (max N1 N2); intros n Hn x [<-|Hx]; [apply H1|apply H2]; auto; lia.
 Qed.
 
+(** The same for any filter. *)
+Lemma list_filter {S : Type} l (P : T -> S -> Prop) (F : (S -> Prop) -> Prop) :
+  Filter F -> (forall x, In x l -> F (P x)) -> F (fun s => forall x, In x l -> P x s).
+Proof.
+  intros FF. induction l as [|a l IH]; intros H.
+  - apply filter_forall. intros s x [].
+  - assert (Ha : F (P a)) by (apply H; left; reflexivity).
+    assert (Hl : F (fun s => forall x, In x l -> P x s)) by (apply IH; intros; apply H; right; assumption).
+    generalize (filter_and _ _ Ha Hl). apply filter_imp. intros s [A B] x [<-|Hx]; [exact A|apply B, Hx].
+Qed.
+
 Lemma sum_lim l (u : nat -> T -> R) (v : T -> R) :
   (forall x, In x l -> is_lim_seq (fun n => u n x) (v x)) ->
   is_lim_seq (fun n => sum l (u n)) (sum l v).
@@ -169,6 +180,15 @@ Proof.
 Qed.
 
 End Sums.
+
+Lemma filterlim_eps {S : Type} (f : S -> R) (y : R) (F : (S -> Prop) -> Prop) : Filter F ->
+  filterlim f F (locally y) <-> forall eps, 0 < eps -> F (fun s => Rabs (f s - y) < eps).
+Proof.
+  intros FF. split.
+  - intros H eps Heps. apply (H (fun z => Rabs (z - y) < eps)). exists (mkposreal eps Heps). intros z Hz. exact Hz.
+  - intros H P [[eps Heps] HP]. unfold filtermap. generalize (H eps Heps). apply filter_imp. intros s Hs.
+    apply HP. exact Hs.
+Qed.
 
 Lemma sum_swap {S T : Type} (l : list S) (m : list T) (f : S -> T -> R) :
   (Σ x ∈ l, Σ y ∈ m, f x y) = Σ y ∈ m, Σ x ∈ l, f x y.

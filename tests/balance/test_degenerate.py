@@ -237,7 +237,7 @@ UNSOLVED: dict[str, tuple[dict[str, Any], str]] = {
     # Read and inspected, but the balanced weights are no doubles.
     "a result below the doubles": (
         layers([[5e-324]], [[1e-300]]),
-        "weight w1[0,0] would become about 2^-103",
+        "weight w1[0,0] would come to lie below the range of doubles",
     ),
     "paths of costs too far apart": (
         layers([[1e300], [1e-300]], [[1e300, 1e-300]]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import mpmath
@@ -14,12 +15,13 @@ from hypothesis import strategies as st
 
 from balproof.balance import fitted, wide
 from balproof.balance import prescale as module
-from balproof.balance.fitted import fit, is_far, rescale
+from balproof.balance import solve as solving
+from balproof.balance.fitted import fit, is_far, require_doubles
 from balproof.balance.prescale import prescale
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.solve import METHODS, Method, solve
 from balproof.errors import RequestError
-from balproof.importers import load
+from balproof.importers import load, save_rescaled
 from balproof.network.graph import Network
 from balproof.network.manifold import Block, infer
 from tests.balance.samples import (
@@ -125,7 +127,7 @@ def test_many_decades_against_600_bits(costs: str, decades: int) -> None:
         after = BalanceProblem.stated(found.network, costs)
         exact = optimum(after, np.zeros(after.count), set(), 600, 100)
         assert max(map(abs, exact)) <= (found.certificate.radius or 0) < 1e-11
-        kept = rescale(infer(found.network), np.zeros(after.count, dtype=np.int64), -found.h)
+        kept = infer(found.network).rescale(-found.h)
         same_weights(kept, spread(network, decades), rtol=1e-12)
 
 
@@ -217,7 +219,7 @@ REFUSED = {
     "a result below all doubles": (
         with_weights(mlp([1, 1, 1], bias=False), fc1__weight=[[1e-323]], fc2__weight=[[1e-300]]),
         "l2",
-        r"weight fc1.weight\[0,0\] would become about 2\^-103\d, out of the range of doubles",
+        r"weight fc1.weight\[0,0\] would come to lie below the range of doubles",
     ),
 }  # fmt: skip
 
@@ -325,10 +327,11 @@ def test_weights_are_rounded_once(h: float, n: int, w: float) -> None:
         exact = mpmath.mpf(w) * mpmath.mpf(2) ** n * mpmath.exp(mpmath.mpf(h))
         other = mpmath.mpf(2) ** -n * mpmath.exp(-mpmath.mpf(h))
         inside = all(mpmath.mpf(2) ** -1021 < x < mpmath.mpf(2) ** 1023 for x in (exact, other))
+        moved = infer(network).rescale(np.array([h]), np.array([n]))
         try:
-            moved = rescale(infer(network), np.array([n]), np.array([h]))
-        except RequestError:
-            assert not inside
+            require_doubles(BalanceProblem.stated(network), moved)
+        except RequestError as refused:
+            assert not inside and "the range of doubles" in str(refused)
             return
         assert all(mpmath.mpf(2) ** -1075 < x < mpmath.mpf(2) ** 1024 for x in (exact, other))
         for name, x in (("fc1.weight", exact), ("fc2.weight", other)):
@@ -350,6 +353,38 @@ def test_scales_that_are_left_become_powers_of_two(monkeypatch: pytest.MonkeyPat
     found = solve(network)
     assert len(shifts) == 2 and shifts[0] != shifts[1] == [390]
     np.testing.assert_allclose(found.network.numbers("fc1.weight"), 2.0**-390, rtol=1e-15)
+
+
+def test_a_factor_that_no_double_holds() -> None:
+    """1e-300 times 1e450, and 1e300 by it."""
+    network = with_weights(mlp([1, 1, 1], bias=False), fc1__weight=[[1e-300]], fc2__weight=[[1e300]])
+    moved = infer(network).rescale(np.array([450 * np.log(10)]))
+    np.testing.assert_allclose(moved.numbers("fc1.weight"), 1e150, rtol=1e-12)
+    np.testing.assert_allclose(moved.numbers("fc2.weight"), 1e-150, rtol=1e-12)
+
+
+def test_networks_that_go_by_blocks_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, costs = KNOWN["mlp"]
+    monkeypatch.setattr(solving, "BLOCKS", 5)
+    plain = solve(network, costs)
+    assert plain.method == "block sweeps"
+    far, _ = wild(network, 0, 400)
+    found = solve(far, costs)
+    assert found.method == "multilevel" and found.status == "balanced"
+    same_weights(found.network, plain.network, rtol=2e-12)
+    monkeypatch.setattr(solving, "LARGE", 5)
+    with pytest.raises(RequestError, match="costs of single weights range from"):
+        solve(far, costs)
+
+
+def test_what_is_written_is_what_was_solved_for(tmp_path: Path) -> None:
+    """To the last bit, though h has not all of them."""
+    network, _ = KNOWN["mlp"]
+    found = solve(wild(network, 4, 400)[0])
+    assert found.factors is not None
+    save_rescaled(found.manifold, found.h, tmp_path / "a.json", factors=found.factors)
+    same_weights(load(tmp_path / "a.json"), found.network, rtol=0)
+    assert solve(network).factors is None
 
 
 def test_what_is_fitted_is_in_range_and_exact() -> None:
@@ -402,11 +437,11 @@ def test_imbalances_of_units_far_apart() -> None:
 
 
 def test_a_lost_exponent_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guard sees: scales that are one power of two off leave another function, and other weights."""
+    """The guard sees: what was fitted has another power of two in one scale than what comes out."""
     network, costs = KNOWN["mlp"]
     far, _ = wild(network, 0, 400)
-    full = fitted.rescale
-    monkeypatch.setattr(fitted, "rescale", lambda m, n, h: full(m, n + (np.arange(len(n)) == 1), h))
+    full = fitted._times_powers
+    monkeypatch.setattr(fitted, "_times_powers", lambda m, n, u: full(m, n + (np.arange(len(n)) == 1), u))
     found = solve(far, costs)
     assert found.status == "unconverged"
     with pytest.raises(AssertionError):

@@ -109,7 +109,7 @@ def test_a_rescaling_to_nothing_or_beyond_the_range_of_doubles() -> None:
     problem = BalanceProblem.build(network.with_parameters({"fc1.weight": first}), "l1")
     after = problem.rescaled(np.array([-500.0, 0.0]))
     assert len(after.weights) == after.A.shape[0] == len(problem.weights) - 1
-    with np.errstate(all="ignore"), pytest.raises(ModelError, match=r"fc1\.weight\[0,0\] is not finite"):
+    with np.errstate(all="ignore"), pytest.raises(ModelError, match=r"fc1\.bias\[0\] is not finite"):
         problem.rescaled(np.array([720.0, 0.0]))
 
 

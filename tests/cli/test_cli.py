@@ -541,6 +541,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "a model to replay": ("verify", "--replay", "tests/data/chain.json"),
     "a list as a page": ("verify", "--list", "--html", "{tmp}/page.html"),
     "a report and a claim": ("verify", "S.euler", "--replay", "nothing.json"),
+    "a report and Coq": ("verify", "--formal", "--replay", "nothing.json"),
     "no jobs": ("verify", "--jobs", "0"),
     "jobs is a word": ("verify", "--jobs", "many"),
     "unknown command": ("balance", "x"),

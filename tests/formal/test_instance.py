@@ -20,7 +20,8 @@ from balproof.errors import MissingToolError
 from balproof.formal import check_certificate, check_certificates, coq_version
 from balproof.importers import load
 from balproof.network.graph import Network
-from tests.networks import mlp
+from tests.balance.samples import two_degrees
+from tests.networks import called_twice, mlp
 
 needs_coq = pytest.mark.skipif(coq_version() is None, reason="needs Coq: apt install coq libcoq-coquelicot")
 
@@ -51,10 +52,20 @@ def read(text: str) -> tuple[int, list[tuple[int, dict[int, int], int, int]]]:
     return int(unit[1]), weights
 
 
+NETWORKS = {
+    "degree 1": mlp([4, 5, 3], seed=3),
+    "degree 3": mlp([3, 4, 3, 2], seed=1, activation="Max(x,0)**3"),
+    "degree 3/2": mlp([3, 4, 2], seed=1, activation="Max(x,0)**(3/2)"),
+    "degrees 2 and 1/2 around a loop": two_degrees(),
+    "weights with three scales": called_twice(),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(("costs", "p"), [("l2", 2), ("l1", 1), ("lp:3", 3)])
-def test_the_numbers_show_the_gap(costs: str, p: int) -> None:
+def test_the_numbers_show_the_gap(name: str, costs: str, p: int) -> None:
     """What Coq computes, here in Python's integers, and that the weights are those of the network."""
-    problem = balanced(mlp([4, 5, 3], seed=3), costs)
+    problem = balanced(NETWORKS[name], costs)
     found = certificate(problem)
     unit, weights = read(found.text)
     assert [Fraction(m, unit) for m, *_ in weights] == [Fraction(float(w)) for w in problem.weights]
@@ -72,10 +83,11 @@ def test_the_numbers_show_the_gap(costs: str, p: int) -> None:
     dense = np.array(
         [[row.get(int(k) + 1, 0) for k in np.flatnonzero(problem.active)] for _, row, *_ in weights]
     )
-    assert np.array_equal(dense, problem.A.toarray()[:, problem.active])
+    steps = {"degree 3/2": 2, "degrees 2 and 1/2 around a loop": (1, 1, 2)}.get(name, 1)
+    assert np.array_equal(dense, problem.A.toarray()[:, problem.active] * steps)
 
 
-def test_what_has_no_certificate() -> None:
+def test_what_has_no_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
     def reason(problem: BalanceProblem) -> str:
         found = kernel_certificate(problem)
         assert isinstance(found, NoCertificate)
@@ -84,6 +96,9 @@ def test_what_has_no_certificate() -> None:
     network = mlp([3, 4, 2], seed=1)
     assert reason(balanced(network, "lp:1.5")).startswith("the certificate for Coq needs the regularizer l1")
     assert reason(balanced(network, "2*w**2")).startswith("the certificate for Coq needs the regularizer l1")
+    monkeypatch.setattr("balproof.balance.kernel._LONGEST", 60)
+    certificate(balanced(network))
+    assert reason(balanced(called_twice())).startswith("the exact flow needs numbers too long")
 
 
 CHANGES = {
@@ -92,6 +107,13 @@ CHANGES = {
     "the flow": (r"(?<=\] \()-\d+", -1),
     "the gap in the statement, not in the proof": (r"(?<=weights scales h \+ IZR )\d+", -1),
 }
+
+
+@pytest.mark.slow
+@needs_coq
+@pytest.mark.parametrize("name", NETWORKS)
+def test_coq_accepts_it(name: str) -> None:
+    assert check_certificate(certificate(balanced(NETWORKS[name])).text) == []
 
 
 def changed(text: str, pattern: str, change: int) -> str:
@@ -112,7 +134,7 @@ def said(small: str) -> dict[str, list[str]]:
 
 @pytest.mark.slow
 @needs_coq
-def test_coq_accepts_it(said: dict[str, list[str]]) -> None:
+def test_coq_accepts_the_small_one(said: dict[str, list[str]]) -> None:
     assert said["as it is"] == []
 
 

@@ -24,12 +24,16 @@ from onnx import helper, numpy_helper
 from safetensors.numpy import load_file, save_file
 
 import balproof.cli
-from balproof.errors import ModelError
+from balproof.balance.solve import solve
+from balproof.crosscheck import scales
+from balproof.crosscheck.audit import check
+from balproof.errors import MissingToolError, ModelError
 from balproof.importers import arrays, files, load, outputs, rounding, save, save_rescaled, stored
 from balproof.importers.files import replacing
 from balproof.network import graph, manifold
-from balproof.network.graph import parts
+from balproof.network.graph import Numbers, parts
 from balproof.network.manifold import infer
+from balproof.verdict import Verdict
 from tests.importers.models import model, run, write
 
 RNG = np.random.default_rng(11)
@@ -177,6 +181,86 @@ def test_parts_cover_an_array_in_order(shape: tuple[int, ...], limit: int) -> No
     np.testing.assert_array_equal(np.concatenate([numbers[p].ravel() for _, p in found]), numbers.ravel())
 
 
+def chain(folder: Path, kind: str, dtype: str, n: int) -> Path:
+    """Three layers of n units. Names are so long that what follows them in an archive is at odd places."""
+    held = {f"net.{name}": RNG.standard_normal((n, n)).astype(TYPES[dtype]) for name in ("W1a", "W2a", "W3a")}
+    if kind == "npz":
+        np.savez(folder / "w.npz", **held)
+    else:
+        save_file(held, folder / "w.safetensors")
+    operations = [
+        {"kind": "linear", "inputs": ["x", "W1a"], "output": "z1"},
+        {"kind": "linear", "inputs": ["z1", "W2a"], "output": "z2"},
+        {"kind": "linear", "inputs": ["z2", "W3a"], "output": "y"},
+    ]
+    entries = named(f"w.{kind}", "W1a", "W2a", "W3a")
+    return document(folder / "m.json", entries, inputs={"x": [n]}, operations=operations)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [("safetensors", dtype) for dtype in TYPES] + [("npz", d) for d in TYPES if d != "bfloat16"],
+)
+def test_they_are_solved_where_they_are(
+    kind: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = load(chain(tmp_path, kind, dtype, 101))
+    expected = solve(network.with_parameters(dict(Numbers(network)))).h
+    value = network.tensors["W1a"].value
+    assert value is not None
+    assert value.flags.aligned == (kind == "safetensors")
+    monkeypatch.setattr(graph.Network, "numbers", lambda *_: pytest.fail("a copy in doubles"))
+    found = solve(network)
+    assert (found.status, found.method) == ("balanced", "block sweeps")
+    np.testing.assert_allclose(found.h, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_they_are_audited_where_they_are(dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large blocks are compared in their types; a block with a fault in it, in doubles."""
+    monkeypatch.setattr(scales, "WHOLE_BLOCK", 100)
+    before = load(chain(tmp_path, "safetensors", dtype, 24))
+    found = solve(before)
+    save_rescaled(found.manifold, found.h, tmp_path / "out.json")
+    audit = check(before, tmp_path / "out.json")
+    assert audit.ok, audit.faults
+    assert audit.function is Verdict.certified
+    doubles = check(
+        before, load(tmp_path / "out.json").with_parameters(dict(Numbers(load(tmp_path / "out.json"))))
+    )
+    np.testing.assert_allclose(list(doubles.scales.values()), list(audit.scales.values()), atol=1e-13)
+    held = load_file(tmp_path / "out.json.safetensors")
+    wrong = {name: value.view(TYPES[dtype]).copy() for name, value in held.items()}
+    wrong["net.W2a"][5, 7] *= -1
+    save_file(wrong, tmp_path / "out.json.safetensors")
+    (fault,) = check(before, tmp_path / "out.json").faults
+    assert fault.kind == "sign-changed"
+    assert fault.where.startswith("W2a[5,7]")
+
+
+def test_bfloat16_needs_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = safetensors(tmp_path, "bfloat16")
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(
+        MissingToolError, match=r"^ml_dtypes is not installed: say pip install 'balproof\[onnx\]'"
+    ):
+        load(path)
+
+
+def test_numbers_are_made_when_they_are_asked_for(tmp_path: Path) -> None:
+    network = load(safetensors(tmp_path, "float16"))
+    numbers = Numbers(network)
+    assert list(numbers) == ["W1", "b1", "W2"]
+    assert len(numbers) == 3
+    assert "x" not in numbers
+    with pytest.raises(KeyError):
+        numbers["x"]
+    assert numbers["W1"].dtype == np.float64
+    assert Numbers.held(numbers, "W1").dtype == np.float16
+    assert is_mapped(Numbers.held(numbers, "W1"))
+    assert Numbers.held({"W1": W1}, "W1") is W1
+
+
 # --- written ------------------------------------------------------------------------------------------
 
 
@@ -257,8 +341,8 @@ def test_arrays_in_several_files(tmp_path: Path) -> None:
     network = load(path)
     assert network.tensors["W2"].buffer
     np.testing.assert_array_equal(network.tensors["c"].value, [2.0, 4.0, 8.0])
-    scales = infer(network)
-    save_rescaled(scales, log_scales(scales), tmp_path / "out.json")
+    state = infer(network)
+    save_rescaled(state, log_scales(state), tmp_path / "out.json")
     names = ("out.json.w.npz", "out.json.sub-w.npz", "out.json.w2.npy")
     first, second = (np.load(tmp_path / name) for name in names[:2])
     factor = np.exp(H)
@@ -594,6 +678,31 @@ def test_a_source_whose_weights_changed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no longer has 'W1' of shape \(7, 5\): load the network again"):
         save(network, tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
+
+
+def test_a_command_refuses_such_files_before_it_solves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    path, other = external(tmp_path), tmp_path / "out.onnx"
+    monkeypatch.setattr("balproof.balance.solve.solve", lambda *_, **__: pytest.fail("solved"))
+
+    def say(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["balproof", "solve", str(path), *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            balproof.cli.main()
+        out, err = capsys.readouterr()
+        assert (stop.value.code, out, err.count("\n")) == (2, "", 1)
+        return err
+
+    assert "out.onnx.data is asked for twice" in say("-o", other, "--json", tmp_path / "out.onnx.data")
+    save(load(path), other)
+    path = other
+    assert "out.onnx is also an input" in say("-o", other)
+    (tmp_path / "link.onnx").symlink_to("out.onnx")
+    (tmp_path / "new.onnx.data").symlink_to("out.onnx.data")
+    assert "new.onnx.data holds weights of" in say("-o", tmp_path / "new.onnx")
+    (tmp_path / "last.onnx.data").mkdir()
+    assert "last.onnx.data is a folder" in say("-o", tmp_path / "last.onnx")
 
 
 # --- memory -------------------------------------------------------------------------------------------

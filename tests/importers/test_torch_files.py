@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from balproof.errors import MissingToolError, ModelError
-from balproof.importers import files, load, save, torch_program
+from balproof.importers import files, load, save, save_rescaled, torch_program
 from balproof.importers.torch_archive import harmless
 from balproof.network.evaluate import evaluate
 from balproof.network.manifold import infer
@@ -156,6 +156,9 @@ def test_every_type_is_kept(dtype: str, tmp_path: Path) -> None:
     path = write(tmp_path / "m.pt2", module, x)
     save(load(path).with_parameters(_numbers(exact)), path)
     assert torch.equal(torch.export.load(path).state_dict["0.weight"], 2 * module[0].weight)
+    again = infer(load(path))
+    save_rescaled(again, np.log(2) * np.ones(again.count), tmp_path / "n.pt2", power_of_two=True)
+    assert torch.equal(torch.export.load(tmp_path / "n.pt2").state_dict["0.weight"], 4 * module[0].weight)
 
 
 def _numbers(network: Any) -> dict[str, np.ndarray]:

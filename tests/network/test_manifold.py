@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from balproof.importers import load
+from balproof.network import manifold as module
 from balproof.network.evaluate import evaluate, trajectory
-from balproof.network.graph import Network, Operation, Tensor
-from balproof.network.manifold import infer
+from balproof.network.graph import Network, Operation, Tensor, parts
+from balproof.network.manifold import _tree, infer
 from balproof.symbolic.activation import Activation
 from tests.convnets import resnet
 from tests.networks import called_twice, mlp, numerical_free_scales, weights
@@ -123,6 +126,46 @@ def test_the_rank_on_nonzero_weights_agrees_with_that_of_the_matrix(name: str, d
         kept = {t.name: rng.random(t.shape) < density for t in manifold.network.learned}
         rows = [manifold.matrix([n]).toarray()[k.ravel()] for n, k in kept.items()]
         assert manifold.rank(kept) == np.linalg.matrix_rank(np.concatenate(rows))
+
+
+@pytest.mark.parametrize("density", [0.05, 0.2, 0.6, 1.0])
+def test_a_spanning_forest_of_a_matrix(density: float) -> None:
+    """It joins what is joined, by no edge more than that takes; SciPy counts the components."""
+    rng = np.random.default_rng(4)
+    for shape in ((1, 1), (5, 3), (9, 12), (30, 30)):
+        joined = rng.random(shape) < density
+        joined[0, 0] = True
+        rows, columns = _tree(joined)
+        assert joined[rows, columns].all()
+        found = np.zeros(shape, bool)
+        found[rows, columns] = True
+
+        def components(edges: np.ndarray) -> tuple[int, list[int]]:
+            graph = sparse.block_array([[None, edges.astype(int)], [edges.T.astype(int), None]])
+            count, labels = connected_components(graph)
+            return count, labels.tolist()
+
+        assert components(found) == components(joined)
+        assert len(rows) == sum(shape) - components(joined)[0]
+
+
+@pytest.mark.parametrize("density", [0.05, 0.2, 0.6])
+def test_what_is_alive_is_found_piece_by_piece(density: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "parts", lambda shape: parts(shape, 3))
+    rng = np.random.default_rng(8)
+    for network in (mlp([4, 6, 5, 3]), residual(), resnet(2, (1, 1), 16, 3)):
+        kept = {t.name: rng.random(t.shape) < density for t in network.parameters}
+        thin = network.with_parameters({n: np.where(k, network.numbers(n), 0.0) for n, k in kept.items()})
+        manifold = infer(thin)
+        rows = np.concatenate(
+            [manifold.matrix([t.name]).toarray()[kept[t.name].ravel()] for t in network.learned]
+        )
+        expected = (rows > 0).any(0) & (rows < 0).any(0)
+        np.testing.assert_array_equal(manifold.alive(manifold.support), expected)
+        np.testing.assert_array_equal(
+            manifold.alive({t.name: kept[t.name] for t in network.learned}), expected
+        )
+        assert manifold.support.count == sum(kept[t.name].sum() for t in network.learned)
 
 
 def test_what_is_not_zero_is_asked_for_tensor_by_tensor() -> None:

@@ -6,7 +6,11 @@ import json
 import pytest
 
 from balproof.errors import ModelError, RequestError
+from balproof.formal import Gate
+from balproof.theorems import running
+from balproof.theorems.formal import FORMAL, strengthened
 from balproof.theorems.running import replay
+from balproof.verdict import Verdict
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +83,31 @@ def test_a_change_is_found(report, tmp_path, change):
     _, differences = replay(write(tmp_path, data))
     assert [d for d in differences if d.where.startswith(where)]
     assert "the file says" in str(differences[0])
+
+
+def test_what_coq_checked_is_checked_again(tmp_path, monkeypatch):
+    from balproof.theorems import verify
+
+    whole = Gate((), dict.fromkeys(FORMAL["B.cost-reduction"].theorems, ""))
+    records = strengthened(verify("B.cost-reduction"), whole)
+    path = write(tmp_path, {"claims": [r.as_json() for r in records]})
+    monkeypatch.setattr(running, "gate_or_reason", lambda: whole)
+    again, differences = replay(path)
+    assert differences == []
+    assert again[0].verdict is Verdict.formal
+    monkeypatch.setattr(running, "gate_or_reason", lambda: Gate(("Sums.v: oops is assumed",)))
+    _, differences = replay(path)
+    assert [d.where for d in differences if d.where.endswith("exact.verdict")] == [
+        "B.cost-reduction.exact.verdict"
+    ]
+
+
+def test_coq_is_not_asked_where_it_was_not(report, tmp_path, monkeypatch):
+    def asked():
+        raise AssertionError("Coq was asked")
+
+    monkeypatch.setattr(running, "gate_or_reason", asked)
+    assert replay(write(tmp_path, report))[1] == []
 
 
 @pytest.mark.parametrize(
