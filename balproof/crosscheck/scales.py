@@ -200,11 +200,9 @@ def _chosen(
         taken.append(strides @ places)
     flat = np.unique(np.concatenate(taken))
     flat = flat[_comparable(was[flat], now[flat])]
-    if (
-        2 * len(flat) < sum(map(len, taken))
-        and np.count_nonzero(usable := _comparable(was, now)) <= WHOLE_BLOCK
-    ):
-        flat = np.flatnonzero(usable)  # few weights that are not 0
+    if 2 * len(flat) < sum(map(len, taken)):  # perhaps few weights that are not 0
+        usable = np.flatnonzero(_comparable(was, now))
+        flat = usable if len(usable) <= WHOLE_BLOCK else flat
     return flat, was[flat].astype(np.float64), now[flat].astype(np.float64)
 
 
@@ -342,9 +340,8 @@ def _right_blocks(
     for block in (b for b in manifold.blocks if b.size > WHOLE_BLOCK):
         name, kind = block.name, rounding[block.name]
         own = read(block, before, after, scale, kind.noise - _OURS, powers.get(name)) if compiled else None
-        if own or _all_right(
-            manifold, block, *(Numbers.held(side, name) for side in (before, after)), kind, h
-        ):
+        old, new = (Numbers.held(side, name) for side in (before, after))
+        if own or _all_right(manifold, block, old, new, kind, h):
             found[name] = own
     return found
 
