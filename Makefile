@@ -1,7 +1,9 @@
 # make verify   all claims, then the digits network, with a report in build/report/index.html
 # make test     the checks of every day: style, types, floors, fast tests
 # make formal   the theorems in Coq: compiled, audited, compared with what is pinned (needs coq and coquelicot)
-# make test-slow, make bench, make derivations, make formal-pin, make clean
+# make bench    ours and the peers on the same inputs (FULL=1: the large ones too; RECORD=1: a line in the table)
+# make bench-compare BASE=<commit>   this tree against another commit on the same inputs
+# make test-slow, make bench-methods, make derivations, make formal-pin, make clean
 # Everything runs in an environment of its own, .venv, which is made when it is needed.
 
 PYTHON ?= python3
@@ -15,7 +17,7 @@ TORCH  := $(VENV)/.torch
 PYTEST := $(BIN)/python -m pytest
 
 .DELETE_ON_ERROR:
-.PHONY: help verify test test-fast test-slow lint bench derivations formal formal-pin torch clean
+.PHONY: help verify test test-fast test-slow lint bench bench-compare bench-methods derivations formal formal-pin torch clean
 
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
@@ -64,7 +66,17 @@ test-slow: $(DEV)
 	$(PYTEST) --nbmake -n $(JOBS) --benchmark-disable notebooks
 	$(PYTEST) -n $(JOBS) --dist loadscope --benchmark-disable -m slow
 
+# One thread for the peers' BLAS: threads that wait for each other count as work done.
+BENCH := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m
+
 bench: $(DEV)
+	$(BENCH) benchmarks.run $(if $(FULL),--full) $(if $(RECORD),--record) $(if $(ONLY),--only '$(ONLY)')
+
+bench-compare: $(DEV)
+	@$(if $(BASE),:,echo "BASE is missing: say make bench-compare BASE=<commit>" >&2; exit 2)
+	$(BENCH) benchmarks.compare '$(BASE)' $(if $(ONLY),--only '$(ONLY)')
+
+bench-methods: $(DEV)
 	$(PYTEST) --benchmark-only --benchmark-sort=name benchmarks
 
 derivations: $(DEV)

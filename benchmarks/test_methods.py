@@ -1,4 +1,4 @@
-"""Methods and peers on one machine in one run: ``make bench``. What counts is the ratio, never the seconds.
+"""Methods and peers in one run: ``make bench-methods``. What counts is the ratio, never the seconds.
 
 Our methods stop at an imbalance of 1e-12, CVXPY and SciPy's L-BFGS (on F with its gradient) where their own
 rules stop them; ``extra_info`` holds what was reached, and the passes over the weights.

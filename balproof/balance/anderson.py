@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from balproof.balance.kernels import orthonormal
+
 Array = np.ndarray
 
 
 class Anderson:
-    """Remembers up to ``depth`` steps; `mix` gives the next x.
+    """Remembers the differences of up to ``depth`` steps; `mix` gives the next x.
 
     ``follow`` are values that depend on x: to first order they mix as x does.
     """
@@ -22,23 +24,30 @@ class Anderson:
 
     def forget(self) -> None:
         """Start anew."""
-        self._steps: list[tuple[Array, Array, Array]] = []
+        self._last: tuple[Array, Array, Array] | None = None
+        self._differences: tuple[Array, ...] = ()
+        self._count = 0
         self._least = np.inf
 
     def mix(self, x: Array, image: Array, follow: Array) -> tuple[Array, Array]:
         """From x, G(x) and what follows G(x) the next x, and what follows it."""
-        residual = image - x
-        size = float(np.linalg.norm(residual))
-        if not size <= 4 * self._least or (self._steps and len(self._steps[-1][2]) != len(follow)):
+        now = image - x, image, follow
+        size = float(np.linalg.norm(now[0]))
+        if not size <= 4 * self._least or (self._last and len(self._last[2]) != len(follow)):
             self.forget()  # it went the wrong way, or other values follow than before
         self._least = min(size, self._least)
-        self._steps = [*self._steps, (residual, image, follow)][-self._depth - 1 :]
-        if len(self._steps) < 2:
+        last, self._last = self._last, now
+        if last is None:
             return image, follow
-        residuals, images, follows = (
-            np.diff(np.array(part, dtype=float), axis=0) for part in zip(*self._steps, strict=True)
-        )
-        gamma: Array = np.linalg.lstsq(residuals.T, residual, rcond=1e-8)[0]
+        if not self._count:
+            self._differences = tuple(np.empty((self._depth, len(part))) for part in now)
+        for held, new, old in zip(self._differences, now, last, strict=True):
+            np.subtract(new, old, out=held[self._count % self._depth])
+        self._count += 1
+        residuals, images, follows = (held[: self._count] for held in self._differences)
+        q = residuals.copy()
+        r = orthonormal(q)  # so that only a small matrix needs its singular values
+        gamma: Array = np.linalg.lstsq(r.T, q @ now[0], rcond=1e-8)[0]
         if not np.abs(gamma).sum() < 1e3:
             return image, follow
         return image - gamma @ images, follow - gamma @ follows

@@ -149,20 +149,27 @@ class BlockProblem:
 
     def cost_by(self, sums: Iterable[Sums], h: Array) -> float:
         """F(h), by the sums of either side of every block there."""
-        total = self.constant
-        for pair, (rows, columns) in zip(self.pairs, sums, strict=True):
-            side, own = (pair.rows, rows) if rows is not None else (pair.columns, columns)
-            total += pair.factor * float(side.factor(h, pair.power) @ own) + self._diagonal(pair)
+        return self.cost_of([pair.factors(h) for pair in self.pairs], sums)
+
+    def cost_of(self, factors: Iterable[Sequence[Array]], sums: Iterable[Sums]) -> float:
+        """F by the factors of both sides of every block, and the sums of either."""
+        total = self.constant + self._diagonal
+        for pair, own, (rows, columns) in zip(self.pairs, factors, sums, strict=True):
+            factor, marginal = (own[0], rows) if rows is not None else (own[1], columns)
+            total += pair.factor * float(factor @ marginal)
         return total
 
-    def _diagonal(self, pair: Pair) -> float:
+    @cached_property
+    def _diagonal(self) -> float:
         """The cost of the weights of units to themselves, which no scale changes and no sum has."""
-        if not pair.loop:
-            return 0.0
-        own = np.einsum("iik->ik", pair.weights)
-        if own.dtype.kind == "u":
-            return pair.factor * float(pair.table[own].sum())
-        return pair.factor * float((np.abs(own.astype(np.float64)) ** pair.power).sum())
+        total = 0.0
+        for pair in self.pairs:
+            if pair.loop:
+                own = np.einsum("iik->ik", pair.weights)
+                bits = own.dtype.kind == "u"
+                costs = pair.table[own] if bits else np.abs(own.astype(np.float64)) ** pair.power
+                total += pair.factor * float(costs.sum())
+        return total
 
     def imbalance(self, h: Array) -> float:
         """The largest |in − c·out|/(in + c·out) of the scales that move: one read."""
@@ -230,6 +237,11 @@ class Labels:
 
     @staticmethod
     def of(side: Side, layers: Array) -> Labels:
+        if side.run is not None:
+            where, coefficient = side.run
+            own = layers[where]
+            if own[0] >= 0 and np.all(own == own[0]):
+                return Labels(((int(own[0]), coefficient),), np.zeros(len(own), int))
         moving = side.unit >= 0
         moving[moving] = layers[side.unit[moving]] >= 0
         layer = np.where(moving, layers[side.unit] if len(layers) else 0, -1)
@@ -269,7 +281,7 @@ def _pairs(manifold: Manifold, costs: Costs) -> list[Pair] | None:
         tensor = network.tensors[block.name]
         if tensor.buffer or block.name in biases:
             continue
-        made, term = layout(block, manifold.count), one_power(costs, block.name)
+        made, term = layout(block), one_power(costs, block.name)
         if made is None or term is None:
             return None
         factor, power = term
@@ -301,4 +313,4 @@ def _require_usable(tensor: Tensor, pair: Pair, extremes: Extremes) -> None:
         raise ModelError(f"weight {bad} is not finite", "repair the model")
     if most > 0:
         with np.errstate(over="ignore", under="ignore"):
-            require_range(pair.power * pair.factor * np.array([least, most]) ** pair.power)
+            require_range(pair.power * pair.factor * np.array([least, most]) ** pair.power, tensor.name)

@@ -8,10 +8,12 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
+from balproof.balance.kernels import shift
+
 Array = np.ndarray
 
-_DENSE = 100
-"""Up to so many layers their equations are solved as a dense matrix."""
+_DENSE = 1_000
+"""Up to so many layers their equations are solved in a matrix with room for all entries."""
 
 
 def groups_of(names: Sequence[str]) -> Array:
@@ -32,31 +34,27 @@ def shift_of_groups(cost: Array, rows: Array | sparse.csr_array, power: float) -
     [0.69314718056]
     """
     a = sparse.csr_array(rows)
-    a.eliminate_zeros()
-    keep = np.flatnonzero((np.diff(a.indptr) > 0) & (cost > 0))
-    a, cost = sparse.csr_array(a[keep]), cost[keep]
-    matrix = a.toarray() if a.shape[1] <= _DENSE else a
+    keep = cost > 0
+    if not keep.all():
+        a, cost = sparse.csr_array(a[keep]), cost[keep]
     t = np.zeros(a.shape[1])
+    if a.shape[1] <= _DENSE:
+        shift(np.asarray(cost, float), a.indptr, a.indices, power * a.data, t)
+        return t
+    a.eliminate_zeros()
     for _ in range(50):
-        weight = cost * np.exp(power * (matrix @ t))
-        move = _newton_step(matrix, weight, power)
-        size = np.max(np.abs(power * (matrix @ move)), initial=0.0)
-        t += move / max(1.0, size)  # exp changes by at most a factor e in a step
+        weight = cost * np.exp(power * (a @ t))
+        move = _newton_step(a, weight, power)
+        size = np.max(np.abs(power * (a @ move)), initial=0.0)
+        t += move / max(1.0, size)
         if size < 1e-14:
             break
     return t
 
 
-def _newton_step(rows: Array | sparse.csr_array, weight: Array, power: float) -> Array:
+def _newton_step(rows: sparse.csr_array, weight: Array, power: float) -> Array:
+    """As in `shift`, by a sparse factor."""
     gradient = rows.T @ weight
-    # Normalised, since layers may differ by decades; the shift keeps the step defined where a whole
-    # component can move freely, as one group without visible units always can.
-    if isinstance(rows, np.ndarray):
-        hessian = power * (rows.T * weight) @ rows
-        scale = np.sqrt(np.diag(hessian))
-        scale[scale == 0] = 1.0
-        normal = hessian / np.outer(scale, scale) + 1e-13 * np.eye(len(scale))
-        return -np.linalg.solve(normal, gradient / scale) / scale
     hessian = power * (rows.T @ sparse.diags_array(weight) @ rows)
     scale = np.sqrt(hessian.diagonal())
     scale[scale == 0] = 1.0

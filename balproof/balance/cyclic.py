@@ -19,6 +19,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
+from balproof.balance import kernels
 from balproof.balance.anderson import Anderson
 from balproof.balance.blocks import BlockProblem, Sums
 from balproof.balance.coarse import shift_of_groups
@@ -43,6 +44,7 @@ class _Touch:
     side: int
     place: Array | None
     weight: Array | float
+    loop: bool
 
     def add(self, sums: Array, factor: Array, into: Array, out: Array) -> None:
         """What the entries add to what comes into the units (or goes out)."""
@@ -69,6 +71,8 @@ class _Layer:
     units: Array
     inverse: Array
     touches: tuple[_Touch, ...]
+    leads: tuple[_Touch, ...]
+    """The rows of the block that loops, or of those whose read can balance the layer, the largest first."""
 
     @cached_property
     def where(self) -> Array | slice:
@@ -88,6 +92,15 @@ class _Layer:
         touches: list[list[_Touch]] = [[] for _ in units]
         for b, pair in enumerate(problem.pairs):
             for s, side in pair.sides():
+                if side.run is not None:
+                    where, c = side.run
+                    own, reach = number[where], slope[0 if c > 0 else 1][where]
+                    np.maximum(reach, abs(c) * pair.power, out=reach)
+                    i = int(own[0])
+                    if np.all(own == i) and (i < 0 or len(own) == len(units[i])):
+                        if i >= 0:
+                            touches[i].append(_Touch(b, s, None, pair.power * pair.factor * c, pair.loop))
+                        continue
                 seen = side.unit >= 0
                 for k in (0, 1):
                     reach = np.maximum((1, -1)[k] * side.coefficient, 0) * pair.power
@@ -98,14 +111,23 @@ class _Layer:
                     weight = float(pair.power * pair.factor * side.coefficient[0])
                 for i in np.unique(layers[layers >= 0]).tolist():
                     if np.array_equal(side.unit, units[i]):
-                        touches[i].append(_Touch(b, s, None, weight))
+                        touches[i].append(_Touch(b, s, None, weight, pair.loop))
                         continue
                     own = np.where(layers == i, place[side.unit], len(units[i]))
-                    touches[i].append(_Touch(b, s, own, weight))
+                    touches[i].append(_Touch(b, s, own, weight, pair.loop))
         # Where a unit has several exponents, the largest: the step then falls short, and never goes too far.
         total = slope.sum(axis=0)
         inverse = np.where(total > 0, 1 / np.where(total > 0, total, 1.0), 0.0)
-        return [_Layer(u, inverse[u], tuple(t)) for u, t in zip(units, touches, strict=True)]
+        return [
+            _Layer(u, inverse[u], tuple(t), _leads(problem, t)) for u, t in zip(units, touches, strict=True)
+        ]
+
+
+def _leads(problem: BlockProblem, touches: list[_Touch]) -> tuple[_Touch, ...]:
+    pairs, rows = problem.pairs, [t for t in touches if t.side == 0]
+    able = [t for t in rows if pairs[t.pair].rows.once and pairs[t.pair].fused]
+    loops = [t for t in rows if t.loop]
+    return tuple(loops[:1] or sorted(able, key=lambda t: -pairs[t.pair].size))
 
 
 class _Run:
@@ -144,16 +166,7 @@ class _Run:
 
     def _lead(self, layer: _Layer, stale: Callable[[int], bool]) -> _Touch | None:
         """The block whose read balances the layer: one that loops, or the largest that must be read."""
-        pairs = self.problem.pairs
-        loops = [t for t in layer.touches if pairs[t.pair].loop and t.side == 0]
-        if loops:
-            return loops[0]
-        able = [
-            t
-            for t in layer.touches
-            if t.side == 0 and stale(t.pair) and pairs[t.pair].rows.once and pairs[t.pair].fused
-        ]
-        return max(able, key=lambda t: pairs[t.pair].size, default=None)
+        return next((t for t in layer.leads if t.loop or stale(t.pair)), None)
 
     def renew(self, b: int) -> None:
         """Read a block."""
@@ -190,7 +203,7 @@ class _Run:
             side = (pairs[t.pair].rows, pairs[t.pair].columns)[t.side]
             self.factors[t.pair][t.side] = side.factor(self.h, pairs[t.pair].power)
             self.sums[t.pair][1 - t.side] = None
-        return _imbalance(into, out)
+        return kernels.imbalance(into, out)
 
     def _move(self, layer: _Layer, inverse: Array, into: Array, out: Array) -> None:
         moves = (inverse > 0) & (into > 0) & (out > 0)
@@ -261,7 +274,7 @@ class _Run:
                     self.after[b] = self.after[b] * by
 
     def cost(self) -> float:
-        return self.problem.cost_by([(own[0], own[1]) for own in self.sums], self.h)
+        return self.problem.cost_of(self.factors, [(own[0], own[1]) for own in self.sums])
 
     @property
     def complete(self) -> bool:
@@ -279,7 +292,7 @@ class _Run:
                 sums = self.sums[t.pair][t.side]
                 assert sums is not None
                 t.add(sums, self.factors[t.pair][t.side], into, out)
-            worst = max(worst, _imbalance(into, out))
+            worst = max(worst, kernels.imbalance(into, out))
         return worst
 
     def carried(self) -> Array:
@@ -303,11 +316,6 @@ class _Run:
             new = np.exp(carried[at : at + old.size])
             holder[s] = np.where(old > 0, new, 0.0)
             at += old.size
-
-
-def _imbalance(into: Array, out: Array) -> float:
-    total = into + out
-    return float(np.max(np.abs(into - out) / np.where(total > 0, total, 1.0), initial=0.0))
 
 
 def sweeps(

@@ -227,23 +227,148 @@ def extremes(bits, mask):
     return least, most, zeros
 
 
+@njit(nogil=True, cache=True)
+def imbalance(into, out):
+    """The largest |in − out|/(in + out)."""
+    worst = 0.0
+    for k in range(len(into)):
+        total = into[k] + out[k]
+        gap = abs(into[k] - out[k]) / total if total != 0 else 0.0
+        if np.isnan(gap):
+            return gap
+        worst = max(worst, gap)
+    return worst
+
+
+@njit(nogil=True, cache=True)
+def shift(cost, start, index, value, t):
+    """Newton's method for the t that minimises Σ_b cost_b·exp⟨row_b, t⟩, rows as in a CSR matrix.
+
+    The Hessian is normalised, since groups may differ by decades; 1e-13 on its diagonal keeps the step
+    defined where a whole component can move freely. Rows of its Cholesky factor begin where its own do.
+    """
+    n = len(t)
+    first = np.arange(n)
+    for b in range(len(cost)):
+        for i in range(start[b], start[b + 1]):
+            for j in range(start[b], start[b + 1]):
+                first[index[i]] = min(first[index[i]], index[j])
+    factor, gradient, scale = np.zeros((n, n)), np.zeros(n), np.zeros(n)
+    for _ in range(50):
+        for i in range(n):
+            gradient[i] = 0.0
+            factor[i, first[i] : i + 1] = 0.0
+        for b in range(len(cost)):
+            own, most = 0.0, start[b + 1]
+            for i in range(start[b], most):
+                own += value[i] * t[index[i]]
+            own = cost[b] * np.exp(own)
+            for i in range(start[b], most):
+                gradient[index[i]] += own * value[i]
+                for j in range(start[b], most):
+                    if index[j] <= index[i]:
+                        factor[index[i], index[j]] += own * value[i] * value[j]
+        for i in range(n):
+            scale[i] = np.sqrt(factor[i, i]) if factor[i, i] > 0 else 1.0
+        for i in range(n):
+            total = -gradient[i] / scale[i]
+            for j in range(first[i], i):
+                entry = factor[i, j] / (scale[i] * scale[j])
+                for k in range(max(first[i], first[j]), j):
+                    entry -= factor[i, k] * factor[j, k]
+                factor[i, j] = entry / factor[j, j]
+                total -= factor[i, j] * gradient[j]
+            pivot = factor[i, i] / (scale[i] * scale[i]) + 1e-13
+            for k in range(first[i], i):
+                pivot -= factor[i, k] * factor[i, k]
+            factor[i, i] = np.sqrt(max(pivot, 1e-13))
+            gradient[i] = total / factor[i, i]
+        for i in range(n - 1, -1, -1):
+            gradient[i] /= factor[i, i]
+            for j in range(first[i], i):
+                gradient[j] -= factor[i, j] * gradient[i]
+        size = 0.0
+        for b in range(len(cost)):
+            own = 0.0
+            for i in range(start[b], start[b + 1]):
+                own += value[i] * gradient[index[i]] / scale[index[i]]
+            size = max(size, abs(own))
+        for i in range(n):
+            t[i] += gradient[i] / scale[i] / max(1.0, size)  # exp changes by at most a factor e in a step
+        if size < 1e-14:
+            break
+
+
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def loop(w, mode, table, power, e, y, factor, into, out, inverse, sign, h, after, before, rows, columns):
+def orthonormal(rows):
+    """Make rows orthonormal in place (what depends on others becomes 0); r with rows before = r·rows after.
+
+    Gram and Schmidt's method, each row twice: Giraud, Langou and Rozložník, Comput. Math. Appl. 50 (2005).
+    LAPACK's threads take longer to start than this takes, for a few rows.
+    """
+    r = np.zeros((len(rows), len(rows)))
+    for i in range(len(rows)):
+        own = rows[i]
+        for _ in range(2):
+            for j in range(i):
+                other, dot = rows[j], 0.0
+                for k in range(len(own)):
+                    dot += own[k] * other[k]
+                for k in range(len(own)):
+                    own[k] -= dot * other[k]
+                r[i, j] += dot
+        total = 0.0
+        for k in range(len(own)):
+            total += own[k] * own[k]
+        r[i, i] = np.sqrt(total)
+        if total > 0:
+            own /= r[i, i]
+    return r
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _squares(w, y, row):
+    """row_j = w_j², and their sum with factors y."""
+    total = 0.0
+    for j in range(len(w)):
+        v = np.float64(w[j])
+        v = v * v
+        row[j] = v
+        total += v * y[j]
+    return total
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _add(row, scale, total):
+    for j in range(len(row)):
+        total[j] += scale * row[j]
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def loop(
+    w, flat, mode, table, power, e, y, factor, into, out, inverse, sign, h, after, before, rows, columns
+):
     """A cyclic sweep over units that feed themselves: row i and column i are one unit, of opposite signs.
 
     ``after`` holds Σ e_k·K_ki over the rows k > i as the last sweep left them; what it leaves is in
-    ``columns``. The diagonal has no scale, and is left out of all sums.
+    ``columns``. ``flat`` is ``w`` without its last axis. The diagonal has no scale, and is left
+    out of all sums.
     """
     n = len(w)
+    squares = mode == SQUARE and w.shape[2] == 1
     row = np.empty(n)
     before[:] = 0.0
     columns[:] = 0.0
     for i in range(n):
-        _fill(w[i], mode, power, table, row)
-        row[i] = 0.0
         total = 0.0
-        for j in range(n):
-            total += row[j] * y[j]
+        if squares:
+            total += _squares(flat[i, :i], y[:i], row[:i])
+            total += _squares(flat[i, i + 1 :], y[i + 1 :], row[i + 1 :])
+        else:
+            _fill(w[i], mode, power, table, row)
+            row[i] = 0.0
+            for j in range(n):
+                total += row[j] * y[j]
         rows[i] = total
         first, second = factor * e[i] * total, factor * y[i] * (after[i] + before[i])
         a, b = (into[i] + first, out[i] + second) if sign > 0 else (into[i] + second, out[i] + first)
@@ -251,8 +376,5 @@ def loop(w, mode, table, power, e, y, factor, into, out, inverse, sign, h, after
             h[i] += (np.log(b) - np.log(a)) * inverse[i]
             e[i] = np.exp(power * sign * h[i])
             y[i] = np.exp(-power * sign * h[i])
-        scale = e[i]
-        for j in range(i):
-            columns[j] += scale * row[j]
-        for j in range(i + 1, n):
-            before[j] += scale * row[j]
+        _add(row[:i], e[i], columns[:i])
+        _add(row[i + 1 :], e[i], before[i + 1 :])

@@ -15,9 +15,9 @@ from math import prod
 
 import numpy as np
 from numba import get_num_threads
-from scipy import sparse
 
 from balproof.balance import kernels
+from balproof.network.equations import Form
 from balproof.network.manifold import Axes, Block
 
 Array = np.ndarray
@@ -40,17 +40,37 @@ class Side:
     coefficient: Array
 
     @staticmethod
-    def of(forms: sparse.csr_array) -> Side:
-        """From a matrix over all scales with at most one entry in a row."""
-        coo = forms.tocoo()
-        unit, coefficient = np.full(forms.shape[0], -1), np.zeros(forms.shape[0])
-        i, k = coo.coords
-        unit[i], coefficient[i] = k, coo.data
-        return Side(unit, coefficient)
+    def of(forms: Sequence[Form], index: Array) -> Side:
+        """Entry i has the form ``forms[index[i]]``, of at most one scale."""
+        if not forms:
+            return Side.none(len(index))
+        unit = np.array([form[0][0] if form else -1 for form in forms])
+        ratio = [form[0][1].as_integer_ratio() if form else (0, 1) for form in forms]
+        return Side(unit[index], np.array([n / d for n, d in ratio])[index])
+
+    @staticmethod
+    def none(size: int) -> Side:
+        """That of entries without scales."""
+        return Side(np.full(size, -1), np.zeros(size))
+
+    @cached_property
+    def run(self) -> tuple[slice, float] | None:
+        """The scales as a slice and their coefficient, where they are one run of units of one coefficient."""
+        n = len(self.unit)
+        first = int(self.unit[0]) if n else -1
+        if (
+            first < 0
+            or not np.array_equal(self.unit, np.arange(first, first + n))
+            or np.any(self.coefficient != self.coefficient[0])
+        ):
+            return None
+        return slice(first, first + n), float(self.coefficient[0])
 
     @cached_property
     def scales(self) -> Array:
         """The scales of this side, in ascending order."""
+        if self.run is not None:
+            return self.unit
         return np.unique(self.unit[self.unit >= 0])
 
     @cached_property
@@ -64,10 +84,17 @@ class Side:
 
     def factor(self, h: Array, power: float) -> Array:
         """exp(power·log-scale) of every entry."""
+        if self.run is not None:
+            where, coefficient = self.run
+            return np.exp((power * coefficient) * h[where])
         return np.exp(power * self.logs(h))
 
     def add(self, marginal: Array, into: Array, out: Array) -> None:
         """Add |coefficient|·marginal to what comes into the scales, or goes out where it is negative."""
+        if self.run is not None:
+            where, coefficient = self.run
+            (into if coefficient > 0 else out)[where] += abs(coefficient) * marginal
+            return
         weighted, place = self.coefficient * marginal, np.where(self.unit < 0, len(into), self.unit)
         for sign, total in ((1, into), (-1, out)):
             part = np.maximum(sign * weighted, 0)
@@ -75,6 +102,10 @@ class Side:
 
     def over(self, values: Array, count: int) -> Array:
         """Σ over the entries of each scale."""
+        if self.run is not None:
+            total = np.zeros(count)
+            total[self.run[0]] = values
+            return total
         return np.bincount(np.where(self.unit < 0, count, self.unit), values, count + 1)[:-1]
 
 
@@ -221,7 +252,20 @@ class Pair:
         rows, before, columns = np.zeros(n), np.zeros(n), np.zeros(n)
         sign = float(self.rows.coefficient[0])
         costs = (self.mode, self.table, self.power, e, y, self.power * self.factor)
-        kernels.loop(self.weights, *costs, into, out, inverse, sign, h, after, before, rows, columns)
+        kernels.loop(
+            self.weights,
+            self.weights[:, :, 0],
+            *costs,
+            into,
+            out,
+            inverse,
+            sign,
+            h,
+            after,
+            before,
+            rows,
+            columns,
+        )
         return rows, columns + before, columns
 
 
@@ -258,13 +302,13 @@ class Layout:
     columns: Side
 
 
-def layout(block: Block, count: int) -> Layout | None:
+def layout(block: Block) -> Layout | None:
     """Axes along which both sides change first, then those of the rows, then those of the columns.
 
     Rows are what is further apart in memory. None where a weight has two scales on one side, or one of them
     twice, other than on the diagonal of a block whose units feed themselves.
     """
-    if len(block.terms) > 2 or any(len(form) > 1 for t in block.terms for form in t.forms):
+    if len(block.terms) > 2 or any(max(map(len, t.forms), default=0) > 1 for t in block.terms):
         return None
     axes = range(len(block.shape))
     terms: list[tuple[Axes | None, set[int]]] = [
@@ -281,7 +325,7 @@ def layout(block: Block, count: int) -> Layout | None:
         first, second, left, right, alike = None, first, alike, left, list[int]()
     g, r, c, k = (prod(block.shape[a] for a in part) for part in (both, left, right, alike))
     order = (*both, *left, *right, *alike)
-    rows, columns = _side(first, order, g * r, count), _side(second, order, g * c, count)
+    rows, columns = _side(first, order, g * r), _side(second, order, g * c)
     made = Layout(order, (g, r, c, k), rows, columns)
     if np.intersect1d(rows.scales, columns.scales).size and not _loops(made):
         return None
@@ -301,12 +345,12 @@ def _loops(made: Layout) -> bool:
     )
 
 
-def _side(term: Axes | None, order: Sequence[int], size: int, count: int) -> Side:
+def _side(term: Axes | None, order: Sequence[int], size: int) -> Side:
     if term is None:
-        return Side(np.full(size, -1), np.zeros(size))
-    index = np.broadcast_to(term.index, term.index.shape).transpose(order).ravel()
+        return Side.none(size)
+    index = term.index.transpose(order).ravel()
     assert index.size == size
-    return Side.of(sparse.csr_array(term.matrix(count)[index]))
+    return Side.of(term.forms, index)
 
 
 def pair_of(

@@ -358,11 +358,11 @@ LOWEST, HIGHEST = 1e-290, 1e290
 """In the sums of a unit, costs outside would be lost or overflow."""
 
 
-def require_range(m: Array) -> None:
+def require_range(m: Array, tensor: str) -> None:
     """Raise RequestError where marginal costs leave the range in which sums of doubles lose nothing."""
     m = np.where(np.isnan(m), np.inf, m)  # ∞/∞
     if m.size and not (m.min() > LOWEST and m.max() < HIGHEST):
         raise RangeError(
-            f"costs of single weights range from {m.min():.1e} to {m.max():.1e}",
+            f"costs of single weights range from {m.min():.1e} to {m.max():.1e} in {tensor}",
             "multiply the weights by a power of two that brings them near 1, or use a smaller exponent",
         )

@@ -58,9 +58,6 @@ LARGE = 1_000_000
 BLOCKS = 20_000
 """Above so many weights sweeps go over blocks of them, where costs and manifold allow it."""
 
-_LOOSE = 1e-9
-"""A radius above this is bettered in many bits, a cut imbalance above this not by sweeps."""
-
 _EXACT_CERTIFICATE = 20_000
 """Up to this many weights the gap is certified in exact rationals as well, in a second or so."""
 
@@ -297,7 +294,7 @@ def _solve_blocks(
     passes, cuts = 0.0, 0.0
     for goal in (BALANCED / 4, BALANCED / 100, None):
         # Groups are balanced less well than their units; what hangs on the weakest ties no sweep moves.
-        if goal is not None and cuts > _LOOSE:
+        if goal is not None and cuts > _ROUGH:
             continue
         if goal is not None:
             state = sweeps(problem, tolerance=goal, coarse=coarse, memory=memory, progress=progress)
@@ -379,7 +376,9 @@ def _best(problem: BalanceProblem, progress: Callable[[str], None] | None) -> It
     swept: Iterate | None = None
     # Sweeps pay where few colours cover all units; a dense recurrent matrix needs one for each unit.
     if problem.single_power is not None and len(colours(problem)) <= 16:
-        swept = multilevel(problem, sweeps=8 if cheap else 60, patience=5 if cheap else 40, progress=progress)
+        swept = multilevel(
+            problem, sweeps=10 if cheap else 60, patience=5 if cheap else 40, progress=progress
+        )
         if _settled(problem, swept):
             return swept
     start = None if swept is None else swept.h
@@ -423,9 +422,9 @@ def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
         other = certify_blocks(blocks) if blocks is not None else radius
         if isinstance(other, GapCertificate) and other.radius is not None:
             radius = other.radius
-    if isinstance(radius, NoCertificate) or radius > _LOOSE:
+    if isinstance(radius, NoCertificate) or radius > _ROUGH:
         better = _in_balls(problem)
-        radius = radius if isinstance(better, NoCertificate) else better
+        radius = radius if better is None or isinstance(better, NoCertificate) else better
     if isinstance(radius, NoCertificate):
         return dataclasses.replace(found, no_radius=radius.reason)
     return dataclasses.replace(found, radius=radius)

@@ -99,7 +99,7 @@ class Balancer:
             if not t.buffer and t.name not in biases and (term := one_power(costs, t.name))
         }
         self._manifold = _without_values(manifold)
-        self._layouts = {b.name: made for b in manifold.blocks if (made := layout(b, manifold.count))}
+        self._layouts = {b.name: made for b in manifold.blocks if (made := layout(b))}
         self._terms = {
             b.name: [(t.index, t.matrix(manifold.count)) for t in b.terms] for b in manifold.blocks if b.terms
         }

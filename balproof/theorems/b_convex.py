@@ -85,7 +85,7 @@ def _instances_unique() -> bool:
         if not enclose_balanced(problem, ends[0]) or max(np.ptp(ends, axis=0)) > 1e-11:
             return False
     loop = BalanceProblem.build(recurrent([[0, 2], [8, 0]]), "l2")
-    ends = [direct(loop, np.array(h)).h for h in ([0.0, 0.0], [3.0, 0.0])]
+    ends = [direct(loop, np.array(h)).h for h in ([0.0, 0.0], [3.0, 3.0])]
     same = np.allclose(loop.scaled(ends[0]), 4.0, rtol=1e-12) and np.allclose(
         loop.scaled(ends[1]), 4.0, rtol=1e-12
     )

@@ -190,8 +190,9 @@ FORMAL: dict[str, Formal] = {
             "costs_bounded_below",
             "imbalance_falls_exponentially",
             "rate_in_the_end",
-        ),
-        rest="that a generic start converges no faster",
+        )
+        + _in("Generic", "follows_exists", "no_faster", "at_most_one_faster")
+        + _in("Dense", "slow_starts_dense", "slow_starts_generic"),
     ),
     "S.osborne": Formal(
         _in("OptimalScale", "optimal_scale_lp")

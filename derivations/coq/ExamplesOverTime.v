@@ -4,7 +4,7 @@
 
 From Coq Require Import Arith.
 From Balproof Require Import Examples Sums Homogeneous OptimalScale Balance Convergence Graphs Gap Certificates
-  Counterexamples Gradient Stock Momentum Layers Osborne Spectrum Critical Trajectories Laplacian Rate.
+  Counterexamples Gradient Stock Momentum Layers Osborne Spectrum Critical Trajectories Laplacian Rate Generic Dense.
 
 (** ** Gradients of products and squares *)
 
@@ -421,3 +421,19 @@ Proof.
     apply (ex_derive_continuous (fun t => t - 1)). auto_derive. exact I.
   - exists x. split; [exact Hx|apply H0].
 Qed.
+(** And there is a lam_2 at their limit, with an eigenvector. *)
+Fact two_synapses_generic : let J := two_synapses 0 in exists x lam v,
+  matrix_balanced [true; false] (fun _ _ => 1) 1 (transformed x J) /\
+  lambda_2 [true; false] (synapse_cost (fun _ _ => 1) 1 (transformed x J)) lam /\
+  laplacian_eigenpair [true; false] (synapse_cost (fun _ _ => 1) 1 (transformed x J)) lam v.
+Proof.
+  intros J. assert (N : NoDup [true; false]) by (repeat constructor; simpl; intuition congruence).
+  destruct two_synapses_balanceable as ((x & Hx) & _). exists x.
+  destruct (lambda_2_exists Bool.bool_dec [true; false] (fun _ _ => 1) N J (synapse_cost (fun _ _ => 1) 1 (transformed x J)))
+    with (i := true) (j := false) as (lam & Hl); try (simpl; tauto); try discriminate.
+  - apply (costs_supported [true; false] (fun _ _ => 1) 1 (fun _ _ _ _ => Rlt_0_1)). intros i j _ _. apply transformed_zero.
+  - unfold J, two_synapses. pose proof (course_pos 0 (Rle_refl 0)). lra.
+  - destruct Hl as (Nz & (v & Hv) & Least). exists lam, v. split; [exact Hx|]. split; [|exact Hv].
+    split; [exact Nz|]. split; [exists v; exact Hv|exact Least].
+Qed.
+

@@ -1,7 +1,7 @@
 (** * Flows that descend the cost, and that they converge
 
     The log-scales follow dh/dt = - r grad F(h), with F the total cost: for any matrix A, any number of
-    weights, and strictly convex costs. A solution on [0, oo) is taken as given. Nothing is assumed of the
+    weights, and strictly convex costs. A solution on [0, oo) is given here. Nothing is assumed of the
     null space of A, and no compactness is used. Claims [S.gradient-flow] and [S.convergence], which [Stock]
     states for recurrent networks. *)
 

@@ -2,7 +2,7 @@
 
     J i j is the synapse from unit j to unit i, and every entry of the matrix counts, zeros too. The rule is
     tau dJ_ij/dt = (g_j - g_i) J_ij, with g what a unit receives less what it sends. Claims
-    [S.gradient-flow] and [S.convergence]; a solution on [0, oo) is taken as given. *)
+    [S.gradient-flow] and [S.convergence]; a solution on [0, oo) is given here, and [Existence] shows that there is one. *)
 
 From Coq Require Import FunctionalExtensionality.
 From Balproof Require Import Sums Homogeneous OptimalScale Balance LinearAlgebra Convergence Graphs Flow.

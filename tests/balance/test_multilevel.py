@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from balproof.balance import coarse
 from balproof.balance import multilevel as module
 from balproof.balance.coarse import groups_of
 from balproof.balance.multilevel import Coarse, colours, multilevel, stagnant
@@ -189,3 +190,25 @@ def test_stagnant() -> None:
     assert not stagnant([1.0] * 8)
     assert not stagnant([0.8**k for k in range(40)])  # slow, and on its way
     assert stagnant([9.0, 1.0, *[1.1, 0.95] * 4])
+
+
+@pytest.mark.parametrize("groups", [1, 2, 7, 30])
+def test_a_matrix_and_a_sparse_factor_give_the_same_shifts(
+    groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row has one or two groups; what no row holds in place stays free in the last case of each size."""
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        rows = np.zeros((3 * groups, groups))
+        for row in rows:
+            row[rng.choice(groups, min(2, groups), replace=False)] = rng.choice([-2.0, 1.0, 4.0])
+        rows = np.vstack([rows, -rows] if seed == 5 else [rows, np.eye(groups), -np.eye(groups)])
+        cost = np.exp(3 * rng.standard_normal(len(rows)))
+        cost[0] = 0.0
+        found = []
+        for limit in (1_000, 0):
+            monkeypatch.setattr(coarse, "_DENSE", limit)
+            found.append(coarse.shift_of_groups(cost, rows, 1.5))
+        np.testing.assert_allclose(rows @ found[0], rows @ found[1], atol=1e-7)
+        weight = cost * np.exp(1.5 * (rows @ found[0]))
+        assert np.abs(rows.T @ weight).max() < 1e-9 * (np.abs(rows).T @ weight).max()

@@ -370,10 +370,10 @@ def test_networks_that_go_by_blocks_otherwise(monkeypatch: pytest.MonkeyPatch) -
     assert plain.method == "block sweeps"
     far, _ = wild(network, 0, 400)
     found = solve(far, costs)
-    assert found.method == "multilevel" and found.status == "balanced"
+    assert found.method.startswith("multilevel") and found.status == "balanced"
     same_weights(found.network, plain.network, rtol=2e-12)
     monkeypatch.setattr(solving, "LARGE", 5)
-    with pytest.raises(RequestError, match="costs of single weights range from"):
+    with pytest.raises(RequestError, match=r"costs of single weights range from .* in fc\d\.\w+: "):
         solve(far, costs)
 
 
