@@ -7,9 +7,9 @@ yet; ``--profile`` says where it goes.
 
 Two cores of an AMD EPYC, in use by others, 26 November 2026, seconds on the clock and of the process:
 
-    reading both, multiplying  0.105 s   0.040 s
-    balproof.load of both      0.031 s   0.014 s
-    check                      0.215 s   0.085 s, 2.1 times as long
+    reading both, multiplying  0.042 s   0.040 s
+    balproof.load of both      0.018 s   0.018 s
+    check                      0.082 s   0.082 s, twice as long
 
 The weights of a large file go straight into arrays, and are read twice there, in single precision: once in
 both files together for everything that is compared and summed, and once to run both functions on the same

@@ -291,10 +291,11 @@ def _measured(before: Network, after: Network, seed: int) -> tuple[float | None,
 
 def _not_finite(after: Network, new: Mapping[str, Array], found: Recovered) -> list[Fault]:
     faults: list[Fault] = []
-    for name, value in ((name, Numbers.held(new, name)) for name in new if name not in found.right):
-        bad = ~np.isfinite(value)
-        nothing = np.broadcast_to(np.nan, bad.shape)
-        faults += _entries("not-finite", name, after.tensors[name].element, bad, nothing)
+    for name in (name for name in new if name not in found.right):
+        bad = ~np.isfinite(Numbers.held(new, name))
+        faults += _entries(
+            "not-finite", name, after.tensors[name].element, bad, np.broadcast_to(np.nan, bad.shape)
+        )
     return faults
 
 

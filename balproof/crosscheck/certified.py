@@ -23,10 +23,9 @@ import numpy as np
 
 from balproof.crosscheck.factors import Scale
 from balproof.crosscheck.reading import Read
-from balproof.crosscheck.weights import stored
 from balproof.network.equations import combine
 from balproof.network.forms import Forms
-from balproof.network.graph import Network
+from balproof.network.graph import Network, Numbers
 from balproof.network.manifold import SolvedScales, assemble, solve_scales
 
 Array = np.ndarray
@@ -96,7 +95,7 @@ def prove_function(
         if combine((solved.solution.forms[v], c) for v, c in equation.terms):
             return f"the scales break a rule: {equation.reason}"
     slices = _Slices.of(solved, column, len(h))
-    if all(_same_digits(stored(before, t.name), stored(after, t.name)) for t in network.parameters):
+    if all(_same_digits(*(Numbers.held(s, t.name) for s in (before, after))) for t in network.parameters):
         found = _proof(network, slices, before, after, _powers_of_two(slices, h), {}, 0.0)
         if isinstance(found, FunctionProof):
             return found
@@ -148,7 +147,7 @@ def _proof(
         if known is not None and _same_factors(indices, own, known):
             error = _bound(known.worst, len(own))
         else:
-            old, new = (side[tensor.name].reshape(shape) for side in (before, after))
+            old, new = (Numbers.held(side, tensor.name).reshape(shape) for side in (before, after))
             error = _largest(old, new, indices, own, limit)
         if not error <= limit:
             by = "these scales" if limit else "powers of two"
@@ -176,7 +175,8 @@ def _largest(
     worst = 0.0
     for here in _slabs(old.shape):
         m, e = (factor[_within(here, factor)] for factor in (mantissa, exponent))
-        worst = max(worst, _error(old[here], new[here], m, e, len(factors), exact=not limit))
+        was, now = (side[here].astype(np.float64, copy=False) for side in (old, new))
+        worst = max(worst, _error(was, now, m, e, len(factors), exact=not limit))
         if not worst <= limit:
             break
     return worst

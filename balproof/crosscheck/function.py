@@ -7,11 +7,10 @@ from functools import partial
 import numpy as np
 
 from balproof.balance.solve import is_large
-from balproof.crosscheck.weights import held, plain
+from balproof.crosscheck.reading import plain
 from balproof.errors import require_seed
 from balproof.network.evaluate import can_run, evaluate, trajectory
-from balproof.network.graph import Network, Operation
-from balproof.network.rules import run
+from balproof.network.graph import Network, Numbers, Operation
 
 Array = np.ndarray
 
@@ -94,25 +93,26 @@ def _run(network: Network, given: list[Array]) -> list[Array]:
         if network.states:
             values = trajectory(network, inputs)
         elif is_large(network):
-            values = evaluate(network, inputs, weight=partial(held, network), compute=_compute)
+            values = evaluate(network, inputs, matrix=partial(_product, network))
         else:
             values = evaluate(network, inputs)
     return [values[y] for y in network.outputs]
 
 
-def _compute(op: Operation, operands: list[Array]) -> Array:
-    """As `run`, in float64; large matrices of single precision are read as they are."""
-    x, *rest = operands
-    matrix = rest[0] if op.kind == "linear" and op.attributes.get("transpose") else None
-    if matrix is not None and x.ndim == matrix.ndim == 2 and matrix.size > SMALL and plain(matrix):
-        from balproof.crosscheck.kernels import TOGETHER, products  # Numba takes a while to be there
+def _product(network: Network, op: Operation, x: Array) -> Array | None:
+    """A large dense layer of single precision, read as it is."""
+    matrix = Numbers.held(Numbers(network), op.inputs[1])
+    if not (op.attributes.get("transpose") and x.ndim == matrix.ndim == 2 and matrix.size > SMALL):
+        return None
+    from balproof.crosscheck.kernels import TOGETHER, products  # Numba takes a while to be there
 
-        padded = np.zeros((-(-len(x) // TOGETHER) * TOGETHER, x.shape[1]))
-        padded[: len(x)] = x
-        found = np.zeros((len(padded), len(matrix)))
-        products(matrix, padded, found)
-        return found[: len(x)]
-    return run(op, [value.astype(np.float64, copy=False) for value in operands])
+    if not plain(matrix) or len(matrix) < TOGETHER:
+        return None
+    padded = np.zeros((-(-len(x) // TOGETHER) * TOGETHER, x.shape[1]))
+    padded[: len(x)] = x
+    found = np.zeros((len(padded), len(matrix)))
+    products(matrix, padded, found)
+    return found[: len(x)]
 
 
 def _difference(left: Array, right: Array) -> float | None:

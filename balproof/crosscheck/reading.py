@@ -9,8 +9,8 @@ from math import prod
 import numpy as np
 
 from balproof.crosscheck.factors import Scale
-from balproof.crosscheck.weights import plain, stored
 from balproof.network.forms import Forms
+from balproof.network.graph import Numbers
 from balproof.network.manifold import Axes, Block
 
 Array = np.ndarray
@@ -40,6 +40,15 @@ class Read:
     power: float | None
 
 
+def plain(value: Array) -> bool:
+    """Whether compiled loops read an array: single precision, row after row.
+
+    >>> plain(np.zeros((2, 3), np.float32)), plain(np.zeros((2, 3)))
+    (True, False)
+    """
+    return value.dtype == np.float32 and value.flags.c_contiguous and value.flags.aligned
+
+
 def read(
     block: Block,
     before: Mapping[str, Array],
@@ -54,7 +63,7 @@ def read(
     """
     from balproof.crosscheck.kernels import compare  # Numba takes a while, and small networks do without
 
-    old, new = (stored(side, block.name) for side in (before, after))
+    old, new = (Numbers.held(side, block.name) for side in (before, after))
     layout = _layout(block)
     if layout is None or not (plain(old) and plain(new)):
         return None

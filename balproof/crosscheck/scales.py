@@ -15,8 +15,7 @@ from scipy.sparse.linalg import cg, splu
 from balproof.balance.solve import is_large
 from balproof.crosscheck.factors import Scale
 from balproof.crosscheck.reading import Read, read
-from balproof.crosscheck.weights import stored
-from balproof.network.graph import Network, Tensor
+from balproof.network.graph import Network, Numbers, Tensor
 from balproof.network.manifold import Block, Manifold
 
 Array = np.ndarray
@@ -185,10 +184,10 @@ def _chosen(
     Each place of each term, a row or a column say, is given ``sample`` entries, spread at random; the verdict
     on the entries is over all of them in any case.
     """
+    was, now = (Numbers.held(side, block.name).reshape(-1) for side in (before, after))
     if block.size <= WHOLE_BLOCK:
-        old, new = before[block.name].ravel(), after[block.name].ravel()
-        flat = np.flatnonzero(_comparable(old, new))
-        return flat, old[flat], new[flat]
+        flat = np.flatnonzero(_comparable(was, now))
+        return flat, was[flat].astype(np.float64), now[flat].astype(np.float64)
     rng = np.random.default_rng(0)
     taken = [np.zeros(1, dtype=np.int64)]
     strides = np.array([int(np.prod(block.shape[a + 1 :], dtype=np.int64)) for a in range(len(block.shape))])
@@ -200,9 +199,11 @@ def _chosen(
                 places[a] = rng.integers(0, n, places.shape[1])
         taken.append(strides @ places)
     flat = np.unique(np.concatenate(taken))
-    old, new = (stored(x, block.name).ravel()[flat].astype(np.float64) for x in (before, after))
-    kept = _comparable(old, new)
-    return flat[kept], old[kept], new[kept]
+    flat = flat[_comparable(was[flat], now[flat])]
+    if 2 * len(flat) < sum(map(len, taken)):  # perhaps few weights that are not 0
+        usable = np.flatnonzero(_comparable(was, now))
+        flat = usable if len(usable) <= WHOLE_BLOCK else flat
+    return flat, was[flat].astype(np.float64), now[flat].astype(np.float64)
 
 
 def _comparable(old: Array, new: Array) -> Array:
@@ -339,7 +340,8 @@ def _right_blocks(
     for block in (b for b in manifold.blocks if b.size > WHOLE_BLOCK):
         name, kind = block.name, rounding[block.name]
         own = read(block, before, after, scale, kind.noise - _OURS, powers.get(name)) if compiled else None
-        if own or _all_right(manifold, block, before[name], after[name], kind, h):
+        old, new = (Numbers.held(side, name) for side in (before, after))
+        if own or _all_right(manifold, block, old, new, kind, h):
             found[name] = own
     return found
 

@@ -11,8 +11,7 @@ from balproof.network.graph import PIECE, Network, Operation, parts
 from balproof.network.rules import RULES, run
 
 Array = np.ndarray
-Weight = Callable[[str], Array]
-Compute = Callable[[Operation, list[Array]], Array]
+Matrix = Callable[[Operation, Array], Array | None]
 
 ROWS = 2**24
 """Of more weights than that, a dense layer takes some rows in float64 at a time."""
@@ -28,14 +27,13 @@ def evaluate(
     inputs: Mapping[str, Array],
     states: Mapping[str, Array] | None = None,
     *,
-    weight: Weight | None = None,
-    compute: Compute = run,
+    matrix: Matrix | None = None,
 ) -> dict[str, Array]:
     """All results of one pass, or of one time step of a recurrent network.
 
     ``inputs`` maps each input to an array whose axis 0 is a batch of any length; ``states`` likewise for
-    the states (default 0). Returns every tensor that was given or computed, by name. ``weight`` gives a
-    parameter or constant in another form than float64, which ``compute`` must know then.
+    the states (default 0). Returns every tensor that was given or computed, by name. ``matrix``
+    multiplies a dense layer and its operand in a way of its own, where it gives a result.
 
     Raises ModelError for a missing input, a wrong shape or an operation without a rule.
     """
@@ -49,12 +47,15 @@ def evaluate(
             got = given[name].shape if name in given else "nothing"
             raise ModelError(f"input {name!r} got {got}", f"give an array of shape (batch, *{shape[1:]})")
         values[name] = given[name]
-    weight = weight or network.numbers
     for op in network.operations:  # parameters in float64 one at a time: they may be many
-        if compute is run and op.kind == "linear" and network.tensors[op.inputs[1]].size > ROWS:
-            values[op.output] = _by_rows(network, op, values[op.inputs[0]])
+        x, dense = op.inputs[0], op.kind == "linear"
+        own = matrix(op, values[x]) if dense and matrix is not None else None
+        if own is not None:
+            values[op.output] = own
+        elif dense and network.tensors[op.inputs[1]].size > ROWS:
+            values[op.output] = _by_rows(network, op, values[x])
         else:
-            values[op.output] = compute(op, [values[x] if x in values else weight(x) for x in op.inputs])
+            values[op.output] = run(op, [values[x] if x in values else network.numbers(x) for x in op.inputs])
     return values
 
 

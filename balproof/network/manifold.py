@@ -264,13 +264,12 @@ class Manifold:
 
     def _block_signs(self, block: Block, kept: Support, without: Array | None) -> Array:
         """Which columns have a positive, and which a negative entry, in the rows of the kept entries: those
-        that are not 0."""
+        that are not 0. ``without`` is for where it is known of single entries."""
         maps = self._maps[block.name]
         gone = None if without is None else without.astype(float)
         columns = [Forms.of(t.forms).scales for t in block.terms]
-        if isinstance(kept, tuple) and gone is not None:
-            kept = self.support.value(block.name)  # which entries of a slice are left is not in the slices
         if isinstance(kept, tuple):
+            assert gone is None
             rows = [
                 m if own.all() else m[np.flatnonzero(own)] for (_, m), own in zip(maps, kept, strict=True)
             ]
@@ -280,11 +279,12 @@ class Manifold:
             rows = [sparse.csr_array(self._block_matrix(block)[whole])]
             if gone is not None:
                 rows = [m[abs(m) @ gone == 0] for m in rows]
-        elif kept is True and gone is None:
+        elif kept is True:
+            assert gone is None
             rows = [matrix for _, matrix in maps]
         else:
             lost = None if gone is None else [(index, abs(m) @ gone > 0) for index, m in maps]
-            places = _within(block, np.ones(block.shape, bool) if kept is True else kept, lost)
+            places = _within(block, kept, lost)
             rows = [m[np.unique(index[there])] for (index, m), there in zip(maps, places, strict=True)]
         found = np.zeros((2, self.count), bool)
         for m in rows:
