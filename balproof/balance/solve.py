@@ -149,8 +149,8 @@ def solve(
     """Balance a network, or anything else that `balproof.load` takes.
 
     ``progress`` is told what goes on; once its answer is true, methods stop with the state that they have, a
-    rescaling of the network like any other. ``certify`` bounds the distance to the optimum of the weights that
-    came out; with ``bits`` the log-scales are refined to so many bits and enclosed in ball arithmetic
+    rescaling of the network like any other. ``certify`` bounds the distance to the optimum of the weights
+    that came out; with ``bits`` the log-scales are refined to so many bits and enclosed in ball arithmetic
     (`certify_balls`).
 
     Raises RequestError for an unknown method or schedule, a negative seed, or bits without ``certify`` or out

@@ -378,3 +378,24 @@ def test_laws_of_solving(seed: int, method: Method, spec: str) -> None:
         assert found.status == "unattained" and falls_along_the_witness(network, found)
     again = solve(found.network, spec, method=method)
     same_weights(again.network, found.network, rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("cvxpy", "auto")])
+@pytest.mark.parametrize("blocks", [False, True])
+def test_a_method_stops_when_it_is_asked(
+    method: Method, blocks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if blocks:
+        monkeypatch.setattr(module, "BLOCKS", 10)
+    network = mlp([6, 9, 9, 9, 9, 9, 4], seed=3)
+    told: list[str] = []
+
+    def stop(text: str) -> bool:
+        told.append(text)
+        return True
+
+    stopped, whole = solve(network, method=method, progress=stop), solve(network, method=method)
+    assert len(told) <= 2  # `newton` begins with sweeps
+    assert stopped.passes < whole.passes and len(stopped.history) < len(whole.history)
+    assert stopped.status == "unconverged" and whole.status == "balanced"
+    assert stopped.imbalance == pytest.approx(BalanceProblem.build(stopped.network).imbalance(0 * stopped.h))
