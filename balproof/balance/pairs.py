@@ -18,6 +18,7 @@ from numba import get_num_threads
 
 from balproof.balance import kernels
 from balproof.network.equations import Form
+from balproof.network.forms import Forms
 from balproof.network.manifold import Axes, Block
 
 Array = np.ndarray
@@ -44,9 +45,8 @@ class Side:
         """Entry i has the form ``forms[index[i]]``, of at most one scale."""
         if not forms:
             return Side.none(len(index))
-        unit = np.array([form[0][0] if form else -1 for form in forms])
-        ratio = [form[0][1].as_integer_ratio() if form else (0, 1) for form in forms]
-        return Side(unit[index], np.array([n / d for n, d in ratio])[index])
+        each = Forms.of(forms)
+        return Side(each.scale[index], np.where(each.scale >= 0, each.floats, 0.0)[index])
 
     @staticmethod
     def none(size: int) -> Side:
