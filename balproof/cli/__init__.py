@@ -20,7 +20,7 @@ from balproof.cli.derive import derive
 from balproof.cli.inspect import inspect
 from balproof.cli.output import ReaderGone, out, standard_output
 from balproof.cli.simulate import simulate
-from balproof.cli.solve import solve
+from balproof.cli.solve import SolveCommand, solve
 from balproof.cli.verify import verify
 from balproof.errors import BalproofError
 
@@ -31,8 +31,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (verify, derive, inspect, conserved, solve, check, simulate):
+for command in (verify, derive, inspect, conserved, check, simulate):
     app.command()(command)
+app.command(cls=SolveCommand)(solve)
 
 
 @app.callback(invoke_without_command=True)

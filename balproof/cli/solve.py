@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import numpy as np
 import typer
 from rich.markup import escape
+from typer.core import TyperCommand
 
 from balproof.cli.output import (
     JsonOption,
@@ -33,6 +34,17 @@ _NARROW = frozenset({"float16", "bfloat16"})
 """Types of so few digits that rounding shows in the outputs."""
 
 
+class SolveCommand(TyperCommand):
+    """Takes ``--certify coq``, though ``--certify`` is a flag: a file for Coq beside OUT, or in this folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments."""
+        for i in range(len(args) - 1):
+            if args[i : i + 2] == ["--certify", "coq"]:
+                args = [*args[: i + 1], "--certify-coq", *args[i + 2 :]]
+        return super().parse_args(ctx, args)
+
+
 def solve(
     model: Model,
     output: Annotated[
@@ -53,7 +65,10 @@ def solve(
     ] = "random",
     seed: Annotated[int, typer.Option(metavar="N", help="for stochastic")] = 0,
     certify: Annotated[
-        bool, typer.Option("--certify", help="bound the distance to the optimum rigorously")
+        bool,
+        typer.Option(
+            "--certify", help="bound the distance to the optimum rigorously; --certify coq: for Coq as well"
+        ),
     ] = False,
     bits: Annotated[
         int | None,
@@ -79,6 +94,7 @@ def solve(
             metavar="F", help="write a certificate for Coq (.v), and have Coq check it if installed"
         ),
     ] = None,
+    beside: Annotated[bool, typer.Option("--certify-coq", hidden=True)] = False,
     json_: JsonOption = None,
 ) -> int:
     """Find the balanced state: the rescaling of least cost.
@@ -93,6 +109,8 @@ def solve(
     from balproof.importers import load, outputs, save_rescaled
     from balproof.report.plots import check_plot_path
 
+    if beside and coq is None:
+        coq = (output or Path(model.name)).with_suffix(".v")
     require_outputs((output, json_, plot, coq), (model,))
     if history and json_ is None:
         raise RequestError("--history is about the answer in JSON", "give --json F")

@@ -180,6 +180,21 @@ def test_the_command_without_coq(
     assert "Theorem no_rescaling_is_better" in target.read_text()
 
 
+def test_certify_coq_writes_beside_out_or_here(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    chain, after = root / "tests/data/chain.json", tmp_path / "after.json"
+    found = solve(chain, "--certify", "coq", "-o", after, monkeypatch=monkeypatch, capsys=capsys)
+    assert found["path"] == str(tmp_path / "after.v")
+    assert solve("--certify", "coq", chain, monkeypatch=monkeypatch, capsys=capsys)["path"] == "chain.v"
+    assert [p.name for p in here.iterdir()] == ["chain.v"]
+    assert "Theorem no_rescaling_is_better" in (here / "chain.v").read_text()
+
+
 @needs_coq
 @pytest.mark.slow
 def test_the_command_on_the_digits_network(
