@@ -35,7 +35,7 @@ _NARROW = frozenset({"float16", "bfloat16"})
 
 
 class SolveCommand(TyperCommand):
-    """Takes ``--certify coq``, though ``--certify`` is a flag: a file for Coq beside OUT, or in this folder."""
+    """Takes ``--certify coq``, though ``--certify`` is a flag: a file for Coq beside OUT, or here."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the arguments."""
