@@ -84,9 +84,9 @@ def certify_balls(problem: BalanceProblem, bits: int = 256) -> GapCertificate | 
     >>> from balproof.importers import load
     >>> found = certify_balls(BalanceProblem.build(load("tests/data/chain.json")), 300)
     >>> found.radius < 1e-85, round(found.distance, 12)
-    (True, 1.194507977344)
+    (True, 1.194506312819)
     >>> str(found.state["fc1[0]"])[:35]  # log(9/2)/3 + log(2)
-    '1.194507977344452868834036862361391'
+    '1.194506312818703333874984905587134'
     """
     require_bits(bits)
     if len(problem.weights) > LARGEST:

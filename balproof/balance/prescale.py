@@ -44,7 +44,7 @@ def prescale(
     >>> exponent = {"fc1.weight": 900.0, "fc2.weight": 0.0, "fc3.weight": 0.0}
     >>> at = lambda block: np.full(block.shape, exponent[block.name])
     >>> prescale(manifold, np.ones(2, bool), at, lambda block: [(1.0, 2.0)]).tolist()
-    [-600, -300]
+    [-408, -112]
     """
     n = np.zeros(manifold.count)
     for _ in range(sweeps):

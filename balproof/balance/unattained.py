@@ -30,7 +30,7 @@ def falling(problem: BalanceProblem) -> Array | None:
 
     >>> from balproof.importers import load
     >>> falling(BalanceProblem.build(load({"J": [[0.0, 1.0], [2.0, 0.0]], "W_out": [[1.0, 0.0]]}))).tolist()
-    [True, True, True]
+    [False, False, True]
     """
     if len(problem.weights) > LARGEST:
         return None
