@@ -64,7 +64,7 @@ test-slow: $(DEV)
 	$(PYTEST) -n $(JOBS) --benchmark-disable --doctest-modules --doctest-glob='*.md' \
 	  balproof README.md CONTRIBUTING.md
 	$(PYTEST) --nbmake -n $(JOBS) --benchmark-disable notebooks
-	$(PYTEST) -n $(JOBS) --dist loadscope --benchmark-disable -m slow
+	$(PYTEST) -n $(JOBS) --dist loadscope --durations=25 --benchmark-disable -m slow
 
 # One thread for the peers' BLAS: threads that wait for each other count as work done.
 BENCH := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m
