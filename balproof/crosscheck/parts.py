@@ -59,6 +59,9 @@ COST: Mapping[Change, float] = {
 }
 """In entries: a change must explain more of them. A single entry costs 1, each slice of its own 0.9 more."""
 
+ALL_SIDES = 0.3
+"""A change of all terms costs so much more: one of all units on one side is the simpler mistake."""
+
 FEWEST = 4
 """So many entries must speak for a change with a number of its own: of two or three, chance explains some."""
 
@@ -206,6 +209,8 @@ def _gain(view: View, variant: _Variant, open_: Array) -> tuple[float, Array]:
 
 def _cost(view: View, variant: _Variant, chosen: Array) -> float:
     cost = COST[variant.change]
+    if variant.term is None and variant.change in ("reversed", "power"):
+        cost += ALL_SIDES
     if variant.change == "slices":
         return cost + 0.9 * int(chosen.sum())
     return cost if _is_whole(view, variant, chosen) else cost + 0.2 + 0.02 * int(chosen.sum())

@@ -284,6 +284,9 @@ def afterwards() -> Iterator[Case]:
         yield Case("twice on all sides", n, after(_squared(tensor)), [("wrong-exponent", (tensor,))])
         yield Case("transposed weights", n, after(_at(tensor, lambda w, _: w.T.copy())),
                    [("weights-transposed", (tensor,))])  # fmt: skip
+    yield Case("reversed on all sides", "mlp",
+               after(lambda new, old: new.update({"fc2.weight": old["fc2.weight"] ** 2 / new["fc2.weight"]})),
+               [("wrong-direction", ("fc2.weight",))])  # fmt: skip
     yield Case("another order", "mlp", after(_in_order("mlp", [1, 2, 0, 3, 4, 6, 5])),
                [("units-reordered", ("fc1.weight", "fc1.bias", "fc2.weight"))])  # fmt: skip
     yield Case("another order", "residual", after(_in_order("residual", [1, 2, 0, 3, 4, 5])),
