@@ -59,8 +59,8 @@ COST: Mapping[Change, float] = {
 }
 """In entries: a change must explain more of them. A single entry costs 1, each slice of its own 0.9 more."""
 
-ALL_SIDES = 0.3
-"""A change of all terms costs so much more: one of all units on one side is the simpler mistake."""
+ALL_SIDES = 0.15
+"""A change of all terms costs so much more than one of one term, and less than that in two tensors more."""
 
 FEWEST = 4
 """So many entries must speak for a change with a number of its own: of two or three, chance explains some."""
