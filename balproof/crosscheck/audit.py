@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from balproof.balance.solve import solve
-from balproof.crosscheck.causes import Cause
+from balproof.crosscheck.canonical import same_orbit as orbit_of_both
+from balproof.crosscheck.causes import Cause, as_one
 from balproof.crosscheck.certified import FunctionProof, prove_function
 from balproof.crosscheck.effects import with_effects
 from balproof.crosscheck.explain import explain
@@ -174,8 +175,12 @@ def check(
     imbalance = state.imbalance
     limit = max(BALANCE_TOLERANCE, BALANCE_ROUNDINGS * unit)
     best = state.optimality(max(OPTIMALITY_TOLERANCE, limit**2), balanced=imbalance <= limit)
+    reordered = not (same_orbit or differs) and error is not None and _reordered(before, after)
     if same_orbit:
         faults += _balance_faults(state, found.h, limit, noise)
+    elif reordered:
+        causes = (as_one(manifold, causes, "units-reordered"),)
+        faults += _balance_faults(state, np.zeros_like(found.h), limit, noise)
     elif found.missed < 0.5 * sum(t.size for t in before.parameters) or _told(causes):
         meant = dataclasses.replace(manifold, network=manifold.rescale(found.h))
         try:
@@ -189,7 +194,8 @@ def check(
     notes += [*_notes(state), *best.notes]
     instead: list[Cause] = []
     told: frozenset[str] = OFF_THE_ORBIT
-    if any(f.kind == "unbalanced-unit" for f in faults) and not any(f.kind == "frozen-layer" for f in faults):
+    kinds = {f.kind for f in faults}
+    if "unbalanced-unit" in kinds and "frozen-layer" not in kinds and not reordered:
         meant = manifold.rescale(found.h)
         done = what_was_done(manifold, before, meant, costs, found.h, max(limit, 1e-5))
         if done is not None and not (causes and done.kind == "left-as-it-was"):
@@ -224,6 +230,16 @@ def _refuted(
         explanation=causes,
         **function,
     )
+
+
+def _reordered(before: Network, after: Network) -> bool:
+    """Whether AFTER is a rescaling of BEFORE with its hidden units in another order."""
+    if sum(t.size for t in before.learned) > EXACT:
+        return False
+    try:
+        return orbit_of_both(before, after, sort=True).same
+    except RequestError:  # no balanced state to sort by
+        return False
 
 
 def _told(causes: Sequence[Cause]) -> bool:

@@ -36,6 +36,8 @@ CauseKind = Literal[
     "wrong-direction",
     "wrong-exponent",
     "transposed-scales",
+    "weights-transposed",
+    "units-reordered",
     "scales-misplaced",
     "incoming-against-incoming",
     "constant-factor",
@@ -51,6 +53,8 @@ CauseKind = Literal[
     "left-as-it-was",
     "another-cost",
     "scales-to-a-power",
+    "scales-rounded",
+    "scales-clipped",
 ]
 
 SAID: Mapping[CauseKind, str] = MappingProxyType(
@@ -71,6 +75,8 @@ SAID: Mapping[CauseKind, str] = MappingProxyType(
         "wrong-direction": "multiplied where it should be divided, or the other way round",
         "wrong-exponent": "the scales have a wrong exponent here",
         "transposed-scales": "the scales of rows and columns are at each other's place",
+        "weights-transposed": "the weights themselves were transposed",
+        "units-reordered": "a rescaling, but for the order of hidden units",
         "scales-misplaced": "the scales of these units are on other units",
         "incoming-against-incoming": "two tensors that both lead in were balanced against each other",
         "constant-factor": "all weights have one factor too much",
@@ -86,6 +92,8 @@ SAID: Mapping[CauseKind, str] = MappingProxyType(
         "left-as-it-was": "no weight was rescaled at all",
         "another-cost": "balanced, but under another cost",
         "scales-to-a-power": "the scales are a power of those that balance",
+        "scales-rounded": "the scales are those that balance, rounded",
+        "scales-clipped": "the scales are those that balance, with bounds",
     }
 )
 """What is said of each kind to a person."""
@@ -187,6 +195,7 @@ def _named(manifold: Manifold, part: Part) -> _Draft:
         "reversed": "wrong-direction",
         "power": "wrong-exponent",
         "transposed": "transposed-scales",
+        "turned": "weights-transposed",
         "misplaced": "scales-misplaced",
         "constant": "constant-factor",
         "slices": "slice-multiplied",
@@ -202,6 +211,8 @@ def _named(manifold: Manifold, part: Part) -> _Draft:
         kind = simple[part.change]
         if part.change == "power":
             detail = f"{part.power} times that of the others"
+        if part.change == "constant":
+            detail = f"by {_factor(part.factors[0])}"
         if part.change not in ("reversed", "power", "transposed", "misplaced"):
             columns = _columns_of(block.rows(np.flatnonzero(part.mask)[:1000]))
     elif network.tensors[part.tensor].buffer:
@@ -310,13 +321,15 @@ def _with_their_layer(drafts: Sequence[_Draft]) -> list[_Draft]:
 
 
 def _of_one_kind(drafts: Sequence[_Draft]) -> list[_Draft]:
-    """The same mistake in several layers is one; slices of their own and odd entries are many."""
+    """The same mistake in several layers is one; slices of their own and odd entries are many.
+
+    A factor on several tensors is one mistake, such as a decay, if it is the same one.
+    """
     groups: dict[tuple[object, ...], list[_Draft]] = {}
     for i, draft in enumerate(drafts):
         many = draft.kind in (
             "slice-multiplied",
             "not-a-rescaling",
-            "constant-factor",
             "incoming-against-incoming",
         )
         key = (i,) if many else (draft.kind, draft.detail)
@@ -360,6 +373,10 @@ def _refined(manifold: Manifold, drafts: Sequence[_Draft]) -> list[_Draft]:
 # --- what is said -----------------------------------------------------------------------------------------
 
 
+def _factor(log: float) -> str:
+    return f"{np.exp(log):.4g}" if abs(log) < 20 else f"e^{log:.4g}"
+
+
 def _cause(manifold: Manifold, draft: _Draft, found: Recovered) -> Cause:
     masks: dict[str, Array] = {}
     for part in draft.parts:
@@ -369,10 +386,10 @@ def _cause(manifold: Manifold, draft: _Draft, found: Recovered) -> Cause:
     kind = draft.kind
     names = [manifold.names[k] for k in sorted(draft.columns)]
     detail = draft.detail
-    if kind in ("slice-multiplied", "constant-factor", "incoming-against-incoming"):
+    if kind in ("slice-multiplied", "incoming-against-incoming"):
         factors = [f for p in draft.parts[:1] for f in p.factors]
         if factors:
-            detail = "by " + shown(f"{np.exp(f):.4g}" if abs(f) < 20 else f"e^{f:.4g}" for f in factors)
+            detail = "by " + shown(map(_factor, factors))
     if kind == "not-a-rescaling":
         places = [
             manifold.network.tensors[n].element(int(i))

@@ -154,6 +154,8 @@ class _Search:
             yield self._fit(_loose(self.manifold, side))
         for power in (0.5, 2.0):
             yield self._fit(_changed(self.manifold, power, 1.0))
+        for decayed in _decays(self.manifold):
+            yield self._fit(_with_a_factor(self.manifold, decayed))
 
     def but_some(self, causes: Sequence[Cause]) -> Iterator[Recovered]:
         """Fits to all tensors but one or two of those that may be wrong."""
@@ -199,6 +201,26 @@ def _loose(manifold: Manifold, side: int) -> Manifold:
 
     changed = _with_terms(manifold, term)
     return dataclasses.replace(changed, names=tuple(str(k) for k in range(count)))
+
+
+def _decays(manifold: Manifold) -> list[frozenset[str]]:
+    """What programs let decay: all that is learned, all but biases, matrices and kernels."""
+    learned = [t for t in manifold.network.parameters if not t.buffer]
+    every = frozenset(t.name for t in learned)
+    large = frozenset(t.name for t in learned if len(t.shape) > 1)
+    return [*dict.fromkeys((every, every - set(manifold.network.biases), large))]
+
+
+def _with_a_factor(manifold: Manifold, names: frozenset[str]) -> Manifold:
+    """One factor more, the same for all of these tensors."""
+    form = ((manifold.count, Fraction(1)),)
+
+    def block(b: Block) -> Block:
+        more = Axes(np.zeros((1,) * len(b.shape), int), (form,))
+        return dataclasses.replace(b, terms=(*b.terms, more)) if b.name in names else b
+
+    blocks = tuple(block(b) for b in manifold.blocks)
+    return dataclasses.replace(manifold, names=(*manifold.names, "factor"), blocks=blocks)
 
 
 def _with_terms(manifold: Manifold, term: Callable[[Axes], Axes]) -> Manifold:

@@ -26,6 +26,7 @@ Change = Literal[
     "reversed",
     "power",
     "transposed",
+    "turned",
     "misplaced",
     "constant",
     "slices",
@@ -46,6 +47,7 @@ COST: Mapping[Change, float] = {
     "reversed": 1.2,
     "power": 1.5,
     "transposed": 1.5,
+    "turned": 1.0,
     "misplaced": 1.5,
     "constant": 2.5,
     "slices": 1.0,
@@ -57,8 +59,14 @@ COST: Mapping[Change, float] = {
 }
 """In entries: a change must explain more of them. A single entry costs 1, each slice of its own 0.9 more."""
 
+ALL_SIDES = 0.15
+"""A change of all terms costs so much more than one of one term, and less than that in two tensors more."""
+
 FEWEST = 4
 """So many entries must speak for a change with a number of its own: of two or three, chance explains some."""
+
+FEWEST_ALIKE = 3
+"""Or so many where they are all that is wrong, and have one factor."""
 
 CHANGES = 4
 """So many changes of scales are looked for in one tensor."""
@@ -142,6 +150,7 @@ def parts_of(view: View) -> list[Part]:
             open_[mask] = False
 
     take("not-finite", open_ & ~np.isfinite(view.new), COST["not-finite"])
+    take("turned", _turned(view, open_), COST["turned"])
     flipped = open_ & (np.sign(view.old) * np.sign(view.new) < 0)
     take("sign", flipped, min(float(flipped.sum()), COST["sign"] + 1))
     zero = open_ & (view.new == 0)
@@ -190,13 +199,18 @@ def _gain(view: View, variant: _Variant, open_: Array) -> tuple[float, Array]:
 
     gained, lost = count(open_ & ~wrong), count(~open_ & wrong)
     chosen = (gained > lost) & (2 * gained >= count(open_))
-    if variant.change not in ("kept", "left") and gained[chosen].sum() < FEWEST:
+    fewest = FEWEST
+    if variant.change == "constant" and not (open_ & wrong).any():
+        fewest = FEWEST_ALIKE
+    if variant.change not in ("kept", "left") and gained[chosen].sum() < fewest:
         return 0.0, chosen
     return float((gained - lost)[chosen].sum()) - _cost(view, variant, chosen), chosen
 
 
 def _cost(view: View, variant: _Variant, chosen: Array) -> float:
     cost = COST[variant.change]
+    if variant.term is None and variant.change in ("reversed", "power"):
+        cost += ALL_SIDES
     if variant.change == "slices":
         return cost + 0.9 * int(chosen.sum())
     return cost if _is_whole(view, variant, chosen) else cost + 0.2 + 0.02 * int(chosen.sum())
@@ -226,10 +240,17 @@ def _variants(view: View, open_: Array) -> Iterator[_Variant]:
             yield _Variant("power", log + (float(power) - 1) * own, index, t, power=power)
         if (placed := _misplaced(view, t)) is not None:
             yield _Variant("misplaced", placed, index, t)
-    yield from _transposed(view)
+    transposed = list(_transposed(view))
+    yield from transposed
+    if sum(moving) > 1:  # all terms alike
+        if not any(np.allclose(v.log, -log) for v in transposed):
+            yield _Variant("reversed", -log)
+        for power in POWERS:
+            yield _Variant("power", float(power) * log, power=power)
     usable = open_ & np.isfinite(view.left)
-    if usable.sum() > 3:
-        yield _Variant("constant", log + np.median(view.left[usable]))
+    if usable.sum() >= FEWEST_ALIKE:
+        factor = float(np.median(view.left[usable]))
+        yield _Variant("constant", log + factor, factors=np.array([factor]))
     for axis, n in enumerate(log.shape):
         if n > 1 and log.size > n:
             place = np.arange(n).reshape([-1 if a == axis else 1 for a in range(log.ndim)])
@@ -263,6 +284,17 @@ def _misplaced(view: View, t: int) -> Array | None:
     if np.max(np.abs(order[rank] - seen)) > 64 * view.rounding.noise * (1 + np.max(np.abs(scales))):
         return None
     return view.log - scales[index] + order[rank][index]
+
+
+def _turned(view: View, open_: Array) -> Array:
+    """All that is wrong, if it is because the weights are transposed, before or after scaling."""
+    shape = view.block.shape
+    if len(shape) == 2 and shape[0] == shape[1] and open_.sum() >= FEWEST:
+        for log in (view.log, view.log.T):
+            wrong = misses(view.old.T, view.new, log, view.rounding)[0]
+            if not wrong.any():
+                return open_.copy()
+    return np.zeros(shape, bool)
 
 
 def _transposed(view: View) -> Iterator[_Variant]:

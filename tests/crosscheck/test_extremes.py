@@ -161,12 +161,26 @@ def test_what_was_done_instead() -> None:
         found = check(before, manifold.rescale(power * h))
         assert [c.kind for c in found.explanation] == ["scales-to-a-power"]
         assert found.explanation[0].detail.split(" ")[0] == {2.0: "2", 0.5: "1/2", -1.0: "-1"}[power]
+    two = manifold.rescale(np.log(2) * np.rint(h / np.log(2)))
+    assert [(c.kind, c.detail) for c in check(before, two).explanation] == [
+        ("scales-rounded", "to powers of two")
+    ]
+    low, high = np.quantile(h, (0.2, 0.8))
+    for bounds, said in (
+        ((low, high), f"to at least {np.exp(low):.4g} and at most {np.exp(high):.4g}"),
+        ((None, high), f"to at most {np.exp(high):.4g}"),
+    ):
+        found = check(before, manifold.rescale(np.clip(h, *bounds)))
+        assert [(c.kind, c.detail) for c in found.explanation] == [("scales-clipped", said)]
     half = solve(before, Costs.parse("l2", bias_cost=False)).network
     assert [c.detail for c in check(before, half).explanation] == ["under l2, biases without cost"]
     # None of these: one unit moved away from balance.
     moved = h.copy()
     moved[3] += 0.5
     found = check(before, manifold.rescale(moved))
+    assert {c.kind for c in found.explanation} == {"unbalanced-unit"}
+    # One unit on a bound shows no bound.
+    found = check(before, manifold.rescale(np.clip(h, None, np.sort(h)[-2])))
     assert {c.kind for c in found.explanation} == {"unbalanced-unit"}
 
 

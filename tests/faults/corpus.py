@@ -229,6 +229,27 @@ def _clipped(w: Array, old: Array) -> Array:
     return np.clip(w, -most, most)
 
 
+def _decayed(names: tuple[str, ...]) -> Callable[[Values, Values], None]:
+    """A step of an optimizer with the rate times the decay 0.01, and no gradient."""
+    return lambda new, old: new.update({n: new[n] * 0.99 for n in names})
+
+
+def _in_order(n: str, units: list[int]) -> Callable[[Values, Values], None]:
+    """The units of the first group in another order."""
+
+    def change(new: Values, old: Values) -> None:
+        for side in SIDES[n][0]:
+            for tensor, axis in side:
+                new[tensor] = np.take(new[tensor], units, axis)
+
+    return change
+
+
+def _squared(tensor: str) -> Callable[[Values, Values], None]:
+    """Multiplied twice, on all sides: it was met once for each of its calls."""
+    return lambda new, old: new.update({tensor: new[tensor] ** 2 / old[tensor]})
+
+
 def afterwards() -> Iterator[Case]:
     for n in NETS:
         tensors = tuple(t.name for t in ALL[n](0).parameters)
@@ -254,6 +275,23 @@ def afterwards() -> Iterator[Case]:
         left = "weight" if n in ("mlp", "conv", "residual") else "reader" if n == "recurrent" else "outgoing"
         yield Case("as it was", n, after(_at(FIRST[n], lambda _, old: old)),
                    [(f"{left}-not-scaled", (FIRST[n],))])  # fmt: skip
+        learned = [t for t in ALL[n](0).parameters if not t.buffer]
+        every = tuple(t.name for t in learned)
+        large = tuple(t.name for t in learned if len(t.shape) > 1)
+        yield Case("decay", n, after(_decayed(every)), [("constant-factor", every)])
+        yield Case("decay of matrices", n, after(_decayed(large)), [("constant-factor", large)])
+    for n, tensor in (("mlp", "fc2.weight"), ("recurrent", "J"), ("tied", "loop.weight")):
+        yield Case("twice on all sides", n, after(_squared(tensor)), [("wrong-exponent", (tensor,))])
+        yield Case("transposed weights", n, after(_at(tensor, lambda w, _: w.T.copy())),
+                   [("weights-transposed", (tensor,))])  # fmt: skip
+    yield Case("reversed on all sides", "mlp",
+               after(lambda new, old: new.update({"fc2.weight": old["fc2.weight"] ** 2 / new["fc2.weight"]})),
+               [("wrong-direction", ("fc2.weight",))])  # fmt: skip
+    yield Case("another order", "mlp", after(_in_order("mlp", [1, 2, 0, 3, 4, 6, 5])),
+               [("units-reordered", ("fc1.weight", "fc1.bias", "fc2.weight"))])  # fmt: skip
+    yield Case("another order", "residual", after(_in_order("residual", [1, 2, 0, 3, 4, 5])),
+               [("units-reordered", ("stem.weight", "stem.bias", "b.weight", "b.bias", "a.weight",
+                                     "out.weight"))])  # fmt: skip
     yield Case(
         "int8", "conv", after(_at("c2.weight", lambda w, _: _int8(w))), [("low-precision", ("c2.weight",))]
     )
