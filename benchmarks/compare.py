@@ -104,6 +104,9 @@ def compared(base: Sequence[Run], here: Sequence[Run]) -> list[str]:
         cells = []
         for part in PARTS:
             pairs = [(a[case][part], b[case][part]) for a, b in zip(base, here, strict=True)]
+            if not all(a > 0 and b > 0 for a, b in pairs):  # less than a tick of the processor's clock
+                cells.append("too short")
+                continue
             ratio = statistics.median(b for _, b in pairs) / statistics.median(a for a, _ in pairs)
             single = [b / a for a, b in pairs]
             mark = "+" if min(single) > 1.1 else "-" if max(single) < 1 / 1.1 else " "

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.slow  # each runs the command on a copy of the package
 FAULTS = {
     "the sign of a log-scale, where weights are rescaled": (
         "network/manifold.py",
-        "np.exp(scaled, out=scaled)",
-        "np.exp(-scaled, out=scaled)",
+        "np.exp(factor, out=factor)",
+        "np.exp(-factor, out=factor)",
         "B.stochastic-balancing",
     ),
     "the sign of a log-scale, in the rule of a linear map": (
@@ -69,7 +69,7 @@ FAULTS = {
     ),
     "a stopping rule on the cost": (
         "balance/multilevel.py",
-        "if imbalance <= tolerance or not parts:",
+        "if worst <= tolerance or not parts or (worst < 1e-11 and stagnant(recent)):",
         "if (len(history) > 1 and history[-1] > 0.999 * history[-2]) or not parts:",
         "S.osborne",
     ),
