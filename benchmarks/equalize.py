@@ -2,9 +2,9 @@
 
 Brevitas is no dependency of this project (it asks for older setuptools). In an environment of its own:
 
-    python -m venv /tmp/equalize
-    /tmp/equalize/bin/pip install -e '.[onnx,torch]' brevitas==0.13.4
-    /tmp/equalize/bin/python benchmarks/equalize.py
+    python -m venv equalize
+    equalize/bin/pip install -e '.[onnx,torch]' brevitas==0.13.4
+    equalize/bin/python benchmarks/equalize.py
 
 Brevitas makes the ranges max|w| of both sides of each channel equal, biases left out: so it is asked for
 ``max`` with biases without cost. It stops after 10 rounds, or once all

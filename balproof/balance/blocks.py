@@ -17,7 +17,7 @@ from balproof.balance.coarse import groups_of
 from balproof.balance.pairs import Extremes, Pair, Side, layout, pair_of
 from balproof.balance.problem import Costs, require_range
 from balproof.errors import ModelError
-from balproof.network.graph import Nonzero, Tensor
+from balproof.network.graph import Tensor
 from balproof.network.manifold import Block, Manifold
 
 Array = np.ndarray
@@ -89,14 +89,7 @@ class BlockProblem:
             dead=(),
             left_out=tuple(sorted(manifold.endless)),
         )
-        found = problem.without_dead()
-        if not found.dead:
-            return found
-        support = Nonzero(manifold.network)
-        dead = manifold.dead({p.name: support.value(p.name) for p in found.pairs})  # with those behind them
-        active = found.active.copy()
-        active[list(dead)] = False
-        return replace(found, active=active, dead=dead)
+        return problem.without_dead()
 
     def without_dead(self) -> BlockProblem:
         """The same, where scales with nothing in or nothing out, or of a degree ≤ 0, stay where they are."""
@@ -242,8 +235,7 @@ class Labels:
             own = layers[where]
             if own[0] >= 0 and np.all(own == own[0]):
                 return Labels(((int(own[0]), coefficient),), np.zeros(len(own), int))
-        moving = side.unit >= 0
-        moving[moving] = layers[side.unit[moving]] >= 0
+        moving = side.moves(layers >= 0)
         layer = np.where(moving, layers[side.unit] if len(layers) else 0, -1)
         keys, index = np.unique(layer + 1j * np.where(moving, side.coefficient, 0.0), return_inverse=True)
         kinds = tuple((max(int(key.real), 0), float(key.imag)) for key in keys)

@@ -118,6 +118,5 @@ def _some(part: Array, mask: int | None) -> tuple[Array, Array]:
 
 def _nodes(side: Side, active: Array) -> tuple[Array, Array]:
     """Per entry of a side: its scale (or the ground, one past all scales), and its coefficient there."""
-    moving = side.unit >= 0
-    moving[moving] = active[side.unit[moving]]
+    moving = side.moves(active)
     return np.where(moving, side.unit, len(active)), np.where(moving, side.coefficient, 0.0)

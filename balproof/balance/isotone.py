@@ -92,9 +92,7 @@ def _pinned(problem: BlockProblem, weight: Array) -> BlockProblem:
     for b, pair in enumerate(problem.pairs):
         node = count + 1 + b
         for _, side in pair.sides():
-            moving = side.unit >= 0
-            moving[moving] = problem.active[side.unit[moving]]
-            free = moving & np.isin(np.abs(side.coefficient), (0.0, 1.0))
+            free = side.moves(problem.active) & np.isin(np.abs(side.coefficient), (0.0, 1.0))
             seen = np.unique(np.where(free, side.unit, count))
             tails.append(seen)
             heads.append(np.full(len(seen), node))
@@ -119,7 +117,7 @@ def _opposed(problem: BlockProblem) -> bool:
     """Whether the two scales of every weight have opposite signs, where both move."""
     for pair in problem.pairs:
         rows, columns = (
-            np.where(side.unit >= 0, side.coefficient * problem.active[side.unit], 0).reshape(pair.groups, -1)
+            np.where(side.moves(problem.active), side.coefficient, 0).reshape(pair.groups, -1)
             for side in (pair.rows, pair.columns)
         )
         for sign in (1, -1):

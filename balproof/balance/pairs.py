@@ -78,6 +78,12 @@ class Side:
         """Whether no scale is on this side twice."""
         return len(self.scales) == np.count_nonzero(self.unit >= 0)
 
+    def moves(self, active: Array) -> Array:
+        """Which entries have a scale that is marked in ``active``."""
+        found = self.unit >= 0
+        found[found] = active[self.unit[found]]
+        return found
+
     def logs(self, h: Array) -> Array:
         """The log-scale of every entry."""
         return self.coefficient * h[self.unit] if len(h) else np.zeros(len(self.unit))

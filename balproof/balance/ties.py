@@ -117,6 +117,5 @@ def _edges(problem: BlockProblem, ends: Ends, h: Array, places: Sequence[Places]
 
 def _nodes(side: Side, active: Array) -> tuple[Array, Array]:
     """The node of every entry of a side, and its coefficient: both 0 where nothing moves."""
-    moving = side.unit >= 0
-    moving[moving] = active[side.unit[moving]]
+    moving = side.moves(active)
     return np.where(moving, side.unit + 1, 0), np.where(moving, side.coefficient, 0.0)
