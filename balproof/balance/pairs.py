@@ -78,6 +78,20 @@ class Side:
         """Whether no scale is on this side twice."""
         return len(self.scales) == np.count_nonzero(self.unit >= 0)
 
+    @property
+    def still(self) -> bool:
+        """Whether no entry has a scale."""
+        return self.run is None and not np.any(self.unit >= 0)
+
+    def meets(self, other: Side) -> bool:
+        """Whether the two sides have a scale in common."""
+        if self.still or other.still:
+            return False
+        if self.run is not None and other.run is not None:
+            (a, _), (b, _) = self.run, other.run
+            return a.start < b.stop and b.start < a.stop
+        return bool(np.intersect1d(self.scales, other.scales).size)
+
     def moves(self, active: Array) -> Array:
         """Which entries have a scale that is marked in ``active``."""
         found = self.unit >= 0
@@ -180,7 +194,7 @@ class Pair:
     @cached_property
     def loop(self) -> bool:
         """Whether both sides have the same scales: row i and column i are one unit, of opposite signs."""
-        return bool(np.intersect1d(self.rows.scales, self.columns.scales).size)
+        return self.rows.meets(self.columns)
 
     def read(self, e: Array, y: Array) -> tuple[Array, Array]:
         """Σ_j K_ij·y_j of every row and Σ_i e_i·K_ij of every column, without ``factor``, in one read."""
@@ -284,11 +298,16 @@ def extremes(weights: Array) -> Extremes:
     return Extremes(int(least), int(most), int(zeros))
 
 
+def is_threaded(size: int) -> bool:
+    """Whether a block of so many weights is read by several threads."""
+    return size >= _THREADED and get_num_threads() > 1
+
+
 def in_parts(part: Callable[[int, int], Array], count: int, size: int) -> Array:
     """Σ of ``part(lo, hi)`` over ranges of the rows, one for each thread where the block is large."""
-    threads = get_num_threads() if size >= _THREADED else 1
-    if threads == 1:
+    if not is_threaded(size):
         return part(0, count)
+    threads = get_num_threads()
     ends = [count * t // threads for t in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(part, ends[:-1], ends[1:]))
@@ -314,7 +333,7 @@ def layout(block: Block) -> Layout | None:
     Rows are what is further apart in memory. None where a weight has two scales on one side, or one of them
     twice, other than on the diagonal of a block whose units feed themselves.
     """
-    if len(block.terms) > 2 or any(max(map(len, t.forms), default=0) > 1 for t in block.terms):
+    if len(block.terms) > 2 or any(Forms.of(t.forms).others for t in block.terms):
         return None
     axes = range(len(block.shape))
     terms: list[tuple[Axes | None, set[int]]] = [
@@ -333,7 +352,7 @@ def layout(block: Block) -> Layout | None:
     order = (*both, *left, *right, *alike)
     rows, columns = _side(first, order, g * r), _side(second, order, g * c)
     made = Layout(order, (g, r, c, k), rows, columns)
-    if np.intersect1d(rows.scales, columns.scales).size and not _loops(made):
+    if rows.meets(columns) and not _loops(made):
         return None
     return made
 
