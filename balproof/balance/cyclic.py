@@ -139,7 +139,7 @@ class _Run:
         self.read = 0
         self.factors = [list(pair.factors(h)) for pair in problem.pairs]
         self.sums: list[list[Array | None]] = [list(own) for own in sums]
-        self.after: dict[int, Array] = {}
+        self.after = {b: known for b, known in enumerate(problem.after) if known is not None}  # at h = 0
         self._rows: dict[tuple[int, ...], sparse.csr_array] = {}
 
     @cached_property
