@@ -395,7 +395,7 @@ def orthonormal(rows):
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def loop(
-    w, bits, seen, lo, hi, step, mode, table, power, factor, e, y, into, out, inverse, sign, h, after,
+    w, flat, bits, seen, lo, hi, step, mode, table, power, factor, e, y, into, out, inverse, sign, h, after,
     rows, before, columns
 ):  # fmt: skip
     """Rows lo…hi of a block whose units feed themselves: row i and column i are one, of opposite signs.
@@ -403,14 +403,14 @@ def loop(
     A unit is balanced in its turn where ``step``, by ``after``: Σ e_k·K_ki over all rows k but those from lo
     to i, as the last sweep left them. It changes e, y and h of its units. It leaves that sum over the rows
     from lo to i, new, in ``before``, and in ``columns``, which begin as zeros, what these rows add to the next
-    ``after``. The diagonal has no scale, and is left out of all sums.
+    ``after``. ``flat`` is ``w`` without its last axis. The diagonal has no scale, and is left out of all sums.
 
     Eight rows are read at a time. Their sums over the units of the others are those of rows that do not move;
     the eight by eight costs among themselves are kept, and taken with each unit's new factors.
     """
     n = len(w)
     squares = mode == SQUARE and w.shape[2] == 1 and n <= _WIDE
-    flat, row = w[:, :, 0], np.empty(n)
+    row = np.empty(n)
     tile, held, s = np.zeros((8, 8)), np.empty(8), np.empty(8)
     at = lo
     while at < hi:

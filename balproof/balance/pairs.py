@@ -258,7 +258,7 @@ class Pair:
         def part(lo: int, hi: int) -> Array:
             own, columns, found = y.copy(), np.zeros(n), _blank(seen)
             units = (e, own, into, out, inverse, sign, h, after)
-            kernels.loop(self.weights, bits, found, lo, hi, *form, *units, rows, before, columns)
+            kernels.loop(self.weights, self.weights[:, :, 0], bits, found, lo, hi, *form, *units, rows, before, columns)
             moved[lo:hi] = own[lo:hi]
             if seen is not None:
                 seen.append(Extremes(*found.tolist()))
