@@ -43,7 +43,7 @@ class BlockProblem:
     """F over blocks. ``active`` marks the scales that move; dead ones and those of degree ≤ 0 keep h = 0.
 
     ``constant`` is the cost of the weights that no scale touches, ``zeros`` the number of zeros in each
-    block, ``start`` the sums of each block at h = 0.
+    block, ``start`` the sums of each block at h = 0, ``after`` what sweeps over loops start from there.
     """
 
     manifold: Manifold
@@ -54,6 +54,7 @@ class BlockProblem:
     active: Array
     dead: tuple[int, ...]
     left_out: tuple[int, ...]
+    after: tuple[Array | None, ...] = ()
 
     @staticmethod
     def build(manifold: Manifold, costs: Costs) -> BlockProblem | None:
@@ -73,7 +74,7 @@ class BlockProblem:
             return None
         zero = np.zeros(manifold.count)
         read = [pair.survey(*pair.factors(zero)) for pair in made]
-        for pair, (_, _, extremes) in zip(made, read, strict=True):
+        for pair, (_, _, extremes, _) in zip(made, read, strict=True):
             _require_usable(manifold.network.tensors[pair.name], pair, extremes)
         moving = [not (p.rows.still and p.columns.still) for p in made]
         problem = BlockProblem(
@@ -84,6 +85,7 @@ class BlockProblem:
             ),
             zeros=tuple(r[2].zeros for r, m in zip(read, moving, strict=True) if m),
             start=tuple((r[0], r[1]) for r, m in zip(read, moving, strict=True) if m),
+            after=tuple(r[3] for r, m in zip(read, moving, strict=True) if m),
             active=np.ones(manifold.count, bool),
             dead=(),
             left_out=tuple(sorted(manifold.endless)),

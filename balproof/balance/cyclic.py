@@ -41,7 +41,7 @@ class _Run:
         self.read = 0
         self.sums = np.concatenate([np.zeros(0), *(part for own in sums for part in own)])
         self.fresh = np.ones(2 * len(problem.pairs), bool)
-        self.after: dict[int, Array] = {}
+        self.after = {b: known for b, known in enumerate(problem.after) if known is not None}  # at h = 0
         self._factor()
         count = len(plan.unit_start) - 1
         forward = np.arange(count)
@@ -80,7 +80,7 @@ class _Run:
         state, worst = (self.h, self.factors, self.sums, self.fresh), 0.0
         for part, fast in self._stretches():
             if fast:
-                lag, read = kernels.visit_all(self.plan, self._like, part, True, *state)
+                lag, read = kernels.visit_all(self.plan, *self._like, part, True, *state)
                 self.read += read
             else:
                 lag = max(self._visit(layer) for layer in part.tolist())
@@ -168,7 +168,7 @@ class _Run:
             if not self._at_once[side // 2] and not self.fresh[side]:
                 self.renew(side // 2)
         state = self.h, self.factors, self.sums, self.fresh
-        worst, read = kernels.visit_all(self.plan, self._like, self.order, False, *state)
+        worst, read = kernels.visit_all(self.plan, *self._like, self.order, False, *state)
         self.read += read
         return worst
 
@@ -191,10 +191,10 @@ class _Run:
             at += len(old)
 
 
-def _at_once(problem: BlockProblem) -> tuple[Array, Array]:
-    """A sample of a type of weights, and which blocks compiled loops read between layers: contiguous, of it.
+def _at_once(problem: BlockProblem) -> tuple[tuple[Array, Array], Array]:
+    """Samples of a type of weights and of its bits, and which blocks compiled loops read between layers.
 
-    Large ones are read by several threads instead.
+    Those are contiguous ones of that type. Large ones are read by several threads instead.
     """
     plain = [type(p) is Pair and not p.loop and p.weights.flags.c_contiguous for p in problem.pairs]
     able = [
@@ -202,7 +202,8 @@ def _at_once(problem: BlockProblem) -> tuple[Array, Array]:
     ]
     kinds = [p.weights.dtype for p in able if p is not None]
     kind = max(set(kinds), key=kinds.count, default=np.dtype(float))
-    return np.zeros(0, kind), np.array([p is not None and p.weights.dtype == kind for p in able], bool)
+    like = np.zeros(0, kind), np.zeros((0, 1, 0), f"u{kind.itemsize}")
+    return like, np.array([p is not None and p.weights.dtype == kind for p in able], bool)
 
 
 def sweeps(

@@ -26,9 +26,6 @@ Array = np.ndarray
 _THREADED = 1 << 20
 """Blocks of fewer weights are read before a second thread has started."""
 
-_CACHED = 1 << 18
-"""So many bytes are still in the cache when they are read again at once."""
-
 
 @dataclass(frozen=True, eq=False)
 class Side:
@@ -213,15 +210,15 @@ class Pair:
         rows = np.zeros(len(self.weights))
         return rows, self._read(e, y, rows, (into, out, inverse, h))
 
-    def survey(self, e: Array, y: Array) -> tuple[Array, Array, Extremes]:
-        """`read`, and how far apart the weights are, in the same read."""
+    def survey(self, e: Array, y: Array) -> tuple[Array, Array, Extremes, Array | None]:
+        """`read`, and how far apart the weights are, in the same read; of a loop what a sweep starts from."""
         seen: list[Extremes] = []
         if self.loop:
-            seen.append(extremes(self.weights))
-            return *self.read(e, y), seen[0]
+            rows, columns, after = self.read_loop(e, y, seen=seen)
+            return rows, columns, Extremes.join(seen), after
         rows = np.zeros(len(self.weights))
         columns = self._read(e, y, rows, seen=seen)
-        return rows, columns, Extremes.join(seen)
+        return rows, columns, Extremes.join(seen), None
 
     def _read(
         self,
@@ -237,21 +234,18 @@ class Pair:
         into, out, inverse, h = step or (none, none, none, none)
         common = (self.power, self.power * self.factor, into, out, inverse, self.rows.coefficient, h, rows)
         squares = self.mode == kernels.SQUARE and self.weights.shape[2] == 1
+        bits, moves = _bits(self.weights), step is not None
 
         def part(lo: int, hi: int) -> Array:
-            total = np.zeros(self.groups * columns)
-            # While it is looked for extremes as well, so many rows at once that they stay in the cache.
-            chunk = hi - lo if seen is None else max(8, _CACHED // self.weights[:1].nbytes // 8 * 8)
-            for at in range(lo, hi, max(1, chunk)):
-                end = min(at + chunk, hi)
-                if squares:
-                    flat = self.weights[:, :, 0]
-                    kernels.read_squares(flat, r, e, y, at, end, step is not None, *common, total)
-                else:
-                    form = (step is not None, self.mode, self.table)
-                    kernels.read_costs(self.weights, r, e, y, at, end, *form, *common, total)
-                if seen is not None:
-                    seen.append(extremes(self.weights[at:end]))
+            total, found = np.zeros(self.groups * columns), _blank(seen)
+            if squares:
+                flat = self.weights[:, :, 0]
+                kernels.read_squares(flat, bits, found, r, e, y, lo, hi, moves, *common, total)
+            else:
+                form = (moves, self.mode, self.table)
+                kernels.read_costs(self.weights, bits, found, r, e, y, lo, hi, *form, *common, total)
+            if seen is not None:
+                seen.append(Extremes(*found.tolist()))
             return total
 
         return in_parts(part, count, self.size)
@@ -261,41 +255,48 @@ class Pair:
         e: Array,
         y: Array,
         step: tuple[Array, Array, Array, Array, Array] | None = None,
+        seen: list[Extremes] | None = None,
     ) -> tuple[Array, Array, Array]:
         """`read` of a block whose units feed themselves, in order; and what the next such sweep starts from.
 
         ``step`` is (into, out, inverse, h, after): every unit is balanced in its turn, in place, with what
-        the last one left as ``after``.
+        the last one left as ``after``. Each thread takes its units in turn, and those of the others as they
+        were.
         """
         n = len(self.weights)
         into, out, inverse, h, after = step or (np.zeros(n),) * 5
-        rows, before, columns = np.zeros(n), np.zeros(n), np.zeros(n)
-        sign = float(self.rows.coefficient[0])
-        costs = (self.mode, self.table, self.power, e, y, self.power * self.factor)
-        kernels.loop(
-            self.weights,
-            self.weights[:, :, 0],
-            *costs,
-            into,
-            out,
-            inverse,
-            sign,
-            h,
-            after,
-            before,
-            rows,
-            columns,
-        )
-        return rows, columns + before, columns
+        rows, before, moved = np.zeros(n), np.zeros(n), np.zeros(n)
+        sign, bits = float(self.rows.coefficient[0]), _bits(self.weights)
+        form = (step is not None, self.mode, self.table, self.power, self.power * self.factor)
+
+        def part(lo: int, hi: int) -> Array:
+            own, columns, found = y.copy(), np.zeros(n), _blank(seen)
+            units = (e, own, into, out, inverse, sign, h, after)
+            kernels.loop(
+                self.weights, self.weights[:, :, 0], bits, found, lo, hi, *form, *units, rows, before, columns
+            )
+            moved[lo:hi] = own[lo:hi]
+            if seen is not None:
+                seen.append(Extremes(*found.tolist()))
+            return columns
+
+        after = in_parts(part, n, self.size)
+        if step is not None:
+            y[:] = moved
+        return rows, before + after, after
 
 
-def extremes(weights: Array) -> Extremes:
-    """Those of an array of floats, or of their bits."""
-    size = weights.dtype.itemsize
-    kind = np.dtype(f"u{size}")
-    flat = weights.view(kind).reshape(-1)
-    least, most, zeros = kernels.extremes(flat, kind.type(np.iinfo(kind).max >> 1))
-    return Extremes(int(least), int(most), int(zeros))
+def _bits(weights: Array) -> Array:
+    """Weights as integers (rows, parts, entries), the parts as long as they lie in one piece."""
+    found = weights.view(f"u{weights.dtype.itemsize}")
+    if found.flags.c_contiguous:
+        return found.reshape(len(found), 1, -1)
+    return found.transpose(0, 2, 1) if found.shape[2] == 1 else found
+
+
+def _blank(seen: list[Extremes] | None) -> Array:
+    """What a kernel starts its search for `Extremes` from: nothing, where it is not to look."""
+    return np.array([] if seen is None else [np.iinfo(np.uint64).max, 0, 0], dtype=np.uint64)
 
 
 def is_threaded(size: int) -> bool:
