@@ -125,12 +125,12 @@ class BlockProblem:
 
     def balanced_by(self, sums: Iterable[Sums], h: Array | None = None) -> Balance:
         """What balances at h (default 0), by the sums of all blocks there."""
-        h = np.zeros(self.manifold.count) if h is None else h
         into, out = np.zeros(self.manifold.count), np.zeros(self.manifold.count)
         for pair, own in zip(self.pairs, sums, strict=True):
             for (_, side), total in zip(pair.sides(), own, strict=True):
                 assert total is not None
-                side.add(pair.power * pair.factor * side.factor(h, pair.power) * total, into, out)
+                marginal = pair.power * pair.factor * total
+                side.add(marginal if h is None else marginal * side.factor(h, pair.power), into, out)
         return Balance(into, out)
 
     def balance(self, h: Array) -> Balance:

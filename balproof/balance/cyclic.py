@@ -41,6 +41,7 @@ class _Run:
         self.read = 0
         self.sums = np.concatenate([np.zeros(0), *(part for own in sums for part in own)])
         self.fresh = np.ones(2 * len(problem.pairs), bool)
+        self._lengths = np.diff(plan.start)
         self.after = {b: known for b, known in enumerate(problem.after) if known is not None}  # at h = 0
         self._factor()
         count = len(plan.unit_start) - 1
@@ -174,21 +175,25 @@ class _Run:
 
     def carried(self) -> Array:
         """The logarithms of what the next sweep starts from besides h; 0 for sums of nothing."""
-        fresh = np.repeat(self.fresh, np.diff(self.plan.start))
-        parts = self.sums[fresh], *self.after.values()
+        parts = self.sums[self._up_to_date()], *self.after.values()
         whole = np.concatenate(parts) if len(parts) > 1 else parts[0]
         return np.log(whole, where=whole > 0, out=np.zeros(len(whole)))
+
+    def _up_to_date(self) -> Array | slice:
+        """The sums that are, as an index."""
+        return slice(None) if self.fresh.all() else np.repeat(self.fresh, self._lengths)
 
     def restart(self, h: Array, carried: Array) -> None:
         """Go on from h and from other sums."""
         self.h = h
         self._factor()
-        fresh = np.repeat(self.fresh, np.diff(self.plan.start))
-        new, at = np.exp(carried), int(np.count_nonzero(fresh))
-        self.sums[fresh] = np.where(self.sums[fresh] > 0, new[:at], 0.0)
-        for b, old in self.after.items():
-            self.after[b] = np.where(old > 0, new[at : at + len(old)], 0.0)
-            at += len(old)
+        fresh = self._up_to_date()
+        old = self.sums[fresh]
+        new, at = np.exp(carried), len(old)
+        self.sums[fresh] = np.where(old > 0, new[:at], 0.0)
+        for b, last in self.after.items():
+            self.after[b] = np.where(last > 0, new[at : at + len(last)], 0.0)
+            at += len(last)
 
 
 def _at_once(problem: BlockProblem) -> tuple[tuple[Array, Array], Array]:

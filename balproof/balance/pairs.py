@@ -43,7 +43,9 @@ class Side:
         if not forms:
             return Side.none(len(index))
         each = Forms.of(forms)
-        return Side(each.scale[index], np.where(each.scale >= 0, each.floats, 0.0)[index])
+        coefficient = each.floats
+        coefficient[each.scale < 0] = 0.0
+        return Side(each.scale[index], coefficient[index])
 
     @staticmethod
     def none(size: int) -> Side:
@@ -57,8 +59,9 @@ class Side:
         first = int(self.unit[0]) if n else -1
         if (
             first < 0
-            or not np.array_equal(self.unit, np.arange(first, first + n))
-            or np.any(self.coefficient != self.coefficient[0])
+            or self.unit[-1] != first + n - 1
+            or not (self.unit[1:] > self.unit[:-1]).all()
+            or not (self.coefficient == self.coefficient[0]).all()
         ):
             return None
         return slice(first, first + n), float(self.coefficient[0])
