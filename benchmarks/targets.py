@@ -8,6 +8,9 @@ from typing import Any
 
 Record = dict[str, Any]
 
+CERTIFIED = ("dense", "ResNet", "transformer")
+"""The groups whose balanced states we want to enclose closely, at every depth."""
+
 
 def targets(cases: list[Record], trained: Record | None = None) -> list[Record]:
     """One record a target and case: what, target, reached, ok."""
@@ -31,6 +34,8 @@ def _of(case: Record) -> Iterator[Record]:
     yield record("imbalance", ours["imbalance"], most=1e-10)
     if case["reads_wanted"] is not None:
         yield record("reads to 1e-10", ours["reads"], most=case["reads_wanted"])
+    if case["group"] in CERTIFIED:
+        yield record("certified radius", ours["radius"], most=1e-9)
     wanted = {"stochastic": 100.0}
     if weights >= 1_000_000:
         wanted["plain"] = 5.0

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from balproof.balance import cyclic
+from balproof.balance import solve as solving
 from balproof.balance.pairs import Pair
 from balproof.network.manifold import infer
 from benchmarks import compare, run
@@ -53,6 +54,7 @@ def test_every_field_is_there(found: dict[str, Any]) -> None:
         assert ours["imbalance"] <= 1e-10
         assert (ours["radius"] is None) != (ours["no_certificate"] is None)
         assert ours["extra_memory"] > 0
+        assert ours["certifiable_reads"] > ours["reads"]
         assert [p["name"] for p in made["peers"]] == list(case.peers)
         for peer in made["peers"]:
             if peer["skipped"] is None:
@@ -66,6 +68,17 @@ def test_every_field_is_there(found: dict[str, Any]) -> None:
     }
     stream = found["cases"][0]["stream"]["threads"]
     assert all(own["read"] > 0 and own["solve_in_reads"] > 0 for own in stream)
+
+
+def test_what_is_certified_is_what_solve_returns(
+    found: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(solving, "BLOCKS", 0)
+    for case, made in zip(TINY[:2], found["cases"], strict=False):
+        solved = solving.solve(case.make(), certify=True)
+        assert solved.certificate is not None
+        assert solved.certificate.radius == made["ours"]["radius"] < 1e-12
+        assert solved.passes == pytest.approx(made["ours"]["certifiable_reads"])
 
 
 def test_peers_that_say_so_reach_the_balance(found: dict[str, Any]) -> None:
@@ -140,20 +153,24 @@ def test_measures() -> None:
 
 
 def test_targets_say_what_is_not_reached() -> None:
-    ours = {"imbalance": 1e-11, "reads": 13.0, "extra_memory": 20}
+    ours = {"imbalance": 1e-11, "reads": 13.0, "extra_memory": 20, "radius": 2e-9}
     thread = {"threads": 1, "solve_in_reads": 41.0, "sweep_share": 0.6}
     peers = [{"name": n, "skipped": None, "ratio": 4.0} for n in ("plain", "matrix_balance", "stochastic")]
-    case = {"group": "g", "name": "n", "reads_wanted": 12, "weights": 10**8, "bytes": 100, "ours": ours,
+    case = {"group": "dense", "name": "n", "reads_wanted": 12, "weights": 10**8, "bytes": 100, "ours": ours,
             "peers": peers, "stream": {"threads": [thread]}}  # fmt: skip
     made = {t["what"]: (t["target"], t["reached"], t["ok"]) for t in targets([case])}
     assert made["imbalance"] == ("≤ 1e-10", 1e-11, True)
     assert made["reads to 1e-10"] == ("≤ 12", 13.0, False)
+    assert made["certified radius"] == ("≤ 1e-09", 2e-9, False)
+    for group, radius, ok in (("ResNet", 1e-9, [True]), ("transformer", None, [False]), ("narrow", 1.0, [])):
+        other = {**case, "group": group, "ours": {**ours, "radius": radius}}
+        assert [t["ok"] for t in targets([other]) if t["what"] == "certified radius"] == ok
     assert made["times faster than plain"] == ("≥ 5", 4.0, False)
     assert made["times faster than matrix_balance"] == ("≥ 3", 4.0, True)
     assert made["solve and certificate in streaming reads, 1 thread"] == ("≤ 40", 41.0, False)
     assert made["a sweep's share of the streaming speed, 1 thread"] == ("≥ 0.5", 0.6, True)
     assert made["extra memory / weights"] == ("≤ 0.1", 0.2, False)
-    assert "4 of 8 targets reached" not in target_lines(targets([case]))[-1]
+    assert "4 of 9 targets reached" not in target_lines(targets([case]))[-1]
     assert (
         target_lines(targets([case]))[-1]
         == f"{sum(v[2] for v in made.values())} of {len(made)} targets reached"
