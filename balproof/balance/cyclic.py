@@ -24,6 +24,8 @@ from balproof.balance.anderson import Anderson
 from balproof.balance.blocks import BlockProblem, Sums
 from balproof.balance.coarse import shift_of_groups
 from balproof.balance.multilevel import stagnant
+from balproof.balance.pairs import team
+from balproof.balance.simultaneous import simultaneous
 from balproof.balance.state import Iterate, Progress
 
 Array = np.ndarray
@@ -139,7 +141,8 @@ class _Run:
         self.read = 0
         self.factors = [list(pair.factors(h)) for pair in problem.pairs]
         self.sums: list[list[Array | None]] = [list(own) for own in sums]
-        self.after = {b: known for b, known in enumerate(problem.after) if known is not None}  # at h = 0
+        known = () if h.any() else problem.after
+        self.after = {b: own for b, own in enumerate(known) if own is not None}
         self._rows: dict[tuple[int, ...], sparse.csr_array] = {}
 
     @cached_property
@@ -167,6 +170,17 @@ class _Run:
     def _lead(self, layer: _Layer, stale: Callable[[int], bool]) -> _Touch | None:
         """The block whose read balances the layer: one that loops, or the largest that must be read."""
         return next((t for t in layer.leads if t.loop or stale(t.pair)), None)
+
+    def one_loop(self) -> Array | None:
+        """`_Layer.inverse` of all scales, where nearly all weights are those of one layer that feeds itself."""
+        if len(self.layers) != 1 or not self.layers[0].leads:
+            return None
+        pair = self.problem.pairs[self.layers[0].leads[0].pair]
+        if not pair.loop or 2 * pair.size < self.problem.size:
+            return None
+        inverse = np.zeros(len(self.h))
+        inverse[self.layers[0].where] = self.layers[0].inverse
+        return inverse
 
     def renew(self, b: int) -> None:
         """Read a block."""
@@ -318,6 +332,7 @@ class _Run:
             at += old.size
 
 
+@team()
 def sweeps(
     problem: BlockProblem,
     *,
@@ -342,6 +357,12 @@ def sweeps(
     history, recent = [problem.cost_by(problem.start, zero)], [imbalance]
     run.read = problem.size  # what `BlockProblem.build` read
     best = imbalance, zero
+    if coarse and memory and (inverse := run.one_loop()) is not None:
+        found = simultaneous(problem, inverse, tolerance, limit, memory, progress)
+        imbalance, history, recent = found.imbalance, list(found.history), [found.imbalance]
+        best, limit = (imbalance, found.h), 0 if found.stopped else limit - found.reads
+        run = _Run(problem, found.h, found.sums)
+        run.read = problem.size * (1 + found.reads)
     if coarse:
         run.shift_layers()
     for sweep in range(limit):

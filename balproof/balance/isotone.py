@@ -31,13 +31,14 @@ from scipy.sparse.linalg import splu
 from balproof.balance.blocks import Balance, BlockProblem
 from balproof.balance.certificates import UNIT, GapCertificate, NoCertificate
 from balproof.balance.cyclic import LAYERS
-from balproof.balance.pairs import Side
+from balproof.balance.pairs import Side, team
 
 Array = np.ndarray
 
 _ITERATIONS = 300
 
 
+@team()
 def certify_blocks(problem: BlockProblem, h: Array | None = None) -> GapCertificate | NoCertificate:
     """Bound gap and distance in log-scale of the state h (default 0, the weights that ``problem`` holds).
 
@@ -192,14 +193,14 @@ def _direction(curvature: _Curvature, moving: Array) -> Array | None:
     d, residual = np.zeros_like(diagonal), diagonal.copy()
     z = inverse * residual + coarse(residual)
     search, product = z.copy(), float(residual @ z)
-    for step in range(_ITERATIONS):
+    for _ in range(_ITERATIONS):
         image = curvature.times(search)
         curved = float(search @ image)
         if not curved > 0:
             return None
         d = d + product / curved * search
         residual = residual - product / curved * image
-        if step % 4 == 3 and np.all(d[moving] > 0) and np.all(residual[moving] < 0.5 * diagonal[moving]):
+        if np.all(d[moving] > 0) and np.all(residual[moving] < 0.5 * diagonal[moving]):
             return d
         z = inverse * residual + coarse(residual)
         before, product = product, float(residual @ z)

@@ -8,9 +8,12 @@ Everything is done from exp(pR)∘(K exp(pS)) and exp(pS)∘(Kᵀ exp(pR)), and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -23,7 +26,7 @@ from balproof.network.manifold import Axes, Block
 
 Array = np.ndarray
 
-_THREADED = 1 << 20
+_THREADED = 1 << 19
 """Blocks of fewer weights are read before a second thread has started."""
 
 
@@ -69,6 +72,13 @@ class Side:
         if self.run is not None:
             return self.unit
         return np.unique(self.unit[self.unit >= 0])
+
+    def meets(self, other: Side) -> bool:
+        """Whether a scale is on both."""
+        if self.run is not None and other.run is not None:
+            a, b = self.run[0], other.run[0]
+            return max(a.start, b.start) < min(a.stop, b.stop)
+        return bool(np.intersect1d(self.scales, other.scales).size)
 
     @cached_property
     def once(self) -> bool:
@@ -177,7 +187,7 @@ class Pair:
     @cached_property
     def loop(self) -> bool:
         """Whether both sides have the same scales: row i and column i are one unit, of opposite signs."""
-        return bool(np.intersect1d(self.rows.scales, self.columns.scales).size)
+        return self.rows.meets(self.columns)
 
     def read(self, e: Array, y: Array) -> tuple[Array, Array]:
         """Σ_j K_ij·y_j of every row and Σ_i e_i·K_ij of every column, without ``factor``, in one read."""
@@ -243,31 +253,29 @@ class Pair:
         step: tuple[Array, Array, Array, Array, Array] | None = None,
         seen: list[Extremes] | None = None,
     ) -> tuple[Array, Array, Array]:
-        """`read` of a block whose units feed themselves, in order; and what the next such sweep starts from.
+        """`read` of a block whose units feed themselves, and what a cyclic sweep starts from there.
 
         ``step`` is (into, out, inverse, h, after): every unit is balanced in its turn, in place, with what
-        the last one left as ``after``. Each thread takes its units in turn, and those of the others as they
-        were.
+        the last one left as ``after``. Turns are taken by one thread; where nothing moves, all threads read.
         """
         n = len(self.weights)
         into, out, inverse, h, after = step or (np.zeros(n),) * 5
-        rows, before, moved = np.zeros(n), np.zeros(n), np.zeros(n)
-        sign, bits = float(self.rows.coefficient[0]), _bits(self.weights)
+        rows, before = np.zeros(n), np.zeros(n)
+        sign, bits, flat = float(self.rows.coefficient[0]), _bits(self.weights), self.weights[:, :, 0]
         form = (step is not None, self.mode, self.table, self.power, self.power * self.factor)
 
         def part(lo: int, hi: int) -> Array:
-            own, columns, found = y.copy(), np.zeros(n), _blank(seen)
-            units = (e, own, into, out, inverse, sign, h, after)
-            kernels.loop(self.weights, self.weights[:, :, 0], bits, found, lo, hi, *form, *units, rows, before, columns)
-            moved[lo:hi] = own[lo:hi]
+            columns, found = np.zeros(n), _blank(seen)
+            units = (e, y if step else y.copy(), into, out, inverse, sign, h, after)
+            kernels.loop(self.weights, flat, bits, found, lo, hi, *form, *units, rows, before, columns)
             if seen is not None:
                 seen.append(Extremes(*found.tolist()))
-            return columns
+            sums = np.zeros((2, n))  # of rows that come later than a unit, and earlier
+            sums[0, :hi], sums[1, hi:] = columns[:hi], columns[hi:]
+            return sums
 
-        after = in_parts(part, n, self.size)
-        if step is not None:
-            y[:] = moved
-        return rows, before + after, after
+        later, earlier = part(0, n) if step else in_parts(part, n, self.size)
+        return rows, before + earlier + later, later
 
 
 def _bits(weights: Array) -> Array:
@@ -283,17 +291,36 @@ def _blank(seen: list[Extremes] | None) -> Array:
     return np.array([] if seen is None else [np.iinfo(np.uint64).max, 0, 0], dtype=np.uint64)
 
 
+_TEAM: ContextVar[Executor | None] = ContextVar("_TEAM", default=None)
+
+
+@contextmanager
+def team() -> Iterator[None]:
+    """Reads inside share threads: starting some for each read takes longer than to read a million weights."""
+    if _TEAM.get() is not None or get_num_threads() == 1:
+        yield
+        return
+    with ThreadPoolExecutor(get_num_threads() - 1) as pool:
+        token = _TEAM.set(pool)
+        try:
+            yield
+        finally:
+            _TEAM.reset(token)
+
+
 def in_parts(part: Callable[[int, int], Array], count: int, size: int) -> Array:
     """Σ of ``part(lo, hi)`` over ranges of the rows, one for each thread where the block is large."""
     threads = get_num_threads() if size >= _THREADED else 1
     if threads == 1:
         return part(0, count)
-    ends = [count * t // threads for t in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(part, ends[:-1], ends[1:]))
-    total = found[0]
-    for other in found[1:]:
-        total += other
+    with team():
+        pool = _TEAM.get()
+        assert pool is not None
+        ends = [count * t // threads for t in range(threads + 1)]
+        others = [pool.submit(part, lo, hi) for lo, hi in pairwise(ends[1:])]
+        total = part(0, ends[1])
+        for other in others:
+            total += other.result()
     return total
 
 
@@ -313,7 +340,7 @@ def layout(block: Block) -> Layout | None:
     Rows are what is further apart in memory. None where a weight has two scales on one side, or one of them
     twice, other than on the diagonal of a block whose units feed themselves.
     """
-    if len(block.terms) > 2 or any(max(map(len, t.forms), default=0) > 1 for t in block.terms):
+    if len(block.terms) > 2 or any(Forms.of(t.forms).others for t in block.terms):
         return None
     axes = range(len(block.shape))
     terms: list[tuple[Axes | None, set[int]]] = [
@@ -332,7 +359,7 @@ def layout(block: Block) -> Layout | None:
     order = (*both, *left, *right, *alike)
     rows, columns = _side(first, order, g * r), _side(second, order, g * c)
     made = Layout(order, (g, r, c, k), rows, columns)
-    if np.intersect1d(rows.scales, columns.scales).size and not _loops(made):
+    if rows.meets(columns) and not _loops(made):
         return None
     return made
 
