@@ -74,7 +74,7 @@ def test_axes_in_another_order_and_threads(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("power", [2.0, 1.0])
-@pytest.mark.parametrize("r", [5, 16])
+@pytest.mark.parametrize("r", [5, 16, 61])
 def test_a_step_balances_every_row(power: float, r: int) -> None:
     weights = RNG.standard_normal((1, r, 6, 1))
     pair = pair_of("W", weights, weights.shape, layout_of(1, r, 6, 1), power, 2.0)
