@@ -13,7 +13,6 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from balproof.balance.coarse import groups_of
 from balproof.balance.pairs import Extremes, Pair, Side, layout, pair_of
 from balproof.balance.problem import Costs, require_range
 from balproof.errors import ModelError
@@ -77,7 +76,7 @@ class BlockProblem:
         read = [pair.survey(*pair.factors(zero)) for pair in made]
         for pair, (_, _, extremes, _) in zip(made, read, strict=True):
             _require_usable(manifold.network.tensors[pair.name], pair, extremes)
-        moving = [bool(len(p.rows.scales) or len(p.columns.scales)) for p in made]
+        moving = [not (p.rows.still and p.columns.still) for p in made]
         problem = BlockProblem(
             manifold,
             pairs=tuple(p for p, m in zip(made, moving, strict=True) if m),
@@ -152,14 +151,14 @@ class BlockProblem:
 
     def cost_of(self, factors: Iterable[Sequence[Array]], sums: Iterable[Sums]) -> float:
         """F by the factors of both sides of every block, and the sums of either."""
-        total = self.constant + self._diagonal
+        total = self.constant + self.diagonal
         for pair, own, (rows, columns) in zip(self.pairs, factors, sums, strict=True):
             factor, marginal = (own[0], rows) if rows is not None else (own[1], columns)
             total += pair.factor * float(factor @ marginal)
         return total
 
     @cached_property
-    def _diagonal(self) -> float:
+    def diagonal(self) -> float:
         """The cost of the weights of units to themselves, which no scale changes and no sum has."""
         total = 0.0
         for pair in self.pairs:
@@ -181,7 +180,7 @@ class BlockProblem:
     @cached_property
     def layers(self) -> Array:
         """For every scale the number of its layer among those that move; −1 where it does not."""
-        group = groups_of(self.manifold.names)
+        group = self.manifold.groups
         number = np.unique(group[self.active], return_inverse=True)[1]
         found = np.full(len(group), -1)
         found[self.active] = number.ravel()

@@ -18,11 +18,12 @@ multiplications are (Higham, Accuracy and Stability, Section 3.1).
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
-from numba.core import types
-from numba.extending import overload
+from numba import carray, njit  # pyright: ignore[reportPrivateImportUsage]
+from numba.core import cgutils, types
+from numba.extending import intrinsic, overload
 
 Array = np.ndarray
 
@@ -440,6 +441,14 @@ def orthonormal(rows):
     return r
 
 
+@njit(nogil=True, cache=True)
+def best_mixture(residuals, residual):
+    """The g for which ``residual`` − g·residuals is least, but for directions that rounding decides."""
+    q = residuals.copy()
+    r = orthonormal(q)  # so that only a small matrix needs its singular values
+    return np.linalg.lstsq(r.T.copy(), q @ residual, 1e-8)[0]
+
+
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def loop(
     w, flat, bits, seen, lo, hi, step, mode, table, power, factor, e, y, into, out, inverse, sign, h, after,
@@ -449,8 +458,8 @@ def loop(
 
     A unit is balanced in its turn where ``step``, by ``after``: Σ e_k·K_ki over all rows k but those from lo
     to i, as the last sweep left them. It changes e, y and h of its units. It leaves that sum over the rows
-    from lo to i, new, in ``before``, and in ``columns``, which begin as zeros, what these rows add to the next
-    ``after``. ``flat`` is ``w`` without its last axis. The diagonal has no scale, and is left out of all sums.
+    from lo to i, new, in ``before``, and in ``columns``, which begin as zeros, what these rows add to the
+    next ``after``. ``flat`` is ``w`` without its last axis. The diagonal has no scale, and no sum has it.
 
     Eight rows are read at a time. Their sums over the units of the others are those of rows that do not move;
     the eight by eight costs among themselves are kept, and taken with each unit's new factors.
@@ -509,3 +518,310 @@ def loop(
         if len(seen):
             _look(bits, at, at + count, seen)
         at += count
+
+
+# --- the layers of a sweep --------------------------------------------------------------------------------
+
+
+class Plan(NamedTuple):
+    """What sweeps go over, as arrays. Layers, sides and blocks are numbered; all else is sliced by starts.
+
+    Side 2b is that of the rows of block b, side 2b + 1 that of its columns, and entries are those of all
+    sides, one after another. A *touch* is a side that has units of a layer. The *leads* of a layer are its
+    touches whose block balances it while it is read, best first. A *kind* is how entries of a side move with
+    whole layers: (layer, coefficient).
+    """
+
+    start: Array
+    """Of the entries of side s: start[s]…start[s + 1]."""
+    unit: Array
+    """Of an entry, −1 for none; ``place`` is where the unit is in its layer."""
+    place: Array
+    coefficient: Array
+    exponent: Array
+    """power·coefficient, and ``weight`` power·factor·coefficient."""
+    weight: Array
+    units: Array
+    """Of layer i: units[unit_start[i]]…"""
+    unit_start: Array
+    inverse: Array
+    """Of a unit: 1/slope of log(in/out) along it."""
+    layer: Array
+    """Of a unit, −1 for none."""
+    side: Array
+    """Of a touch; those of layer i: touch_start[i]…"""
+    touch_start: Array
+    entry: Array
+    """Of touch t: entry[entry_start[t]]…"""
+    entry_start: Array
+    lead: Array
+    """Touches; those of layer i: lead_start[i]…"""
+    lead_start: Array
+    loop: Array
+    """Of a block: whether its units feed themselves; and what `read_squares` and `read_costs` take."""
+    power: Array
+    factor: Array
+    groups: Array
+    mode: Array
+    shape: Array
+    address: Array
+    table: Array
+    """Where the weights of a block are in memory, and the costs of all its patterns of 16 bits."""
+    kind: Array
+    """Of an entry, among those of its side; those of side s: kind_start[s]…"""
+    kind_start: Array
+    kind_layer: Array
+    kind_coefficient: Array
+
+
+@intrinsic
+def _pointer(context, address):  # pragma: no cover - compiled
+    def generate(target, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(address), generate
+
+
+@njit(nogil=True, cache=True)
+def lead_of(plan, layer, fresh):
+    """The touch whose block balances the layer: one that loops, or the first that must be read; else −1."""
+    for k in range(plan.lead_start[layer], plan.lead_start[layer + 1]):
+        t = plan.lead[k]
+        if plan.loop[plan.side[t] // 2] or not fresh[plan.side[t]]:
+            return t
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def reads(plan, order):
+    """How many weights the second sweep in this order reads."""
+    fresh = np.ones(len(plan.start) - 1, np.bool_)
+    total = 0
+    for sweep in range(2):
+        for layer in order:
+            lead = lead_of(plan, layer, fresh)
+            for t in range(plan.touch_start[layer], plan.touch_start[layer + 1]):
+                s = plan.side[t]
+                if t == lead or not fresh[s]:
+                    b = s // 2
+                    total += sweep * plan.shape[b, 0] * plan.shape[b, 1] * plan.shape[b, 2]
+                    fresh[s], fresh[s ^ 1] = True, True
+            for t in range(plan.touch_start[layer], plan.touch_start[layer + 1]):
+                if t != lead:
+                    fresh[plan.side[t] ^ 1] = False
+    return total
+
+
+@njit(nogil=True, cache=True)
+def gather(plan, layer, skip, factors, sums):
+    """What comes into the units of a layer and goes out, by the sums of all blocks but ``skip``."""
+    n = plan.unit_start[layer + 1] - plan.unit_start[layer]
+    into, out = np.zeros(n), np.zeros(n)
+    for t in range(plan.touch_start[layer], plan.touch_start[layer + 1]):
+        if plan.side[t] // 2 != skip:
+            _gather(plan, t, factors, sums, into, out)
+    return into, out
+
+
+@njit(nogil=True, cache=True)
+def _gather(plan, touch, factors, sums, into, out):
+    for k in range(plan.entry_start[touch], plan.entry_start[touch + 1]):
+        j = plan.entry[k]
+        marginal = plan.weight[j] * factors[j] * sums[j]
+        if marginal > 0:
+            into[plan.place[j]] += marginal
+        else:
+            out[plan.place[j]] -= marginal
+
+
+@njit(nogil=True, cache=True)
+def spread(plan, lead, h, into, out):
+    """``into``, ``out``, inverse slopes and h of every row of the block that leads; 0 for other rows."""
+    s = plan.side[lead]
+    first, n = plan.start[s], plan.start[s + 1] - plan.start[s]
+    a, b, inverse, own = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
+    for k in range(plan.entry_start[lead], plan.entry_start[lead + 1]):
+        j = plan.entry[k]
+        a[j - first], b[j - first] = into[plan.place[j]], out[plan.place[j]]
+        inverse[j - first], own[j - first] = plan.inverse[plan.unit[j]], h[plan.unit[j]]
+    return a, b, inverse, own
+
+
+@njit(nogil=True, cache=True)
+def settle(plan, layer, lead, h, factors, sums, fresh, into, out, was, own):
+    """After the read of the block that leads: move the other units, and say how far from balance all were.
+
+    ``was`` are the factors of its rows before, ``own`` its rows' h. Other sums at the units are out of date.
+    """
+    first = plan.unit_start[layer]
+    moved = np.zeros(len(into), np.bool_)
+    block = -1
+    if lead >= 0:
+        s = plan.side[lead]
+        block = s // 2
+        for k in range(plan.entry_start[lead], plan.entry_start[lead + 1]):
+            moved[plan.place[plan.entry[k]]] = True
+    for i in range(len(into)):
+        unit = plan.units[first + i]
+        if not moved[i] and plan.inverse[unit] > 0 and into[i] > 0 and out[i] > 0:
+            h[unit] += np.log(out[i] / into[i]) * plan.inverse[unit]
+    if lead >= 0:
+        for k in range(plan.entry_start[lead], plan.entry_start[lead + 1]):
+            j = plan.entry[k]
+            row = j - plan.start[s]
+            h[plan.unit[j]] = own[row]
+            marginal = plan.weight[j] * was[row] * sums[j]
+            if marginal > 0:
+                into[plan.place[j]] += marginal
+            else:
+                out[plan.place[j]] -= marginal
+    for t in range(plan.touch_start[layer], plan.touch_start[layer + 1]):
+        if plan.side[t] // 2 != block:
+            for k in range(plan.entry_start[t], plan.entry_start[t + 1]):
+                j = plan.entry[k]
+                factors[j] = np.exp(plan.exponent[j] * h[plan.unit[j]])
+            fresh[plan.side[t] ^ 1] = False
+    return imbalance(into, out)
+
+
+@njit(nogil=True, cache=True)
+def visit_all(plan, like, bits, order, move, h, factors, sums, fresh):
+    """Balance layers in this order: how far from balance they were, and how many weights were read.
+
+    Their blocks are contiguous, of the types of ``like`` and ``bits``, and none loops. Without ``move`` only
+    what is out of date is read.
+    """
+    worst, read, seen = 0.0, 0, np.zeros(0, np.uint64)
+    a = b = inverse = own = was = into = out = np.zeros(0)
+    for layer in order:
+        lead = lead_of(plan, layer, fresh) if move else -1
+        block = plan.side[lead] // 2 if lead >= 0 else -1
+        for t in range(plan.touch_start[layer], plan.touch_start[layer + 1] + 1):
+            step = t == plan.touch_start[layer + 1]
+            if step:
+                into, out = gather(plan, layer, block, factors, sums)
+                if lead < 0:
+                    break
+                a, b, inverse, own = spread(plan, lead, h, into, out)
+                was = factors[plan.start[2 * block] : plan.start[2 * block + 1]].copy()
+            elif plan.side[t] // 2 == block or fresh[plan.side[t]]:
+                continue
+            # Here alone blocks are read: every call of it is compiled anew.
+            n = block if step else plan.side[t] // 2
+            start, middle, end = plan.start[2 * n], plan.start[2 * n + 1], plan.start[2 * n + 2]
+            e, y, total, across = (
+                factors[start:middle],
+                factors[middle:end],
+                sums[start:middle],
+                sums[middle:end],
+            )
+            across[:] = 0.0
+            rows, columns, kernel = plan.shape[n]
+            r, power, factor = rows // plan.groups[n], plan.power[n], plan.power[n] * plan.factor[n]
+            coefficient, mode = plan.coefficient[start:middle], plan.mode[n]
+            data = _pointer(plan.address[n])  # pyright: ignore[reportCallIssue]
+            if mode == SQUARE and kernel == 1:
+                flat = carray(data, (rows, columns), like.dtype)
+                read_squares(
+                    flat,
+                    bits,
+                    seen,
+                    r,
+                    e,
+                    y,
+                    0,
+                    rows,
+                    step,
+                    power,
+                    factor,
+                    a,
+                    b,
+                    inverse,
+                    coefficient,
+                    own,
+                    total,
+                    across,
+                )
+            else:
+                whole = carray(data, (rows, columns, kernel), like.dtype)
+                costs = _pointer(plan.table[n])  # pyright: ignore[reportCallIssue]
+                table = carray(costs, (1 << 16,), np.float64)
+                read_costs(
+                    whole, bits, seen, r, e, y, 0, rows, step, mode, table, power, factor, a, b, inverse,
+                    coefficient, own, total, across,
+                )  # fmt: skip
+            read += rows * columns * kernel
+            fresh[2 * n], fresh[2 * n + 1] = True, True
+        if move:
+            lag = settle(plan, layer, lead, h, factors, sums, fresh, into, out, was, own)
+        else:
+            lag = imbalance(into, out)
+        worst = lag if np.isnan(lag) else max(worst, lag)
+    return worst, read
+
+
+@njit(nogil=True, cache=True)
+def cost(plan, factors, sums, fresh):
+    """Σ over the blocks of their costs, by the sums of either side."""
+    total = 0.0
+    for b in range(len(plan.power)):
+        s = 2 * b if fresh[2 * b] else 2 * b + 1
+        own = 0.0
+        for j in range(plan.start[s], plan.start[s + 1]):
+            own += factors[j] * sums[j]
+        total += plan.factor[b] * own
+    return total
+
+
+@njit(nogil=True, cache=True)
+def layer_terms(plan, factors, sums, fresh):
+    """F with t on the layers added to h is Σ_i costs_i·exp⟨row_i, t⟩: costs and rows, as in a CSR matrix.
+
+    No costs where both sides of a block move with several layers: its sums tell too little.
+    """
+    most = len(plan.kind_layer)
+    costs, start = np.zeros(most), np.zeros(most + 1, np.int64)
+    index, value = np.zeros(2 * most, np.int64), np.zeros(2 * most)
+    n, at = 0, 0
+    for b in range(len(plan.power)):
+        kinds = plan.kind_start[2 * b + 1] - plan.kind_start[2 * b]
+        across = plan.kind_start[2 * b + 2] - plan.kind_start[2 * b + 1]
+        s = 2 * b if fresh[2 * b] and across == 1 else 2 * b + 1
+        if not fresh[s] or (kinds if s % 2 else across) > 1:
+            return costs[:0], start[:1], index[:0], value[:0]
+        first, other = plan.kind_start[s], plan.kind_start[s ^ 1]
+        own = np.zeros(plan.kind_start[s + 1] - first)
+        for j in range(plan.start[s], plan.start[s + 1]):
+            own[plan.kind[j]] += plan.factor[b] * factors[j] * sums[j]
+        for k in range(len(own)):
+            if own[k] > 0:
+                for kind in (first + k, other):
+                    if plan.kind_coefficient[kind] != 0:
+                        index[at] = plan.kind_layer[kind]
+                        value[at] = plan.power[b] * plan.kind_coefficient[kind]
+                        at += 1
+                costs[n] = own[k]
+                n += 1
+                start[n] = at
+    return costs[:n], start[: n + 1], index[:at], value[:at]
+
+
+@njit(nogil=True, cache=True)
+def shift_layers(plan, t, h, factors, sums, fresh):
+    """Add t on the layers to h; factors and sums follow, but where a side moves with several layers."""
+    for k in range(len(h)):
+        if plan.layer[k] >= 0:
+            h[k] += t[plan.layer[k]]
+    for s in range(len(plan.start) - 1):
+        first = plan.kind_start[s]
+        if plan.kind_start[s + 1] - first > 1:
+            for j in range(plan.start[s], plan.start[s + 1]):
+                if plan.unit[j] >= 0:
+                    factors[j] = np.exp(plan.exponent[j] * h[plan.unit[j]])
+            fresh[s ^ 1] = False
+        elif plan.kind_coefficient[first] != 0:
+            by = np.exp(plan.power[s // 2] * plan.kind_coefficient[first] * t[plan.kind_layer[first]])
+            for j in range(plan.start[s], plan.start[s + 1]):
+                factors[j] *= by
+            for j in range(plan.start[s ^ 1], plan.start[(s ^ 1) + 1]):
+                sums[j] *= by

@@ -85,6 +85,20 @@ class Side:
         """Whether no scale is on this side twice."""
         return len(self.scales) == np.count_nonzero(self.unit >= 0)
 
+    @property
+    def still(self) -> bool:
+        """Whether no entry has a scale."""
+        return self.run is None and not np.any(self.unit >= 0)
+
+    def meets(self, other: Side) -> bool:
+        """Whether the two sides have a scale in common."""
+        if self.still or other.still:
+            return False
+        if self.run is not None and other.run is not None:
+            (a, _), (b, _) = self.run, other.run
+            return a.start < b.stop and b.start < a.stop
+        return bool(np.intersect1d(self.scales, other.scales).size)
+
     def moves(self, active: Array) -> Array:
         """Which entries have a scale that is marked in ``active``."""
         found = self.unit >= 0
@@ -308,11 +322,16 @@ def team() -> Iterator[None]:
             _TEAM.reset(token)
 
 
+def is_threaded(size: int) -> bool:
+    """Whether a block of so many weights is read by several threads."""
+    return size >= _THREADED and get_num_threads() > 1
+
+
 def in_parts(part: Callable[[int, int], Array], count: int, size: int) -> Array:
     """Σ of ``part(lo, hi)`` over ranges of the rows, one for each thread where the block is large."""
-    threads = get_num_threads() if size >= _THREADED else 1
-    if threads == 1:
+    if not is_threaded(size):
         return part(0, count)
+    threads = get_num_threads()
     with team():
         pool = _TEAM.get()
         assert pool is not None

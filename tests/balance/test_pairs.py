@@ -125,7 +125,13 @@ def test_extremes_of_nothing_and_of_parts() -> None:
     assert Extremes.join([Extremes(3, 5, 1), Extremes(2, 9, 0)]) == Extremes(2, 9, 1)
 
 
-LOOPS = [(7, "float64", 2.0), (19, "float64", 2.0), (24, "float32", 2.0), (18, "float64", 1.0), (17, "float16", 2.0)]
+LOOPS = [
+    (7, "float64", 2.0),
+    (19, "float64", 2.0),
+    (24, "float32", 2.0),
+    (18, "float64", 1.0),
+    (17, "float16", 2.0),
+]
 
 
 def loop_of(n: int, dtype: str, power: float, sign: float = 1.0, spread: float = 1.0) -> Pair:
