@@ -125,12 +125,16 @@ class BlockProblem:
 
     def balanced_by(self, sums: Iterable[Sums], h: Array | None = None) -> Balance:
         """What balances at h (default 0), by the sums of all blocks there."""
+        ones = ((1.0, 1.0) for _ in self.pairs)
+        return self.balance_of(ones if h is None else (pair.factors(h) for pair in self.pairs), sums)
+
+    def balance_of(self, factors: Iterable[Sequence[Array | float]], sums: Iterable[Sums]) -> Balance:
+        """The same by the factors of both sides of every block."""
         into, out = np.zeros(self.manifold.count), np.zeros(self.manifold.count)
-        for pair, own in zip(self.pairs, sums, strict=True):
-            for (_, side), total in zip(pair.sides(), own, strict=True):
+        for pair, both, own in zip(self.pairs, factors, sums, strict=True):
+            for (_, side), factor, total in zip(pair.sides(), both, own, strict=True):
                 assert total is not None
-                marginal = pair.power * pair.factor * total
-                side.add(marginal if h is None else marginal * side.factor(h, pair.power), into, out)
+                side.add(pair.power * pair.factor * factor * total, into, out)
         return Balance(into, out)
 
     def balance(self, h: Array) -> Balance:

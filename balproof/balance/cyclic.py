@@ -21,8 +21,9 @@ from balproof.balance.anderson import Anderson
 from balproof.balance.blocks import BlockProblem
 from balproof.balance.coarse import shift_by_rows
 from balproof.balance.multilevel import stagnant
-from balproof.balance.pairs import Pair, is_threaded
+from balproof.balance.pairs import Pair, is_threaded, team
 from balproof.balance.plan import plan_of
+from balproof.balance.simultaneous import simultaneous
 from balproof.balance.state import Iterate, Progress
 
 Array = np.ndarray
@@ -42,7 +43,8 @@ class _Run:
         self.sums = np.concatenate([np.zeros(0), *(part for own in sums for part in own)])
         self.fresh = np.ones(2 * len(problem.pairs), bool)
         self._lengths = np.diff(plan.start)
-        self.after = {b: known for b, known in enumerate(problem.after) if known is not None}  # at h = 0
+        after = () if h.any() else problem.after  # which is of h = 0
+        self.after = {b: own for b, own in enumerate(after) if own is not None}
         self._factor()
         count = len(plan.unit_start) - 1
         forward = np.arange(count)
@@ -87,6 +89,13 @@ class _Run:
                 lag = max(self._visit(layer) for layer in part.tolist())
             worst = max(worst, lag)
         return worst
+
+    @property
+    def one_loop(self) -> bool:
+        """Whether nearly all weights are those of one layer that feeds itself."""
+        loops = self.plan.loop[self.plan.side // 2]
+        most = max((pair.size for pair in self.problem.pairs if pair.loop), default=0)
+        return len(self.order) == 1 and bool(loops.any()) and 2 * most > self.problem.size
 
     def renew(self, b: int) -> None:
         """Read a block."""
@@ -211,6 +220,7 @@ def _at_once(problem: BlockProblem) -> tuple[tuple[Array, Array], Array]:
     return like, np.array([p is not None and p.weights.dtype == kind for p in able], bool)
 
 
+@team()
 def sweeps(
     problem: BlockProblem,
     *,
@@ -235,6 +245,12 @@ def sweeps(
     history, recent = [run.cost()], [imbalance]
     run.read = problem.size  # what `BlockProblem.build` read
     best = imbalance, zero
+    if coarse and memory and run.one_loop:
+        found = simultaneous(problem, run.plan.inverse, tolerance, limit, memory, progress)
+        imbalance, history, recent = found.imbalance, list(found.history), [found.imbalance]
+        best, limit = (imbalance, found.h), 0 if found.stopped else limit - found.reads
+        run = _Run(problem, found.h.copy(), found.sums)
+        run.read = problem.size * (1 + found.reads)
     if coarse:
         run.shift_layers()
     for sweep in range(limit):

@@ -43,7 +43,7 @@ from scipy.sparse.csgraph import connected_components
 from balproof.balance.blocks import Balance, BlockProblem
 from balproof.balance.certificates import UNIT, GapCertificate, NoCertificate
 from balproof.balance.curvature import Curvature, Factors
-from balproof.balance.pairs import Side
+from balproof.balance.pairs import Side, team
 
 Array = np.ndarray
 
@@ -62,6 +62,7 @@ _SURE = 1.01
 """Times γ: what of in − out, computed, may be rounding, with all that is of second order."""
 
 
+@team()
 def certify_blocks(
     problem: BlockProblem, h: Array | None = None, sums: Factors | None = None
 ) -> GapCertificate | NoCertificate:

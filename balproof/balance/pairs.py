@@ -7,10 +7,13 @@ Everything is done from exp(pR)∘(K exp(pS)) and exp(pS)∘(Kᵀ exp(pR)), and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -23,7 +26,7 @@ from balproof.network.manifold import Axes, Block
 
 Array = np.ndarray
 
-_THREADED = 1 << 20
+_THREADED = 1 << 19
 """Blocks of fewer weights are read before a second thread has started."""
 
 
@@ -260,33 +263,29 @@ class Pair:
         step: tuple[Array, Array, Array, Array, Array] | None = None,
         seen: list[Extremes] | None = None,
     ) -> tuple[Array, Array, Array]:
-        """`read` of a block whose units feed themselves, in order; and what the next such sweep starts from.
+        """`read` of a block whose units feed themselves, and what a cyclic sweep starts from there.
 
         ``step`` is (into, out, inverse, h, after): every unit is balanced in its turn, in place, with what
-        the last one left as ``after``. Each thread takes its units in turn, and those of the others as they
-        were.
+        the last one left as ``after``. Turns are taken by one thread; where nothing moves, all threads read.
         """
         n = len(self.weights)
         into, out, inverse, h, after = step or (np.zeros(n),) * 5
-        rows, before, moved = np.zeros(n), np.zeros(n), np.zeros(n)
-        sign, bits = float(self.rows.coefficient[0]), _bits(self.weights)
+        rows, before = np.zeros(n), np.zeros(n)
+        sign, bits, flat = float(self.rows.coefficient[0]), _bits(self.weights), self.weights[:, :, 0]
         form = (step is not None, self.mode, self.table, self.power, self.power * self.factor)
 
         def part(lo: int, hi: int) -> Array:
-            own, columns, found = y.copy(), np.zeros(n), _blank(seen)
-            units = (e, own, into, out, inverse, sign, h, after)
-            kernels.loop(
-                self.weights, self.weights[:, :, 0], bits, found, lo, hi, *form, *units, rows, before, columns
-            )
-            moved[lo:hi] = own[lo:hi]
+            columns, found = np.zeros(n), _blank(seen)
+            units = (e, y if step else y.copy(), into, out, inverse, sign, h, after)
+            kernels.loop(self.weights, flat, bits, found, lo, hi, *form, *units, rows, before, columns)
             if seen is not None:
                 seen.append(Extremes(*found.tolist()))
-            return columns
+            sums = np.zeros((2, n))  # of rows that come later than a unit, and earlier
+            sums[0, :hi], sums[1, hi:] = columns[:hi], columns[hi:]
+            return sums
 
-        after = in_parts(part, n, self.size)
-        if step is not None:
-            y[:] = moved
-        return rows, before + after, after
+        later, earlier = part(0, n) if step else in_parts(part, n, self.size)
+        return rows, before + earlier + later, later
 
 
 def _bits(weights: Array) -> Array:
@@ -302,6 +301,23 @@ def _blank(seen: list[Extremes] | None) -> Array:
     return np.array([] if seen is None else [np.iinfo(np.uint64).max, 0, 0], dtype=np.uint64)
 
 
+_TEAM: ContextVar[Executor | None] = ContextVar("_TEAM", default=None)
+
+
+@contextmanager
+def team() -> Generator[None]:
+    """Reads inside share threads: starting some for each read takes longer than to read a million weights."""
+    if _TEAM.get() is not None or get_num_threads() == 1:
+        yield
+        return
+    with ThreadPoolExecutor(get_num_threads() - 1) as pool:
+        token = _TEAM.set(pool)
+        try:
+            yield
+        finally:
+            _TEAM.reset(token)
+
+
 def is_threaded(size: int) -> bool:
     """Whether a block of so many weights is read by several threads."""
     return size >= _THREADED and get_num_threads() > 1
@@ -312,12 +328,14 @@ def in_parts(part: Callable[[int, int], Array], count: int, size: int) -> Array:
     if not is_threaded(size):
         return part(0, count)
     threads = get_num_threads()
-    ends = [count * t // threads for t in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(part, ends[:-1], ends[1:]))
-    total = found[0]
-    for other in found[1:]:
-        total += other
+    with team():
+        pool = _TEAM.get()
+        assert pool is not None
+        ends = [count * t // threads for t in range(threads + 1)]
+        others = [pool.submit(part, lo, hi) for lo, hi in pairwise(ends[1:])]
+        total = part(0, ends[1])
+        for other in others:
+            total += other.result()
     return total
 
 

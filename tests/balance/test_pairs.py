@@ -74,7 +74,7 @@ def test_axes_in_another_order_and_threads(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("power", [2.0, 1.0])
-@pytest.mark.parametrize("r", [5, 16])
+@pytest.mark.parametrize("r", [5, 16, 61])
 def test_a_step_balances_every_row(power: float, r: int) -> None:
     weights = RNG.standard_normal((1, r, 6, 1))
     pair = pair_of("W", weights, weights.shape, layout_of(1, r, 6, 1), power, 2.0)
@@ -96,9 +96,8 @@ def test_a_step_balances_every_row(power: float, r: int) -> None:
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 1, 3), (3, 2, 1, 0)])
 @pytest.mark.parametrize("k", [1, 3])
 def test_extremes_are_seen_in_the_same_read(
-    dtype: str, order: tuple[int, ...], k: int, monkeypatch: pytest.MonkeyPatch
+    dtype: str, order: tuple[int, ...], k: int
 ) -> None:
-    monkeypatch.setattr(kernels, "_FEW", 64)
     shape = (1, 20, 6, k)
     weights = RNG.standard_normal([shape[i] for i in np.argsort(order)]).astype(dtype)
     turned = weights.transpose(order)
@@ -176,29 +175,49 @@ def test_a_loop_is_a_cyclic_sweep(n: int, dtype: str, power: float, sign: float)
         np.testing.assert_allclose(columns, np.exp(power * sign * h) @ costs, rtol=1e-12)
 
 
-def test_threads_take_the_units_of_others_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_read_a_loop_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "_THREADED", 1)
     monkeypatch.setattr(pairs, "get_num_threads", lambda: 3)
     n = 50
     pair = loop_of(n, "float64", 2.0)
     costs = costs_of(pair)
-    e, y, h, true = np.ones(n), np.ones(n), np.zeros(n), np.zeros(n)
-    rows, columns, after = pair.read_loop(e, y)
-    np.testing.assert_allclose(rows, costs.sum(axis=1), rtol=1e-13)
-    np.testing.assert_allclose(columns, costs.sum(axis=0), rtol=1e-13)
-    zero, inverse = np.zeros(n), np.full(n, 0.25)
-    for _ in range(2):
-        before = true.copy()
-        for lo, hi in ((0, 16), (16, 33), (33, 50)):
-            own = before.copy()
-            for i in range(lo, hi):
-                scaled = costs * np.exp(2 * (own[:, None] - own[None, :]))
-                own[i] += 0.25 * np.log(scaled[:, i].sum() / scaled[i].sum())
-            true[lo:hi] = own[lo:hi]
-        _, columns, after = pair.read_loop(e, y, (zero, zero, inverse, h, after))
-        np.testing.assert_allclose(h, true, atol=1e-13)
-        np.testing.assert_allclose(y, np.exp(-2 * true), rtol=1e-12)
-        np.testing.assert_allclose(columns, np.exp(2 * h) @ costs, rtol=1e-12)
+    e, y = RNG.random((2, n))
+    own = y.copy()
+    with pairs.team():
+        rows, columns, seen, after = pair.survey(e, y)
+    np.testing.assert_array_equal(y, own)
+    np.testing.assert_allclose(rows, costs @ y, rtol=1e-13)
+    np.testing.assert_allclose(columns, e @ costs, rtol=1e-13)
+    np.testing.assert_allclose(after, e @ np.tril(costs, -1), rtol=1e-13)
+    sizes = np.abs(pair.weights)
+    assert seen.sizes(pair) == (sizes.min(), sizes.max())
+
+
+def test_threads_are_shared_inside_a_team(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = 0
+
+    class Counted(pairs.ThreadPoolExecutor):
+        def __init__(self, *args: int) -> None:
+            nonlocal made
+            made += 1
+            super().__init__(*args)
+
+    monkeypatch.setattr(pairs, "ThreadPoolExecutor", Counted)
+    monkeypatch.setattr(pairs, "_THREADED", 1)
+    monkeypatch.setattr(pairs, "get_num_threads", lambda: 2)
+    pair = loop_of(9, "float64", 2.0)
+    with pairs.team():
+        for _ in range(3):
+            pair.read(np.ones(9), np.ones(9))
+    assert made == 1
+    pair.read(np.ones(9), np.ones(9))
+    assert made == 2
+
+
+def test_zeros_are_counted_beyond_what_their_type_holds() -> None:
+    weights = np.zeros((1, 1, 70_000, 1), np.float16)
+    pair = pair_of("W", weights, weights.shape, layout_of(*weights.shape), 2.0, 1.0)
+    assert pair.survey(np.ones(1), np.ones(70_000))[2].zeros == 70_000
 
 
 def test_tables_are_powers() -> None:
