@@ -21,6 +21,7 @@ from balproof.balance.anderson import Anderson
 from balproof.balance.blocks import BlockProblem
 from balproof.balance.coarse import shift_by_rows
 from balproof.balance.multilevel import stagnant
+from balproof.balance.order import order_of
 from balproof.balance.pairs import Pair, is_threaded
 from balproof.balance.plan import plan_of
 from balproof.balance.state import Iterate, Progress
@@ -44,9 +45,7 @@ class _Run:
         self.after: dict[int, Array] = {}
         self._factor()
         count = len(plan.unit_start) - 1
-        forward = np.arange(count)
-        # In the order, forward or backward, that reads less.
-        self.order = min((forward, forward[::-1].copy()), key=lambda order: kernels.reads(plan, order))
+        self.order = order_of(plan)
         self._like, self._at_once = _at_once(problem)
         of_touch = self._at_once[plan.side // 2]
         self._fast = np.logical_and.reduceat(of_touch, plan.touch_start[:-1]) if count else np.zeros(0, bool)
