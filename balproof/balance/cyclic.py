@@ -79,7 +79,7 @@ class _Run:
         state, worst = (self.h, self.factors, self.sums, self.fresh), 0.0
         for part, fast in self._stretches():
             if fast:
-                lag, read = kernels.visit_all(self.plan, self._like, part, *state)
+                lag, read = kernels.visit_all(self.plan, self._like, part, True, *state)
                 self.read += read
             else:
                 lag = max(self._visit(layer) for layer in part.tolist())
@@ -166,9 +166,8 @@ class _Run:
         for side in self.plan.side[~self.fresh[self.plan.side]].tolist():
             if not self._at_once[side // 2] and not self.fresh[side]:
                 self.renew(side // 2)
-        worst, read = kernels.renew_all(
-            self.plan, self._like, self.order, self.factors, self.sums, self.fresh
-        )
+        state = self.h, self.factors, self.sums, self.fresh
+        worst, read = kernels.visit_all(self.plan, self._like, self.order, False, *state)
         self.read += read
         return worst
 

@@ -554,70 +554,75 @@ def settle(plan, layer, lead, h, factors, sums, fresh, into, out, was, own):
 
 
 @njit(nogil=True, cache=True)
-def _read(plan, like, b, step, into, out, inverse, h, factors, sums):
-    """`read_squares` or `read_costs` of block b, of the type of ``like``, into its sums."""
-    rows, columns, kernel = plan.shape[b]
-    s, m, c = plan.start[2 * b], plan.start[2 * b + 1], plan.start[2 * b + 2]
-    e, y, total, across = factors[s:m], factors[m:c], sums[s:m], sums[m:c]
-    across[:] = 0.0
-    r, power, factor = rows // plan.groups[b], plan.power[b], plan.power[b] * plan.factor[b]
-    coefficient, mode = plan.coefficient[s:m], plan.mode[b]
-    data = _pointer(plan.address[b])  # pyright: ignore[reportCallIssue]
-    if mode == SQUARE and kernel == 1:
-        flat = carray(data, (rows, columns), like.dtype)
-        read_squares(
-            flat, r, e, y, 0, rows, step, power, factor, into, out, inverse, coefficient, h, total, across
-        )
-    else:
-        whole = carray(data, (rows, columns, kernel), like.dtype)
-        costs = _pointer(plan.table[b])  # pyright: ignore[reportCallIssue]
-        table = carray(costs, (1 << 16,), np.float64)
-        read_costs(
-            whole, r, e, y, 0, rows, step, mode, table, power, factor, into, out, inverse, coefficient, h,
-            total, across,
-        )  # fmt: skip
-    return rows * columns * kernel
-
-
-@njit(nogil=True, cache=True)
-def visit_all(plan, like, order, h, factors, sums, fresh):
+def visit_all(plan, like, order, move, h, factors, sums, fresh):
     """Balance layers in this order: how far from balance they were, and how many weights were read.
 
-    Their blocks are contiguous, of one type, and none loops.
+    Their blocks are contiguous, of the type of ``like``, and none loops. Without ``move`` only what is out of
+    date is read.
     """
-    worst, read, none = 0.0, 0, np.zeros(0)
+    worst, read = 0.0, 0
+    a = b = inverse = own = was = into = out = np.zeros(0)
     for layer in order:
-        lead = lead_of(plan, layer, fresh)
+        lead = lead_of(plan, layer, fresh) if move else -1
         block = plan.side[lead] // 2 if lead >= 0 else -1
-        for t in range(plan.touch_start[layer], plan.touch_start[layer + 1]):
-            s = plan.side[t]
-            if s // 2 != block and not fresh[s]:
-                read += _read(plan, like, s // 2, False, none, none, none, none, factors, sums)
-                fresh[s], fresh[s ^ 1] = True, True
-        into, out = gather(plan, layer, block, factors, sums)
-        was, own = none, none
-        if lead >= 0:
-            a, b, inverse, own = spread(plan, lead, h, into, out)
-            was = factors[plan.start[2 * block] : plan.start[2 * block + 1]].copy()
-            read += _read(plan, like, block, True, a, b, inverse, own, factors, sums)
-            fresh[2 * block], fresh[2 * block + 1] = True, True
-        lag = settle(plan, layer, lead, h, factors, sums, fresh, into, out, was, own)
-        worst = lag if np.isnan(lag) else max(worst, lag)
-    return worst, read
-
-
-@njit(nogil=True, cache=True)
-def renew_all(plan, like, order, factors, sums, fresh):
-    """Read what is out of date at these layers: how many weights, and how far from balance they are."""
-    worst, read, none = 0.0, 0, np.zeros(0)
-    for layer in order:
-        for t in range(plan.touch_start[layer], plan.touch_start[layer + 1]):
-            s = plan.side[t]
-            if not fresh[s]:
-                read += _read(plan, like, s // 2, False, none, none, none, none, factors, sums)
-                fresh[s], fresh[s ^ 1] = True, True
-        into, out = gather(plan, layer, -1, factors, sums)
-        lag = imbalance(into, out)
+        for t in range(plan.touch_start[layer], plan.touch_start[layer + 1] + 1):
+            step = t == plan.touch_start[layer + 1]
+            if step:
+                into, out = gather(plan, layer, block, factors, sums)
+                if lead < 0:
+                    break
+                a, b, inverse, own = spread(plan, lead, h, into, out)
+                was = factors[plan.start[2 * block] : plan.start[2 * block + 1]].copy()
+            elif plan.side[t] // 2 == block or fresh[plan.side[t]]:
+                continue
+            # Here alone blocks are read: every call of it is compiled anew.
+            n = block if step else plan.side[t] // 2
+            start, middle, end = plan.start[2 * n], plan.start[2 * n + 1], plan.start[2 * n + 2]
+            e, y, total, across = (
+                factors[start:middle],
+                factors[middle:end],
+                sums[start:middle],
+                sums[middle:end],
+            )
+            across[:] = 0.0
+            rows, columns, kernel = plan.shape[n]
+            r, power, factor = rows // plan.groups[n], plan.power[n], plan.power[n] * plan.factor[n]
+            coefficient, mode = plan.coefficient[start:middle], plan.mode[n]
+            data = _pointer(plan.address[n])  # pyright: ignore[reportCallIssue]
+            if mode == SQUARE and kernel == 1:
+                flat = carray(data, (rows, columns), like.dtype)
+                read_squares(
+                    flat,
+                    r,
+                    e,
+                    y,
+                    0,
+                    rows,
+                    step,
+                    power,
+                    factor,
+                    a,
+                    b,
+                    inverse,
+                    coefficient,
+                    own,
+                    total,
+                    across,
+                )
+            else:
+                whole = carray(data, (rows, columns, kernel), like.dtype)
+                costs = _pointer(plan.table[n])  # pyright: ignore[reportCallIssue]
+                table = carray(costs, (1 << 16,), np.float64)
+                read_costs(
+                    whole, r, e, y, 0, rows, step, mode, table, power, factor, a, b, inverse, coefficient,
+                    own, total, across,
+                )  # fmt: skip
+            read += rows * columns * kernel
+            fresh[2 * n], fresh[2 * n + 1] = True, True
+        if move:
+            lag = settle(plan, layer, lead, h, factors, sums, fresh, into, out, was, own)
+        else:
+            lag = imbalance(into, out)
         worst = lag if np.isnan(lag) else max(worst, lag)
     return worst, read
 
