@@ -137,7 +137,7 @@ def _rounding(problem: BlockProblem, h: Array) -> float:
         logs = (np.abs(side.logs(h)).max(initial=0.0) for _, side in pair.sides())
         furthest = max(furthest, 2 * pair.power * sum(logs))
     count += longest + int(np.ceil(furthest))
-    return count * UNIT / (1 - count * UNIT)
+    return count * UNIT / (1 - count * UNIT) + problem.lost
 
 
 def _most(side: Side) -> int:

@@ -46,9 +46,22 @@ def prescale(
     >>> prescale(manifold, np.ones(2, bool), at, lambda block: [(1.0, 2.0)]).tolist()
     [-408, -112]
     """
+    return settle(
+        manifold, active, lambda n: largest(manifold, n, exponents, powers), sweeps=sweeps
+    )
+
+
+def settle(
+    manifold: Manifold,
+    active: Array,
+    largest: Callable[[Array], tuple[Array, Array, Array]],
+    *,
+    sweeps: int = 200,
+) -> Array:
+    """`prescale`, by what `largest` says of the scales n."""
     n = np.zeros(manifold.count)
     for _ in range(sweeps):
-        into, out, rates = largest(manifold, n, exponents, powers)
+        into, out, rates = largest(n)
         both = active & np.isfinite(into) & np.isfinite(out)
         if not both.any():
             break

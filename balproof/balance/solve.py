@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from balproof.balance import wide
+from balproof.balance import ranged, wide
 from balproof.balance.balls import MOST, TOO_MANY, certify_balls, require_bits
 from balproof.balance.blocks import BlockProblem, measured
 from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
@@ -24,12 +24,14 @@ from balproof.balance.direct import direct
 from balproof.balance.elimination import order
 from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
+from balproof.balance.far import solve_far
 from balproof.balance.fitted import refined, solve_in_range
 from balproof.balance.flow import flow
 from balproof.balance.isotone import certify_blocks
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem, Costs
+from balproof.balance.ranged import Far
 from balproof.balance.state import BALANCED, Iterate, Progress
 from balproof.balance.ties import cuts_of_blocks
 from balproof.balance.unattained import infimum_of
@@ -220,16 +222,11 @@ def solve(
         certificate=found if isinstance(found, GapCertificate) else None,
         no_certificate=found.reason if isinstance(found, NoCertificate) else None,
         witness=witness,
-        log10_costs=None if _held(before) and _held(now) else (before.log10(), now.log10()),
+        log10_costs=None if wide.held(before) and wide.held(now) else (before.log10(), now.log10()),
         factors=reached.factors,
         infimum=infimum,
         falling=vanishing,
     )
-
-
-def _held(cost: wide.Wide) -> bool:
-    """Whether a double holds a cost."""
-    return cost.value == 0 or 0 < cost.double() < np.inf
 
 
 _FEW = 120
@@ -263,7 +260,13 @@ def measure(network: Network, costs: Costs) -> tuple[float, np.ndarray]:
     (18.25, [0.95, 0.0])
     """
     manifold = infer(network)
-    found = measured(manifold, costs) if is_large(network) else None
+    try:
+        found = measured(manifold, costs) if is_large(network) else None
+    except RangeError:
+        found, far = None, Far.of(manifold, costs)
+        if far is not None:
+            total, imbalances = ranged.measured(far)
+            return total.double(), imbalances[far.active]
     if found is not None:
         moving = np.ones(manifold.count, bool)
         moving[[*manifold.dead(manifold.support), *manifold.endless]] = False
@@ -279,15 +282,18 @@ def _solve_blocks(
     start: float,
     certify: bool,
     progress: Progress | None,
+    problem: BlockProblem | None = None,
 ) -> Solution | None:
     """By blocks of weights, which stay where they are; None where that does not apply."""
     costs.require_known(manifold.network)
     try:
-        problem = BlockProblem.build(manifold, costs)
+        problem = problem or BlockProblem.build(manifold, costs)
     except RangeError:
-        if is_large(manifold.network):
-            raise
-        return None
+        return solve_far(
+            manifold,
+            costs,
+            lambda p: _solve_blocks(p.manifold, costs, method, start, certify, progress, p),
+        )
     if problem is None or not strongly_connected(problem):
         return None
     if method == "auto" and problem.size - sum(problem.zeros) <= min(BLOCKS, LARGE):
