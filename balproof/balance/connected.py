@@ -28,13 +28,13 @@ def strongly_connected(problem: BlockProblem) -> bool | None:
     return _walks(problem, sampled=False)[0] if part is False else part
 
 
-def components(problem: BlockProblem) -> Array | None:
-    """Of every scale, and of all that does not move, the strong component; None where there are others.
+def components(problem: BlockProblem) -> tuple[Array | None, Array]:
+    """Of every scale, and of all that does not move, the strong component, twice.
 
-    That is, where `strongly_connected` does not say that every weight is within one.
+    First None unless `strongly_connected` says that every weight is within one.
     """
     answer, labels = _walks(problem, sampled=False)
-    return labels if answer else None
+    return labels if answer else None, labels
 
 
 def _walks(problem: BlockProblem, *, sampled: bool) -> tuple[bool | None, Array]:

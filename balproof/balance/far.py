@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from balproof.balance.apart import Reduce, between
 from balproof.balance.blocks import BlockProblem
 from balproof.balance.certificates import UNIT, GapCertificate
 from balproof.balance.fitted import DRIFT, require_double
 from balproof.balance.problem import Costs
 from balproof.balance.ranged import ALLOWED, Brought, Far, joined, measured
+from balproof.balance.state import BALANCED
 from balproof.balance.wide import Wide, held
+from balproof.errors import RequestError
 from balproof.network.manifold import Manifold
 
 if TYPE_CHECKING:
@@ -29,13 +32,16 @@ _ROUNDS = 8
 """So often scales that are left are taken over into powers of two."""
 
 
+BEYOND = "costs are too far apart for doubles, and scales too many for more bits unasked"
+
+
 def solve_far(
-    manifold: Manifold, costs: Costs, solve: Callable[[BlockProblem], Solution | None]
+    manifold: Manifold, costs: Costs, solve: Callable[[BlockProblem], Solution | None], reduce: Reduce
 ) -> Solution | None:
     """The solution by ``solve`` of the network brought into range; None where it has None.
 
-    Raises RequestError, naming the weights, where powers of two cannot do it, and for a result that no double
-    holds.
+    ``reduce`` balances groups that only costs beyond double precision tie together (`apart`). Raises
+    RequestError, naming the weights, where powers of two cannot do it, and for a result that no double holds.
     """
     far = Far.of(manifold, costs)
     if far is None:
@@ -46,19 +52,60 @@ def solve_far(
         problem = BlockProblem.build(brought.manifold, costs)
         if problem is None:
             return None
-        problem = replace(problem, lost=brought.lost(problem))
-        found = solve(problem)
+        lost, groups = brought.lost(problem), None
+        if lost is None:
+            if brought.whole is None:
+                return None
+            groups = brought.felt(problem)
+            t = _between(far, brought, groups, np.zeros(manifold.count), reduce)[0]
+            steps = np.rint(t / np.log(2.0)).astype(np.int64)
+            if steps.any():
+                shift = shift + steps
+                continue
+        found = solve(replace(problem, lost=lost or 0.0))
         if found is None:
             return None
         passes += found.passes
-        reach = _reach(problem, found.h)
-        if reach <= (ALLOWED if brought.dropped else DRIFT):
-            break
-        shift = shift + np.rint(found.h / (np.log(2.0) * manifold.whole)).astype(np.int64) * manifold.whole
-    else:
-        found = replace(found, certificate=None, no_certificate="the scales are still far from balance")
-    _require_doubles(manifold, found.h, shift)
-    return _taken_back(far, brought, replace(found, passes=passes))
+        if _reach(problem, found.h) > (ALLOWED if brought.dropped else DRIFT):
+            whole = manifold.whole
+            shift = shift + np.rint(found.h / (np.log(2.0) * whole)).astype(np.int64) * whole
+            continue
+        if groups is not None:
+            found = _joined(far, brought, groups, found, reduce)
+        _require_doubles(manifold, found.h, shift)
+        return _taken_back(far, brought, replace(found, passes=passes))
+    raise brought.refused()
+
+
+def _between(
+    far: Far, brought: Brought, groups: Array, h: Array, reduce: Reduce
+) -> tuple[Array, float, float]:
+    try:
+        found = between(far.pairs, groups, far.active, brought.shift, h, reduce)
+    except RequestError:
+        raise brought.refused() from None
+    if found is None:
+        raise brought.refused()
+    return found
+
+
+def _joined(far: Far, brought: Brought, groups: Array, found: Solution, reduce: Reduce) -> Solution:
+    """The groups of a solution moved to where they are balanced among each other."""
+    t, rest, largest = _between(far, brought, groups, found.h, reduce)
+    if largest + brought.unit * (far.single_power or 0.0) > brought.floor:
+        raise brought.refused()  # groups would feel it
+    names, moving = far.manifold.names, far.active
+    settled = found.status == "balanced" and rest <= BALANCED
+    return replace(
+        found,
+        status="balanced" if settled else "unconverged",
+        h=found.h + t,
+        method=f"{found.method}, groups apart",
+        cut_imbalance=max(rest, found.cut_imbalance or 0.0),
+        dead_units=tuple(n for k, n in enumerate(names) if not moving[k] and k not in far.manifold.endless),
+        certificate=None,
+        no_certificate=BEYOND if found.certificate is not None else found.no_certificate,
+    )
 
 
 def _reach(problem: BlockProblem, h: Array) -> float:

@@ -73,6 +73,21 @@ def fit(problem: BalanceProblem, shift: Array | None = None) -> Fitted:
     return Fitted(found, shift, unit)
 
 
+def raised(problem: BalanceProblem) -> Fitted | None:
+    """All weights times one power of two, where that brings the costs of one power into range as they are."""
+    power = problem.single_power
+    if power is None or not len(problem.weights):
+        return None
+    least, most = (float(np.frexp(x(problem.weights))[1]) for x in (np.min, np.max))
+    unit = int(np.clip(-round((least + most) / 2), -1020 - least, 1020 - most))
+    none = np.zeros(problem.count, dtype=np.int64)
+    scaled = BalanceProblem.stated(
+        dataclasses.replace(problem.manifold, network=_times_powers(problem.manifold, none, unit)),
+        problem.costs,
+    )
+    return Fitted(scaled, none, unit) if scaled.in_range else None
+
+
 def is_far(problem: BalanceProblem) -> bool:
     """Whether weights or their costs are out of range, or so far apart that scales would be large."""
     w = problem.weights

@@ -65,9 +65,10 @@ def settle(
         both = active & np.isfinite(into) & np.isfinite(out)
         if not both.any():
             break
-        move = np.where(both, (out - into) / np.where(both, rates, 1.0), 0.0)
+        apart = np.subtract(out, into, where=both, out=np.zeros(len(n)))
+        move = apart / np.where(both, rates, 1.0)
         top = np.maximum(into, out)[both]
-        far = np.ptp(top) > 2 * _NEAR or np.max(np.abs(out - into)[both]) > _NEAR
+        far = np.ptp(top) > 2 * _NEAR or np.max(np.abs(apart)) > _NEAR
         if not far or np.max(np.abs(move)) < 1:
             break
         n += move / 2

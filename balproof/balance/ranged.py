@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numba import njit
@@ -200,33 +201,47 @@ class Brought:
     weak: bool
     smallest: str
 
-    def lost(self, problem: BlockProblem) -> float:
+    def lost(self, problem: BlockProblem) -> float | None:
         """What the sums of the problem of `manifold` may lack, relatively, at states near h = 0.
 
-        Raises RequestError, by the name of a weight, where that is not next to nothing.
+        None where that is not next to nothing, or where what is felt for sure does not tie together all that
+        all weights tie together.
         """
         if not self.dropped:
             return 0.0
         balance = problem.balanced_by(problem.start)
         least = float(np.min((balance.incoming + balance.outgoing)[problem.active], initial=np.inf))
-        steepest = max(float(np.max(np.abs(s.coefficient), initial=1)) for p in problem.pairs for _, s in p.sides())
+        sides = [side for pair in problem.pairs for _, side in pair.sides()]
+        steepest = max(float(np.max(np.abs(s.coefficient), initial=1.0)) for s in sides)
         most = self.dropped * steepest * 2.0 ** (self.floor + 2 * ALLOWED / math.log(2))
         share = most / least if least else np.inf
-        if not (np.array_equal(problem.active, self.far.active) and share < 2.0**-60 and self._tied(problem)):
-            raise _refused(self.smallest, "small")
-        return share
+        if not np.array_equal(problem.active, self.far.active) or share >= 2.0**-60:
+            return None
+        whole, felt = self.whole, self.felt(problem)
+        same = whole is not None and len(np.unique(whole)) == len(np.unique(felt))
+        return share if same else None
 
-    def _tied(self, problem: BlockProblem) -> bool:
-        """Whether what is felt for sure ties together all that all weights tie together."""
-        moving = {p.name for p in problem.pairs}
-        raw = tuple(p for p in self.far.pairs if p.name in moving)
-        zeros = tuple(extremes(p.weights).zeros for p in raw)
-        whole = components(replace(problem, pairs=raw, zeros=zeros))
-        felt = problem
+    @cached_property
+    def whole(self) -> Array | None:
+        """The strong components of all weights, where every weight is within one."""
+        return components(self._of(self.far.pairs))[0]
+
+    def felt(self, problem: BlockProblem) -> Array:
+        """The strong components of the weights that are felt for sure."""
+        pairs = problem.pairs
         if self.weak:
-            strong = tuple(_without_weak(p, self.floor + FELT - FLOOR) for p in problem.pairs)
-            felt = replace(problem, pairs=strong, zeros=tuple(extremes(p.weights).zeros for p in strong))
-        return whole is not None and len(np.unique(whole)) == len(np.unique(components(felt)))
+            pairs = tuple(_without_weak(p, self.floor + FELT - FLOOR) for p in pairs)
+        return components(self._of(pairs))[1]
+
+    def _of(self, pairs: Sequence[Pair]) -> BlockProblem:
+        """Those blocks, for what is connected by them."""
+        moving = tuple(p for p in pairs if len(p.rows.scales) or len(p.columns.scales))
+        zeros = tuple(extremes(p.weights).zeros for p in moving)
+        return BlockProblem(self.manifold, moving, 0.0, zeros, (), self.far.active, (), ())
+
+    def refused(self) -> RequestError:
+        """For a weight that is too small, and cannot be left out."""
+        return _refused(self.smallest, "small")
 
 
 def _without_weak(pair: Pair, low: float) -> Pair:
