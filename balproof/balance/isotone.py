@@ -278,7 +278,7 @@ def _rounding(problem: BlockProblem, h: Array) -> float:
         if pair.power * 2**20 % 1:  # a double near the exponent that is meant: 700 > log of any cost
             exponent = 700.0
     count = 64 + longest + int(uses.max(initial=0)) + int(np.ceil(furthest + exponent))
-    return count * UNIT / (1 - count * UNIT)
+    return count * UNIT / (1 - count * UNIT) + problem.lost
 
 
 def _direction(curvature: Curvature, needed: Array, total: Array) -> tuple[Array, Array] | None:
