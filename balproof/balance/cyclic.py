@@ -20,15 +20,21 @@ from balproof.balance import kernels
 from balproof.balance.anderson import Anderson
 from balproof.balance.blocks import BlockProblem
 from balproof.balance.coarse import shift_by_rows
+from balproof.balance.links import linked, settle_links
 from balproof.balance.multilevel import stagnant
-from balproof.balance.pairs import Pair, is_threaded
+from balproof.balance.order import order_of
+from balproof.balance.pairs import Pair, is_threaded, team
 from balproof.balance.plan import plan_of
+from balproof.balance.simultaneous import simultaneous
 from balproof.balance.state import Iterate, Progress
 
 Array = np.ndarray
 
 LAYERS = 20_000
 """More layers than this are not moved as wholes."""
+
+_PARTS = 8
+"""So many times a check of all layers can end."""
 
 
 class _Run:
@@ -41,12 +47,12 @@ class _Run:
         self.read = 0
         self.sums = np.concatenate([np.zeros(0), *(part for own in sums for part in own)])
         self.fresh = np.ones(2 * len(problem.pairs), bool)
-        self.after: dict[int, Array] = {}
+        self._lengths = np.diff(plan.start)
+        after = () if h.any() else problem.after  # which is of h = 0
+        self.after = {b: own for b, own in enumerate(after) if own is not None}
         self._factor()
         count = len(plan.unit_start) - 1
-        forward = np.arange(count)
-        # In the order, forward or backward, that reads less.
-        self.order = min((forward, forward[::-1].copy()), key=lambda order: kernels.reads(plan, order))
+        self.order = order_of(plan)
         self._like, self._at_once = _at_once(problem)
         of_touch = self._at_once[plan.side // 2]
         self._fast = np.logical_and.reduceat(of_touch, plan.touch_start[:-1]) if count else np.zeros(0, bool)
@@ -80,12 +86,19 @@ class _Run:
         state, worst = (self.h, self.factors, self.sums, self.fresh), 0.0
         for part, fast in self._stretches():
             if fast:
-                lag, read = kernels.visit_all(self.plan, self._like, part, True, *state)
+                lag, read = kernels.visit_all(self.plan, *self._like, part, True, *state)
                 self.read += read
             else:
                 lag = max(self._visit(layer) for layer in part.tolist())
-            worst = max(worst, lag)
+            worst = float(np.maximum(worst, lag))
         return worst
+
+    @property
+    def one_loop(self) -> bool:
+        """Whether nearly all weights are those of one layer that feeds itself."""
+        loops = self.plan.loop[self.plan.side // 2]
+        most = max((pair.size for pair in self.problem.pairs if pair.loop), default=0)
+        return len(self.order) == 1 and bool(loops.any()) and 2 * most > self.problem.size
 
     def renew(self, b: int) -> None:
         """Read a block."""
@@ -153,6 +166,12 @@ class _Run:
             moved = plan.kind_coefficient[kind] * t[plan.kind_layer[kind]]
             self.after[b] = self.after[b] * float(np.exp(plan.power[b] * moved))
 
+    def settle_links(self, layers: Array, times: int = 2) -> None:
+        """Move layers that are tied one to one, and then all as wholes, by sums that are only near."""
+        if len(layers):
+            settle_links(self.plan, layers, times, self.h, self.factors, self.sums, self.fresh)
+            self.shift_layers()
+
     def cost(self) -> float:
         fixed = self.problem.constant + self.problem.diagonal
         return fixed + kernels.cost(self.plan, self.factors, self.sums, self.fresh)
@@ -162,39 +181,56 @@ class _Run:
         """Whether all sums that layers balance by are up to date."""
         return bool(self.fresh[self.plan.side].all())
 
-    def imbalance(self) -> float:
-        """That of the state; what is out of date is read."""
-        for side in self.plan.side[~self.fresh[self.plan.side]].tolist():
-            if not self._at_once[side // 2] and not self.fresh[side]:
-                self.renew(side // 2)
-        state = self.h, self.factors, self.sums, self.fresh
-        worst, read = kernels.visit_all(self.plan, self._like, self.order, False, *state)
-        self.read += read
+    def imbalance(self, enough: float = np.inf) -> float:
+        """That of the state; what is out of date is read. Once it is more than ``enough`` that ends early.
+
+        Layers where little is to be read come first: small layers are the last to settle.
+        """
+        worst, state = 0.0, (self.h, self.factors, self.sums, self.fresh)
+        for part in np.array_split(self._by_cost(), _PARTS) if enough < np.inf else [self.order]:
+            touches = (self.plan.side[self.plan.touch_start[i] : self.plan.touch_start[i + 1]] for i in part)
+            for side in (side for own in touches for side in own[~self.fresh[own]].tolist()):
+                if not self._at_once[side // 2] and not self.fresh[side]:
+                    self.renew(side // 2)
+            lag, read = kernels.visit_all(self.plan, *self._like, part, False, *state)
+            self.read += read
+            worst = float(np.maximum(worst, lag))  # what is not a number stays so
+            if worst > enough:
+                break
         return worst
+
+    def _by_cost(self) -> Array:
+        """The layers, by how much of their blocks is out of date."""
+        size = np.where(self.fresh[self.plan.side], 0, self.plan.shape.prod(axis=1)[self.plan.side // 2])
+        return np.argsort(np.add.reduceat(size, self.plan.touch_start[:-1]), kind="stable")
 
     def carried(self) -> Array:
         """The logarithms of what the next sweep starts from besides h; 0 for sums of nothing."""
-        fresh = np.repeat(self.fresh, np.diff(self.plan.start))
-        parts = self.sums[fresh], *self.after.values()
+        parts = self.sums[self._up_to_date()], *self.after.values()
         whole = np.concatenate(parts) if len(parts) > 1 else parts[0]
         return np.log(whole, where=whole > 0, out=np.zeros(len(whole)))
+
+    def _up_to_date(self) -> Array | slice:
+        """The sums that are, as an index."""
+        return slice(None) if self.fresh.all() else np.repeat(self.fresh, self._lengths)
 
     def restart(self, h: Array, carried: Array) -> None:
         """Go on from h and from other sums."""
         self.h = h
         self._factor()
-        fresh = np.repeat(self.fresh, np.diff(self.plan.start))
-        new, at = np.exp(carried), int(np.count_nonzero(fresh))
-        self.sums[fresh] = np.where(self.sums[fresh] > 0, new[:at], 0.0)
-        for b, old in self.after.items():
-            self.after[b] = np.where(old > 0, new[at : at + len(old)], 0.0)
-            at += len(old)
+        fresh = self._up_to_date()
+        old = self.sums[fresh]
+        new, at = np.exp(carried), len(old)
+        self.sums[fresh] = np.where(old > 0, new[:at], 0.0)
+        for b, last in self.after.items():
+            self.after[b] = np.where(last > 0, new[at : at + len(last)], 0.0)
+            at += len(last)
 
 
-def _at_once(problem: BlockProblem) -> tuple[Array, Array]:
-    """A sample of a type of weights, and which blocks compiled loops read between layers: contiguous, of it.
+def _at_once(problem: BlockProblem) -> tuple[tuple[Array, Array], Array]:
+    """Samples of a type of weights and of its bits, and which blocks compiled loops read between layers.
 
-    Large ones are read by several threads instead.
+    Those are contiguous ones of that type. Large ones are read by several threads instead.
     """
     plain = [type(p) is Pair and not p.loop and p.weights.flags.c_contiguous for p in problem.pairs]
     able = [
@@ -202,9 +238,11 @@ def _at_once(problem: BlockProblem) -> tuple[Array, Array]:
     ]
     kinds = [p.weights.dtype for p in able if p is not None]
     kind = max(set(kinds), key=kinds.count, default=np.dtype(float))
-    return np.zeros(0, kind), np.array([p is not None and p.weights.dtype == kind for p in able], bool)
+    like = np.zeros(0, kind), np.zeros((0, 1, 0), f"u{kind.itemsize}")
+    return like, np.array([p is not None and p.weights.dtype == kind for p in able], bool)
 
 
+@team()
 def sweeps(
     problem: BlockProblem,
     *,
@@ -229,8 +267,16 @@ def sweeps(
     history, recent = [run.cost()], [imbalance]
     run.read = problem.size  # what `BlockProblem.build` read
     best = imbalance, zero
+    if coarse and memory and run.one_loop:
+        found = simultaneous(problem, run.plan.inverse, tolerance, limit, memory, progress)
+        imbalance, history, recent = found.imbalance, list(found.history), [found.imbalance]
+        best, limit = (imbalance, found.h), 0 if found.stopped else limit - found.reads
+        run = _Run(problem, found.h.copy(), found.sums)
+        run.read = problem.size * (1 + found.reads)
+    links = linked(run.plan, run.order) if coarse and memory else run.order[:0]
     if coarse:
         run.shift_layers()
+        run.settle_links(links, 20)
     for sweep in range(limit):
         if imbalance <= tolerance or not len(run.order):
             break
@@ -244,12 +290,17 @@ def sweeps(
         recent.append(lag)
         still = lag < 1e-11 and stagnant(recent)
         stopped = progress and progress(f"sweep {sweep + 1}: imbalance {lag:.1e}")
-        if run.complete or expected <= tolerance or still or stopped or sweep + 1 == limit:
-            imbalance = run.imbalance()
-            if imbalance < best[0]:
+        final = still or stopped or sweep + 1 == limit
+        if run.complete or expected <= tolerance or final:
+            enough = np.inf if run.complete or final else tolerance
+            imbalance = run.imbalance(enough)
+            if imbalance < best[0] and imbalance <= enough:
                 best = imbalance, run.h.copy()
             if still or stopped:
                 break
         if memory and imbalance > tolerance:
+            if lag > 2 * min(recent[-4:]):
+                links = links[:0]  # the sums were not near enough
+            run.settle_links(links)
             run.restart(*mixer.mix(before, run.h, run.carried()))
     return Iterate(best[1], "block sweeps", best[0], run.read / problem.size, tuple(history))

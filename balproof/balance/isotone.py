@@ -43,7 +43,7 @@ from scipy.sparse.csgraph import connected_components
 from balproof.balance.blocks import Balance, BlockProblem
 from balproof.balance.certificates import UNIT, GapCertificate, NoCertificate
 from balproof.balance.curvature import Curvature, Factors
-from balproof.balance.pairs import Side
+from balproof.balance.pairs import Side, team
 
 Array = np.ndarray
 
@@ -62,6 +62,7 @@ _SURE = 1.01
 """Times γ: what of in − out, computed, may be rounding, with all that is of second order."""
 
 
+@team()
 def certify_blocks(
     problem: BlockProblem, h: Array | None = None, sums: Factors | None = None
 ) -> GapCertificate | NoCertificate:
@@ -277,7 +278,7 @@ def _rounding(problem: BlockProblem, h: Array) -> float:
         if pair.power * 2**20 % 1:  # a double near the exponent that is meant: 700 > log of any cost
             exponent = 700.0
     count = 64 + longest + int(uses.max(initial=0)) + int(np.ceil(furthest + exponent))
-    return count * UNIT / (1 - count * UNIT)
+    return count * UNIT / (1 - count * UNIT) + problem.lost
 
 
 def _direction(curvature: Curvature, needed: Array, total: Array) -> tuple[Array, Array] | None:

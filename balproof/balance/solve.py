@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
 
-from balproof.balance import wide
+from balproof.balance import ranged, wide
 from balproof.balance.balls import MOST, TOO_MANY, certify_balls, require_bits
 from balproof.balance.blocks import BlockProblem, measured
-from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
+from balproof.balance.certificates import UNIT, GapCertificate, NoCertificate, certify_gap
 from balproof.balance.clusters import Digraph, cut_imbalance
 from balproof.balance.connected import strongly_connected
 from balproof.balance.convex import solve_convex
@@ -24,12 +25,14 @@ from balproof.balance.direct import direct
 from balproof.balance.elimination import order
 from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
-from balproof.balance.fitted import refined, solve_in_range
+from balproof.balance.far import BEYOND, solve_far
+from balproof.balance.fitted import raised, refined, solve_in_range
 from balproof.balance.flow import flow
 from balproof.balance.isotone import certify_blocks, polished
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem, Costs
+from balproof.balance.ranged import Far
 from balproof.balance.state import BALANCED, Iterate, Progress
 from balproof.balance.ties import cuts_of_blocks
 from balproof.balance.unattained import infimum_of
@@ -181,6 +184,52 @@ def solve(
         large = _solve_blocks(manifold, costs, method, start, certify and bits is None, progress)
         if large is not None:
             return large if bits is None else dataclasses.replace(large, no_certificate=TOO_MANY)
+
+    def once(manifold: Manifold, certify: bool) -> Solution:
+        return _solve_weights(manifold, costs, method, schedule, seed, certify, bits, progress, start)
+
+    try:
+        return once(manifold, certify)
+    except RequestError as refused:
+        found = _apart(manifold, costs, lambda p: once(p.manifold, False), certify, bits)
+        if found is None:
+            raise refused
+        return found
+
+
+def _apart(
+    manifold: Manifold,
+    costs: Costs | str | Sequence[str],
+    solve: Callable[[BlockProblem], Solution | None],
+    certify: bool,
+    bits: int | None,
+) -> Solution | None:
+    """A network that no powers of two bring into range, in groups of units; None where it is not such a one."""
+    costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
+    if BalanceProblem.stated(manifold, costs).in_range:
+        return None
+    found = solve_far(manifold, costs, solve, _reduce)
+    if found is None or not certify:
+        return found
+    bound = _certified(BalanceProblem.stated(found.network, costs), bits)
+    no_bound = bound.reason if isinstance(bound, NoCertificate) else None
+    return dataclasses.replace(
+        found, certificate=bound if isinstance(bound, GapCertificate) else None, no_certificate=no_bound
+    )
+
+
+def _solve_weights(
+    manifold: Manifold,
+    costs: Costs | str | Sequence[str],
+    method: Method,
+    schedule: Schedule,
+    seed: int,
+    certify: bool,
+    bits: int | None,
+    progress: Progress | None,
+    start: float,
+) -> Solution:
+    """With a row of A for each weight."""
     problem = BalanceProblem.stated(manifold, costs)
     answer = existence(problem)
     attained = answer.attained is not False
@@ -223,16 +272,11 @@ def solve(
         certificate=found if isinstance(found, GapCertificate) else None,
         no_certificate=found.reason if isinstance(found, NoCertificate) else None,
         witness=witness,
-        log10_costs=None if _held(before) and _held(now) else (before.log10(), now.log10()),
+        log10_costs=None if wide.held(before) and wide.held(now) else (before.log10(), now.log10()),
         factors=reached.factors,
         infimum=infimum,
         falling=vanishing,
     )
-
-
-def _held(cost: wide.Wide) -> bool:
-    """Whether a double holds a cost."""
-    return cost.value == 0 or 0 < cost.double() < np.inf
 
 
 _FEW = 120
@@ -247,9 +291,17 @@ def _certified(final: BalanceProblem, bits: int | None) -> GapCertificate | NoCe
         return certify_balls(final, bits)
     if final.in_range:
         return certify_best(final)
+    lifted = raised(final)
+    if lifted is not None:
+        found = certify_best(lifted.problem)
+        if isinstance(found, GapCertificate):
+            return dataclasses.replace(found, absolute=lifted.costs([found.absolute])[0] * (1 + 4 * UNIT))
     found = certify_balls(final, 128)
+    if isinstance(found, NoCertificate) and np.count_nonzero(final.active) <= _FEW:
+        span = int(np.ptp(np.append(wide.wide(final, 1).exponent, 0)))
+        found = certify_balls(final, min(256 + 4 * span, MOST))
     if isinstance(found, NoCertificate):
-        return found
+        return NoCertificate(BEYOND) if lifted is None else found
     return dataclasses.replace(found, radius=found.distance, distance=None, state=None)
 
 
@@ -266,7 +318,13 @@ def measure(network: Network, costs: Costs) -> tuple[float, np.ndarray]:
     (18.25, [0.95, 0.0])
     """
     manifold = infer(network)
-    found = measured(manifold, costs) if is_large(network) else None
+    try:
+        found = measured(manifold, costs) if is_large(network) else None
+    except RangeError:
+        found, far = None, Far.of(manifold, costs)
+        if far is not None:
+            total, imbalances = ranged.measured(far)
+            return total.double(), imbalances[far.active]
     if found is not None:
         moving = np.ones(manifold.count, bool)
         moving[[*manifold.dead(manifold.support), *manifold.endless]] = False
@@ -282,15 +340,19 @@ def _solve_blocks(
     start: float,
     certify: bool,
     progress: Progress | None,
+    problem: BlockProblem | None = None,
 ) -> Solution | None:
     """By blocks of weights, which stay where they are; None where that does not apply."""
     costs.require_known(manifold.network)
     try:
-        problem = BlockProblem.build(manifold, costs)
+        problem = problem or BlockProblem.build(manifold, costs)
     except RangeError:
-        if is_large(manifold.network):
-            raise
-        return None
+        return solve_far(
+            manifold,
+            costs,
+            lambda p: _solve_blocks(p.manifold, costs, method, start, certify, progress, p),
+            _reduce,
+        )
     connected = False if problem is None else strongly_connected(problem)
     if problem is None or connected is False:
         return None  # where it is not known (None), the certificate shows that there is a minimum, or not
@@ -349,6 +411,11 @@ def _solve_blocks(
         no_certificate=certificate.reason if isinstance(certificate, NoCertificate) else None,
         witness=dict(list(run_away.items())[:1]) or None,
     )
+
+
+def _reduce(arrays: dict[str, np.ndarray], power: float) -> Solution:
+    """Balance groups of units, as one unit each."""
+    return solve(arrays, f"lp:{Fraction(power)}")
 
 
 def _minimise(

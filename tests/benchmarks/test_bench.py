@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from balproof.balance import cyclic
 from balproof.balance import solve as solving
 from balproof.balance.pairs import Pair
 from balproof.network.manifold import infer
@@ -18,8 +19,9 @@ from benchmarks import compare, run
 from benchmarks.inputs import CASES, Case, coupled, log_normal, mlp, narrow, recurrent, transformer
 from benchmarks.measure import best, extra_memory, read
 from benchmarks.peers import PEERS, Skip, Subject
-from benchmarks.table import history_line, lines_of, record_history, target_lines
+from benchmarks.table import history_line, lines_of, record_history, target_lines, training_lines
 from benchmarks.targets import targets
+from benchmarks.training import training
 
 TINY = (
     Case(
@@ -41,7 +43,8 @@ def found() -> dict[str, Any]:
 
 
 def test_every_field_is_there(found: dict[str, Any]) -> None:
-    assert {"date", "commit", "machine", "mode", "cases", "targets", "seconds"} == set(found)
+    fields = {"date", "commit", "machine", "mode", "cases", "training", "targets", "seconds"}
+    assert fields == set(found)
     assert {"cpu", "cores", "load", "numpy", "numba"} <= set(found["machine"])
     for case, made in zip(TINY, found["cases"], strict=True):
         assert (made["group"], made["name"]) == (case.group, case.name)
@@ -92,7 +95,7 @@ def test_peers_that_say_so_reach_the_balance(found: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("coarse", [True, False])
 def test_reads_are_what_the_blocks_are_read(monkeypatch: pytest.MonkeyPatch, coarse: bool) -> None:
-    """By the number of weights that the lowest function was given, whoever called it."""
+    """By the number of weights that the lowest function was given, block by block and in one call."""
     seen = 0
     inner = Pair._read
 
@@ -102,11 +105,16 @@ def test_reads_are_what_the_blocks_are_read(monkeypatch: pytest.MonkeyPatch, coa
         return inner(pair, *given, **more)
 
     monkeypatch.setattr(Pair, "_read", counting)
+    monkeypatch.setattr(cyclic, "is_threaded", lambda size: True)
     manifold = infer(mlp([5, 7, 6, 4, 3]))
     problem = run.build(manifold)
     found = run.sweeps(problem, tolerance=1e-10, coarse=coarse, memory=8 if coarse else 0)
     assert seen / problem.size == pytest.approx(found.passes)
     assert found.passes > 2
+    monkeypatch.undo()
+    assert (
+        run.sweeps(problem, tolerance=1e-10, coarse=coarse, memory=8 if coarse else 0).passes == found.passes
+    )
 
 
 def test_a_peer_that_is_missing_is_skipped_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,3 +241,14 @@ def test_two_trees_in_turns(root: Path) -> None:
     done = subprocess.run([*command, "--seconds", "0"], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "sizes: 1.4e3 in 10 layers" in done.stdout
+
+
+def test_balancing_within_a_training() -> None:
+    pytest.importorskip("torch")
+    found = training(0.0, (5, 7, 3))
+    assert found is not None
+    assert found["imbalance"] <= 1e-6 < found["imbalance_before"]
+    assert found["ratio"] > 0
+    assert "batch 64" in "".join(training_lines(found))
+    for ratio, ok in ((0.5, True), (2.0, False)):
+        assert [t["ok"] for t in targets([], {**found, "ratio": ratio})] == [ok]
