@@ -265,7 +265,7 @@ def sweeps(
     run, mixer = _Run(problem, zero.copy(), problem.start), Anderson(memory)
     imbalance = run.imbalance()
     history, recent = [run.cost()], [imbalance]
-    run.read = problem.size  # what `BlockProblem.build` read
+    run.read = sum(pair.size for pair in problem.pairs)  # what `BlockProblem.build` read
     best = imbalance, zero
     if coarse and memory and run.one_loop:
         found = simultaneous(problem, run.plan.inverse, tolerance, limit, memory, progress)

@@ -356,7 +356,7 @@ def _solve_blocks(
     connected = False if problem is None else strongly_connected(problem)
     if problem is None or connected is False:
         return None  # where it is not known (None), the certificate shows that there is a minimum, or not
-    if method == "auto" and problem.size - sum(problem.zeros) <= min(BLOCKS, LARGE):
+    if method == "auto" and problem.nonzero <= min(BLOCKS, LARGE):
         return None  # large with zeros alone
     coarse, memory = _BY_BLOCKS[method]
     passes, cuts = 0.0, 0.0
