@@ -56,9 +56,13 @@ def solve_far(
         if lost is None:
             if brought.whole is None:
                 return None
-            groups = brought.felt(problem)
-            t = _between(far, brought, groups, np.zeros(manifold.count), reduce)[0]
-            steps = np.rint(t / np.log(2.0)).astype(np.int64)
+            groups = brought.groups(problem)
+            if groups is None:
+                raise brought.refused()
+            apart = _between(far, brought, groups, np.zeros(manifold.count), reduce)
+            if apart is None:
+                raise brought.refused()
+            steps = np.rint(apart[0] / np.log(2.0)).astype(np.int64)
             if steps.any():
                 shift = shift + steps
                 continue
@@ -70,8 +74,17 @@ def solve_far(
             whole = manifold.whole
             shift = shift + np.rint(found.h / (np.log(2.0) * whole)).astype(np.int64) * whole
             continue
+        if groups is None and found.cut_imbalance is None and problem.active.any():
+            groups = brought.loose(problem)
         if groups is not None:
-            found = _joined(far, brought, groups, found, reduce)
+            apart = _between(far, brought, groups, found.h, reduce)
+            if apart is None and brought.dropped:
+                raise brought.refused()
+            if apart is not None and np.rint(apart[0] / np.log(2.0)).any():
+                shift = shift + np.rint((found.h + apart[0]) / np.log(2.0)).astype(np.int64)
+                continue
+            if apart is not None:
+                found = _joined(far, found, *apart)
         _require_doubles(manifold, found.h, shift)
         return _taken_back(far, brought, replace(found, passes=passes))
     raise brought.refused()
@@ -79,21 +92,15 @@ def solve_far(
 
 def _between(
     far: Far, brought: Brought, groups: Array, h: Array, reduce: Reduce
-) -> tuple[Array, float, float]:
+) -> tuple[Array, float] | None:
     try:
-        found = between(far.pairs, groups, far.active, brought.shift, h, reduce)
+        return between(far.pairs, groups, far.active, brought.shift, h, reduce)
     except RequestError:
-        raise brought.refused() from None
-    if found is None:
-        raise brought.refused()
-    return found
+        return None
 
 
-def _joined(far: Far, brought: Brought, groups: Array, found: Solution, reduce: Reduce) -> Solution:
+def _joined(far: Far, found: Solution, t: Array, rest: float) -> Solution:
     """The groups of a solution moved to where they are balanced among each other."""
-    t, rest, largest = _between(far, brought, groups, found.h, reduce)
-    if largest + brought.unit * (far.single_power or 0.0) > brought.floor:
-        raise brought.refused()  # groups would feel it
     names, moving = far.manifold.names, far.active
     settled = found.status == "balanced" and rest <= BALANCED
     return replace(
