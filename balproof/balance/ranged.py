@@ -87,6 +87,11 @@ class Far:
         found = {pair.power for pair in self.pairs}
         return found.pop() if len(found) == 1 else None
 
+    @property
+    def costly(self) -> Array:
+        """Which scales have any cost, in or out."""
+        return np.isfinite(np.maximum(*self._largest(np.zeros(len(self.active)))[:2]))
+
     def shift(self) -> Array:
         """Whole log₂-scales by which the largest costs in and out of every unit come near each other."""
         return settle(self.manifold, self.active, self._largest)
