@@ -61,7 +61,9 @@ def between(
                 able = side.moves(active)
                 ends.append(np.where(able, group[side.unit] if len(h) else 0, group[-1]))
                 ends.append(np.where(able, side.coefficient, 0.0))
-                ends.append(np.rint(side.coefficient * shift[side.unit]).astype(np.int64) if len(h) else ends[0])
+                ends.append(
+                    np.rint(side.coefficient * shift[side.unit]).astype(np.int64) if len(h) else ends[0]
+                )
                 ends.append(np.exp(side.logs(h)))
             _norms(pair.weights, len(pair.weights) // pair.groups, power, filling, *ends, top, norm)
     there = norm > 0

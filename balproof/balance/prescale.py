@@ -46,9 +46,7 @@ def prescale(
     >>> prescale(manifold, np.ones(2, bool), at, lambda block: [(1.0, 2.0)]).tolist()
     [-408, -112]
     """
-    return settle(
-        manifold, active, lambda n: largest(manifold, n, exponents, powers), sweeps=sweeps
-    )
+    return settle(manifold, active, lambda n: largest(manifold, n, exponents, powers), sweeps=sweeps)
 
 
 def settle(

@@ -23,13 +23,13 @@ from numba import njit
 
 from balproof.balance.blocks import BlockProblem, pairs_of
 from balproof.balance.connected import components
-from balproof.balance.pairs import Pair, Side, extremes
+from balproof.balance.pairs import Pair
 from balproof.balance.prescale import settle
 from balproof.balance.problem import Costs
 from balproof.balance.wide import Wide, power
 from balproof.errors import RequestError
 from balproof.network.forms import Forms
-from balproof.network.graph import Network, parts
+from balproof.network.graph import parts
 from balproof.network.manifold import Block, Manifold
 
 Array = np.ndarray
@@ -260,7 +260,7 @@ class Brought:
     def _of(self, pairs: Sequence[Pair]) -> BlockProblem:
         """Those blocks, for what is connected by them."""
         moving = tuple(p for p in pairs if len(p.rows.scales) or len(p.columns.scales))
-        zeros = tuple(extremes(p.weights).zeros for p in moving)
+        zeros = tuple(p.size - int(np.count_nonzero(p.weights)) for p in moving)
         return BlockProblem(self.manifold, moving, 0.0, zeros, (), self.far.active, (), ())
 
     def refused(self) -> RequestError:

@@ -13,7 +13,6 @@ from typing import Literal, get_args
 import numpy as np
 
 from balproof.balance import ranged, wide
-from balproof.balance.apart import Reduce
 from balproof.balance.balls import MOST, TOO_MANY, certify_balls, require_bits
 from balproof.balance.blocks import BlockProblem, measured
 from balproof.balance.certificates import UNIT, GapCertificate, NoCertificate, certify_gap
@@ -29,7 +28,7 @@ from balproof.balance.existence import Existence, existence
 from balproof.balance.far import BEYOND, solve_far
 from balproof.balance.fitted import raised, refined, solve_in_range
 from balproof.balance.flow import flow
-from balproof.balance.isotone import certify_blocks
+from balproof.balance.isotone import certify_blocks, polished
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem, Costs
@@ -61,6 +60,12 @@ LARGE = 1_000_000
 
 BLOCKS = 20_000
 """Above so many weights sweeps go over blocks of them, where costs and manifold allow it."""
+
+SETTLED = BALANCED / 4
+"""The imbalance that is aimed at, with something to spare for the rounding of weights."""
+
+_TRIED = 60
+"""Sweeps over blocks where only the certificate will tell whether there is a minimum."""
 
 _EXACT_CERTIFICATE = 20_000
 """Up to this many weights the gap is certified in exact rationals as well, in a second or so."""
@@ -351,30 +356,41 @@ def _solve_blocks(
             lambda p: _solve_blocks(p.manifold, costs, method, start, certify, progress, p),
             _reduce,
         )
-    if problem is None or not strongly_connected(problem):
+    connected = False if problem is None else strongly_connected(problem)
+    if problem is None or connected is False:
         return None
     if method == "auto" and problem.size - sum(problem.zeros) <= min(BLOCKS, LARGE):
         return None  # large with zeros alone
     coarse, memory = _BY_BLOCKS[method]
     passes, cuts = 0.0, 0.0
-    for goal in (BALANCED / 4, BALANCED / 100, None):
+    for goal in (SETTLED, BALANCED / 100, None):
         # Groups are balanced less well than their units; what hangs on the weakest ties no sweep moves.
         if goal is not None and cuts > _ROUGH:
             continue
         if goal is not None:
-            state = sweeps(problem, tolerance=goal, coarse=coarse, memory=memory, progress=progress)
+            limit = 500 if connected else _TRIED
+            state = sweeps(
+                problem, tolerance=goal, limit=limit, coarse=coarse, memory=memory, progress=progress
+            )
         else:
             state = _best(BalanceProblem.build(manifold, costs), progress)
-        passes += state.passes + 1
-        sums = problem.sums(state.h)
-        balance = problem.balanced_by(sums, state.h)
-        cuts = cuts_of_blocks(problem, state.h, balance, most=LARGE)
-        if method != "auto" or cuts is None or cuts <= BALANCED / 4:
+        h, sums, reads = state.h, problem.sums(state.h), 0
+        if certify or not connected:
+            h, sums, reads = polished(problem, h, sums)
+        passes += state.passes + 1 + reads
+        balance = problem.balanced_by(sums, h)
+        cuts = cuts_of_blocks(problem, h, balance, most=LARGE)
+        if method != "auto" or cuts is None or cuts <= SETTLED:
             break
     zero = np.zeros(manifold.count)
     before = problem.balanced_by(problem.start)
     imbalance = problem.imbalance_of(balance)
-    certificate = certify_blocks(problem, state.h) if certify else NoCertificate("not requested")
+    not_asked = NoCertificate("not requested")
+    certificate = certify_blocks(problem, h, sums) if certify or not connected else not_asked
+    if not connected and isinstance(certificate, NoCertificate):
+        return None
+    shown = "strongly connected components of the nonzero weights" if connected else "a box of log-scales"
+    certificate = certificate if certify else not_asked
     names = manifold.names
     run_away = {names[k]: "-1" if balance.incoming[k] else "1" for k in problem.dead
                 if (balance.incoming[k] > 0) != (balance.outgoing[k] > 0)}  # fmt: skip
@@ -383,10 +399,10 @@ def _solve_blocks(
         status="unattained" if run_away else "balanced" if settled else "unconverged",
         regularizer=costs.name,
         manifold=manifold,
-        h=state.h,
+        h=h,
         scales=names,
         cost_before=problem.cost_by(problem.start, zero),
-        cost_after=problem.cost_by(sums, state.h),
+        cost_after=problem.cost_by(sums, h),
         imbalance_before=problem.imbalance_of(before),
         imbalance=imbalance,
         cut_imbalance=cuts,
@@ -396,7 +412,7 @@ def _solve_blocks(
         history=state.history,
         dead_units=tuple(names[k] for k in problem.dead),
         left_out=tuple(names[k] for k in problem.left_out),
-        existence=Existence(True, Verdict.certified, "strongly connected components of the nonzero weights"),
+        existence=Existence(True, Verdict.certified, shown),
         certificate=certificate if isinstance(certificate, GapCertificate) else None,
         no_certificate=certificate.reason if isinstance(certificate, NoCertificate) else None,
         witness=dict(list(run_away.items())[:1]) or None,
@@ -468,9 +484,8 @@ def _best(problem: BalanceProblem, progress: Progress | None) -> Iterate:
 
 
 def _settled(problem: BalanceProblem, state: Iterate) -> bool:
-    """Whether units and groups of units are balanced, with something to spare for the rounding of weights."""
-    goal = BALANCED / 4
-    return state.imbalance <= goal and (cut_imbalance(problem, state.h) or 0.0) <= goal
+    """Whether units and groups of units are balanced."""
+    return state.imbalance <= SETTLED and (cut_imbalance(problem, state.h) or 0.0) <= SETTLED
 
 
 def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
