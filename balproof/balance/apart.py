@@ -40,17 +40,15 @@ def between(
     """The log-scale of every scale's group, and how unbalanced groups are with it.
 
     ``labels`` are the groups of the scales and of all that does not move; the weights have the log-scales
-    ``shift``·log 2 + h. None for degrees other than 1, for costs of several powers, or where groups are too
-    many, or the weights between them too far apart.
+    ``shift``·log 2 + h. All costs are one, and all degrees are 1. None where groups are too many, or the weights
+    between them too far apart.
     """
     moving = np.append(active, True)
     groups = np.unique(labels[moving], return_inverse=True)[1].ravel()
     group = np.zeros(len(labels), int)
     group[moving] = groups
     count, power = int(groups.max()) + 1, pairs[0].power if pairs else 1.0
-    sides = [side for pair in pairs for _, side in pair.sides()]
-    plain = all(bool(np.isin(np.abs(s.coefficient), (0.0, 1.0)).all()) for s in sides)
-    if count > MOST or not plain or any((p.power, p.factor) != (power, pairs[0].factor) for p in pairs):
+    if count > MOST:
         return None
     top = np.full((count, count), np.iinfo(np.int64).min // 4)
     norm = np.zeros((count, count))

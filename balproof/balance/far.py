@@ -36,18 +36,24 @@ BEYOND = "costs are too far apart for doubles, and scales too many for more bits
 
 
 def solve_far(
-    manifold: Manifold, costs: Costs, solve: Callable[[BlockProblem], Solution | None], reduce: Reduce
+    manifold: Manifold,
+    costs: Costs,
+    solve: Callable[[BlockProblem], Solution | None],
+    reduce: Reduce,
+    start: Solution | None = None,
 ) -> Solution | None:
     """The solution by ``solve`` of the network brought into range; None where it has None.
 
-    ``reduce`` balances groups that only costs beyond double precision tie together (`apart`). Raises
-    RequestError, naming the weights, where powers of two cannot do it, and for a result that no double holds.
+    ``reduce`` balances groups that only costs beyond double precision tie together (`apart`). With ``start``,
+    a solution without powers of two, None unless there are such groups in it. Raises RequestError, naming
+    the weights, where powers of two cannot do it, and for a result that no double holds.
     """
     far = Far.of(manifold, costs)
-    if far is None:
+    if far is None or (start is not None and not far.plain):
         return None
-    shift, passes = far.shift(), 0.0
-    for _ in range(_ROUNDS):
+    shift = far.shift() if start is None else _steps(manifold, start.h)
+    passes = 0.0 if start is None else start.passes
+    for number in range(_ROUNDS):
         brought = far.brought(shift, far.unit(shift))
         problem = BlockProblem.build(brought.manifold, costs)
         if problem is None:
@@ -57,42 +63,49 @@ def solve_far(
             if brought.whole is None:
                 return None
             groups = brought.groups(problem)
-            if groups is None:
-                raise brought.refused()
-            apart = _between(far, brought, groups, np.zeros(manifold.count), reduce)
-            if apart is None:
-                raise brought.refused()
-            steps = np.rint(apart[0] / np.log(2.0)).astype(np.int64)
-            if steps.any():
-                shift = shift + steps
-                continue
+        elif far.plain and (brought.unit or start is not None):
+            groups = brought.loose(problem)
+        if start is not None and groups is None and not number:
+            return None
+        apart = groups is not None and _between(far, brought, groups, np.zeros(manifold.count), reduce)
+        if lost is None and not apart:
+            raise brought.refused()
+        if apart and (moved := _steps(manifold, apart[0])).any():
+            shift = shift + moved
+            continue
         found = solve(replace(problem, lost=lost or 0.0))
         if found is None:
             return None
         passes += found.passes
         if _reach(problem, found.h) > (ALLOWED if brought.dropped else DRIFT):
-            whole = manifold.whole
-            shift = shift + np.rint(found.h / (np.log(2.0) * whole)).astype(np.int64) * whole
+            shift = shift + _steps(manifold, found.h)
             continue
-        if groups is None and found.cut_imbalance is None and problem.active.any():
+        if groups is None and found.cut_imbalance is None and far.plain:
             groups = brought.loose(problem)
-        if groups is not None:
+        if groups is not None and (lost is None or found.cut_imbalance is None):
             apart = _between(far, brought, groups, found.h, reduce)
-            if apart is None and brought.dropped:
+            if lost is None and not apart:
                 raise brought.refused()
-            if apart is not None and np.rint(apart[0] / np.log(2.0)).any():
-                shift = shift + np.rint((found.h + apart[0]) / np.log(2.0)).astype(np.int64)
+            if apart and _steps(manifold, apart[0]).any():
+                shift = shift + _steps(manifold, found.h + apart[0])
                 continue
-            if apart is not None:
+            if apart:
                 found = _joined(far, found, *apart)
         _require_doubles(manifold, found.h, shift)
         return _taken_back(far, brought, replace(found, passes=passes))
     raise brought.refused()
 
 
+def _steps(manifold: Manifold, h: Array) -> Array:
+    """The nearest whole log₂-scales."""
+    return np.rint(h / (np.log(2.0) * manifold.whole)).astype(np.int64) * manifold.whole
+
+
 def _between(
     far: Far, brought: Brought, groups: Array, h: Array, reduce: Reduce
 ) -> tuple[Array, float] | None:
+    if not far.plain:
+        return None
     try:
         return between(far.pairs, groups, far.active, brought.shift, h, reduce)
     except RequestError:

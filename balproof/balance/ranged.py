@@ -87,6 +87,13 @@ class Far:
         found = {pair.power for pair in self.pairs}
         return found.pop() if len(found) == 1 else None
 
+    @cached_property
+    def plain(self) -> bool:
+        """Whether all costs are one, and no scale has a degree other than 1."""
+        sides = [side for pair in self.pairs for _, side in pair.sides()]
+        same = len({(pair.power, pair.factor) for pair in self.pairs}) == 1
+        return same and all(bool(np.isin(np.abs(s.coefficient), (0.0, 1.0)).all()) for s in sides)
+
     @property
     def costly(self) -> Array:
         """Which scales have any cost, in or out."""
@@ -221,7 +228,7 @@ class Brought:
         sides = [side for pair in problem.pairs for _, side in pair.sides()]
         steepest = max(float(np.max(np.abs(s.coefficient), initial=1.0)) for s in sides)
         most, least = self.dropped * steepest * 2.0 ** (self.floor + 2 * ALLOWED / math.log(2)), _least(problem)
-        share = most / least if least else np.inf
+        share = max(most / least, float(np.finfo(float).tiny)) if least else np.inf
         if not np.array_equal(problem.active, self.far.active) or share >= 2.0**-60:
             return None
         whole, felt = self.whole, self.felt(problem, self.floor + FELT - FLOOR)
