@@ -182,6 +182,8 @@ def solve(
     if method in _BY_BLOCKS and sum(t.size for t in manifold.network.parameters) > min(BLOCKS, LARGE):
         costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
         large = _solve_blocks(manifold, costs, method, start, certify and bits is None, progress)
+        if large is not None and large.cut_imbalance is None and large.factors is None:
+            large = _tied(manifold, costs, large, method, start, certify and bits is None, progress)
         if large is not None:
             return large if bits is None else dataclasses.replace(large, no_certificate=TOO_MANY)
 
@@ -195,6 +197,26 @@ def solve(
         if found is None:
             raise refused
         return found
+
+
+def _tied(
+    manifold: Manifold,
+    costs: Costs,
+    found: Solution,
+    method: Method,
+    start: float,
+    certify: bool,
+    progress: Progress | None,
+) -> Solution:
+    """A state whose cuts were not judged, with groups balanced that its units' sums do not feel."""
+    again = solve_far(
+        manifold,
+        costs,
+        lambda p: _solve_blocks(p.manifold, costs, method, start, certify, progress, p),
+        _reduce,
+        found,
+    )
+    return again or found
 
 
 def _apart(
