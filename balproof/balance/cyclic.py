@@ -20,12 +20,14 @@ from balproof.balance import kernels
 from balproof.balance.anderson import Anderson
 from balproof.balance.blocks import BlockProblem
 from balproof.balance.coarse import shift_by_rows
+from balproof.balance.layerwise import Layerwise
 from balproof.balance.links import linked, settle_links
-from balproof.balance.multilevel import stagnant
+from balproof.balance.multilevel import slow, stagnant
 from balproof.balance.order import order_of
 from balproof.balance.pairs import Pair, is_threaded
 from balproof.balance.plan import plan_of
 from balproof.balance.state import Iterate, Progress
+from balproof.balance.strong import by_few
 
 Array = np.ndarray
 
@@ -34,6 +36,9 @@ LAYERS = 20_000
 
 _PARTS = 8
 """So many times a check of all layers can end."""
+
+_FIRST, _AGAIN = 2, 8
+"""After these sweeps, and so many later again, it is asked whether few weights tell enough."""
 
 
 class _Run:
@@ -47,14 +52,15 @@ class _Run:
         self.sums = np.concatenate([np.zeros(0), *(part for own in sums for part in own)])
         self.fresh = np.ones(2 * len(problem.pairs), bool)
         self.after: dict[int, Array] = {}
-        self._factor()
+        self.refactor()
         count = len(plan.unit_start) - 1
         self.order = order_of(plan)
         self._like, self._at_once = _at_once(problem)
         of_touch = self._at_once[plan.side // 2]
         self._fast = np.logical_and.reduceat(of_touch, plan.touch_start[:-1]) if count else np.zeros(0, bool)
 
-    def _factor(self) -> None:
+    def refactor(self) -> None:
+        """Make the factors those of h."""
         unit = self.plan.unit
         self.factors = np.exp(self.plan.exponent * self.h[unit]) if len(self.h) else np.ones(len(unit))
 
@@ -204,7 +210,7 @@ class _Run:
     def restart(self, h: Array, carried: Array) -> None:
         """Go on from h and from other sums."""
         self.h = h
-        self._factor()
+        self.refactor()
         fresh = np.repeat(self.fresh, np.diff(self.plan.start))
         new, at = np.exp(carried), int(np.count_nonzero(fresh))
         self.sums[fresh] = np.where(self.sums[fresh] > 0, new[:at], 0.0)
@@ -255,6 +261,7 @@ def sweeps(
     if coarse:
         run.shift_layers()
         run.settle_links(links, 20)
+    looked, layerwise = _FIRST - _AGAIN, None
     for sweep in range(limit):
         if imbalance <= tolerance or not len(run.order):
             break
@@ -279,6 +286,28 @@ def sweeps(
         if memory and imbalance > tolerance:
             if lag > 2 * min(recent[-4:]):
                 links = links[:0]  # the sums were not near enough
+            if sweep >= looked + _AGAIN and slow(recent, tolerance):
+                looked = sweep
+                found = by_few(problem, run.plan, run.order, run.h, tolerance, progress=progress)
+                run.read += found.read
+                history += found.history
+                if found.imbalance < best[0]:
+                    best = found.imbalance, found.h
+                if found.imbalance <= tolerance or found.stopped:
+                    break
+                if found.imbalance < 0.1 * lag:
+                    run, read = _Run(problem, found.h, problem.sums(found.h)), run.read + problem.size
+                    run.read = read
+                    mixer.forget()
+                    continue
+                if Layerwise.able(run.plan):
+                    layerwise, run.order = Layerwise(run.plan), np.arange(len(run.order))
+                if layerwise or found.read > problem.size:
+                    looked = limit  # not again
+            elif layerwise:
+                layerwise.step(run.h, run.factors, run.sums, lag)
+                run.refactor()
+                continue
             run.settle_links(links)
             run.restart(*mixer.mix(before, run.h, run.carried()))
     return Iterate(best[1], "block sweeps", best[0], run.read / problem.size, tuple(history))
