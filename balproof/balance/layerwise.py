@@ -91,20 +91,14 @@ class Layerwise:
         sums *= np.exp(share * by[1])
 
 
-@njit(nogil=True, cache=True)
-def _complete(plan):
+def _complete(plan: Plan) -> bool:
     """Whether all sums that layers balance by are up to date after a sweep forward."""
-    fresh = np.zeros(len(plan.start) - 1, np.bool_)
+    fresh = np.zeros(len(plan.start) - 1, bool)
     for layer in range(len(plan.unit_start) - 1):
         lead = lead_of(plan, layer, fresh)
         for t in range(plan.touch_start[layer], plan.touch_start[layer + 1]):
-            fresh[plan.side[t] ^ 1] = t == lead
-            if t == lead or not fresh[plan.side[t]]:
-                fresh[plan.side[t]] = True
-    for t in range(len(plan.side)):
-        if not fresh[plan.side[t]]:
-            return False
-    return True
+            fresh[plan.side[t]], fresh[plan.side[t] ^ 1] = True, t == lead
+    return bool(fresh[plan.side].all())
 
 
 def _across(plan: Plan) -> Array:
@@ -140,7 +134,8 @@ def _bases(plan, marginal, moves, new):
             if not size > 0:
                 continue
             by[m] = 1.0 / np.sqrt(size)
-            v *= by[m]
+            for i in range(len(own)):
+                v[i] *= by[m]
             for _ in range(2):
                 for k in range(n):
                     dot = 0.0
@@ -148,7 +143,8 @@ def _bases(plan, marginal, moves, new):
                         dot += curvature[own[i]] * v[i] * basis[own[i], k]
                     for i in range(len(own)):
                         v[i] -= dot * basis[own[i], k]
-                    by -= dot * mix[layer, :, k]
+                    for i in range(m + 1):
+                        by[i] -= dot * mix[layer, i, k]
             size = 0.0
             for i in range(len(own)):
                 size += curvature[own[i]] * v[i] ** 2
@@ -156,7 +152,8 @@ def _bases(plan, marginal, moves, new):
                 continue
             for i in range(len(own)):
                 basis[own[i], n] = v[i] / np.sqrt(size)
-            mix[layer, :, n] = by / np.sqrt(size)
+            for i in range(m + 1):
+                mix[layer, i, n] = by[i] / np.sqrt(size)
             n += 1
         rank[layer] = n
     return basis, mix, rank

@@ -118,11 +118,15 @@ def promising(problem: BlockProblem, plan: Plan, factors: Array) -> tuple[bool, 
     left: list[Array] = [np.zeros(0)]
     read = 0
     for b, pair in enumerate(problem.pairs):
-        if pair.size >= _LOOKED_AT:
-            rows = np.linspace(0, len(pair.weights) - 1, len(pair.weights) // _LOOKED_AT, dtype=int)
-            y = factors[plan.start[2 * b + 1] : plan.start[2 * b + 2]]
-            left.append(_left(pair.weights, rows, pair.groups, pair.mode, pair.power, pair.table, y))
-            read += len(rows) * pair.weights[0].size
+        count = len(pair.weights)
+        rows = np.linspace(0, count - 1, count // _LOOKED_AT, dtype=int)
+        y = factors[plan.start[2 * b + 1] : plan.start[2 * b + 2]].reshape(pair.groups, -1)
+        flows = pair.costs_of(pair.weights[rows]).sum(axis=2) * y[rows * pair.groups // count]
+        few = min(max(int(_FEW * flows.shape[1]), _LEAST), flows.shape[1])
+        total = flows.sum(axis=1)
+        most = np.sort(flows, axis=1)[:, flows.shape[1] - few :].sum(axis=1)
+        left.append(1 - np.divide(most, total, where=total > 0, out=np.ones(len(rows))))
+        read += len(rows) * pair.weights[0].size
     found = np.concatenate(left)
     return bool(len(found)) and float(np.median(found)) <= _ENOUGH, read
 
@@ -130,21 +134,6 @@ def promising(problem: BlockProblem, plan: Plan, factors: Array) -> tuple[bool, 
 def _room(pair: Pair) -> int:
     """So many weights of a block are kept at most."""
     return max(int(_FEW * pair.weights.shape[1]), _LEAST) * len(pair.weights)
-
-
-@njit(nogil=True, cache=True)
-def _left(w, rows, groups, mode, power, table, y):
-    """What of each of these rows the strongest weights leave, as a share."""
-    left, r, c = np.zeros(len(rows)), len(w) // groups, w.shape[1]
-    row = np.zeros(c)
-    for n in range(len(rows)):
-        i = rows[n]
-        kernels._fill(w[i], mode, power, table, row)
-        own = np.sort(row * y[i // r * c : (i // r + 1) * c])
-        total = own.sum()
-        few = min(c, max(_LEAST, int(_FEW * c)))
-        left[n] = own[: c - few].sum() / total if total > 0 else 0.0
-    return left
 
 
 @njit(nogil=True, cache=True)
