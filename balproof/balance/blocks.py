@@ -43,7 +43,8 @@ class BlockProblem:
     """F over blocks. ``active`` marks the scales that move; dead ones and those of degree ≤ 0 keep h = 0.
 
     ``constant`` is the cost of the weights that no scale touches, ``zeros`` the number of zeros in each
-    block, ``start`` the sums of each block at h = 0.
+    block, ``start`` the sums of each block at h = 0, ``after`` what sweeps over loops start from there. The
+    sums of units that move may lack ``lost``, relatively.
     """
 
     manifold: Manifold
@@ -54,6 +55,8 @@ class BlockProblem:
     active: Array
     dead: tuple[int, ...]
     left_out: tuple[int, ...]
+    after: tuple[Array | None, ...] = ()
+    lost: float = 0.0
 
     @staticmethod
     def build(manifold: Manifold, costs: Costs) -> BlockProblem | None:
@@ -68,12 +71,12 @@ class BlockProblem:
         >>> problem.cost(np.zeros(2))
         18.25
         """
-        made = _pairs(manifold, costs)
+        made = pairs_of(manifold, costs)
         if made is None:
             return None
         zero = np.zeros(manifold.count)
         read = [pair.survey(*pair.factors(zero)) for pair in made]
-        for pair, (_, _, extremes) in zip(made, read, strict=True):
+        for pair, (_, _, extremes, _) in zip(made, read, strict=True):
             _require_usable(manifold.network.tensors[pair.name], pair, extremes)
         moving = [not (p.rows.still and p.columns.still) for p in made]
         problem = BlockProblem(
@@ -84,6 +87,7 @@ class BlockProblem:
             ),
             zeros=tuple(r[2].zeros for r, m in zip(read, moving, strict=True) if m),
             start=tuple((r[0], r[1]) for r, m in zip(read, moving, strict=True) if m),
+            after=tuple(r[3] for r, m in zip(read, moving, strict=True) if m),
             active=np.ones(manifold.count, bool),
             dead=(),
             left_out=tuple(sorted(manifold.endless)),
@@ -123,12 +127,16 @@ class BlockProblem:
 
     def balanced_by(self, sums: Iterable[Sums], h: Array | None = None) -> Balance:
         """What balances at h (default 0), by the sums of all blocks there."""
-        h = np.zeros(self.manifold.count) if h is None else h
+        ones = ((1.0, 1.0) for _ in self.pairs)
+        return self.balance_of(ones if h is None else (pair.factors(h) for pair in self.pairs), sums)
+
+    def balance_of(self, factors: Iterable[Sequence[Array | float]], sums: Iterable[Sums]) -> Balance:
+        """The same by the factors of both sides of every block."""
         into, out = np.zeros(self.manifold.count), np.zeros(self.manifold.count)
-        for pair, own in zip(self.pairs, sums, strict=True):
-            for (_, side), total in zip(pair.sides(), own, strict=True):
+        for pair, both, own in zip(self.pairs, factors, sums, strict=True):
+            for (_, side), factor, total in zip(pair.sides(), both, own, strict=True):
                 assert total is not None
-                side.add(pair.power * pair.factor * side.factor(h, pair.power) * total, into, out)
+                side.add(pair.power * pair.factor * factor * total, into, out)
         return Balance(into, out)
 
     def balance(self, h: Array) -> Balance:
@@ -157,10 +165,7 @@ class BlockProblem:
         total = 0.0
         for pair in self.pairs:
             if pair.loop:
-                own = np.einsum("iik->ik", pair.weights)
-                bits = own.dtype.kind == "u"
-                costs = pair.table[own] if bits else np.abs(own.astype(np.float64)) ** pair.power
-                total += pair.factor * float(costs.sum())
+                total += pair.factor * float(pair.costs_of(np.einsum("iik->ik", pair.weights)).sum())
         return total
 
     def imbalance(self, h: Array) -> float:
@@ -264,7 +269,8 @@ def require_measurable(manifold: Manifold, costs: Costs) -> None:
     BlockProblem.build(manifold, costs)
 
 
-def _pairs(manifold: Manifold, costs: Costs) -> list[Pair] | None:
+def pairs_of(manifold: Manifold, costs: Costs) -> list[Pair] | None:
+    """The blocks of all weights with a cost. None where `BlockProblem.build` has None."""
     network = manifold.network
     biases = frozenset[str]() if costs.bias_cost else network.biases
     found: list[Pair] = []

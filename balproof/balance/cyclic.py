@@ -24,8 +24,9 @@ from balproof.balance.layerwise import Layerwise
 from balproof.balance.links import linked, settle_links
 from balproof.balance.multilevel import slow, stagnant
 from balproof.balance.order import order_of
-from balproof.balance.pairs import Pair, is_threaded
+from balproof.balance.pairs import Pair, is_threaded, team
 from balproof.balance.plan import plan_of
+from balproof.balance.simultaneous import simultaneous
 from balproof.balance.state import Iterate, Progress
 from balproof.balance.strong import by_few
 
@@ -51,13 +52,21 @@ class _Run:
         self.read = 0
         self.sums = np.concatenate([np.zeros(0), *(part for own in sums for part in own)])
         self.fresh = np.ones(2 * len(problem.pairs), bool)
-        self.after: dict[int, Array] = {}
+        self._lengths = np.diff(plan.start)
+        after = () if h.any() else problem.after  # which is of h = 0
+        self.after = {b: own for b, own in enumerate(after) if own is not None}
         self.refactor()
         count = len(plan.unit_start) - 1
         self.order = order_of(plan)
         self._like, self._at_once = _at_once(problem)
         of_touch = self._at_once[plan.side // 2]
         self._fast = np.logical_and.reduceat(of_touch, plan.touch_start[:-1]) if count else np.zeros(0, bool)
+
+    def again(self, h: Array) -> _Run:
+        """From h, whose sums it reads."""
+        run = _Run(self.problem, h.copy(), self.problem.sums(h))
+        run.read = self.read + self.problem.size
+        return run
 
     def refactor(self) -> None:
         """Make the factors those of h."""
@@ -89,12 +98,19 @@ class _Run:
         state, worst = (self.h, self.factors, self.sums, self.fresh), 0.0
         for part, fast in self._stretches():
             if fast:
-                lag, read = kernels.visit_all(self.plan, self._like, part, True, *state)
+                lag, read = kernels.visit_all(self.plan, *self._like, part, True, *state)
                 self.read += read
             else:
                 lag = max(self._visit(layer) for layer in part.tolist())
             worst = float(np.maximum(worst, lag))
         return worst
+
+    @property
+    def one_loop(self) -> bool:
+        """Whether nearly all weights are those of one layer that feeds itself."""
+        loops = self.plan.loop[self.plan.side // 2]
+        most = max((pair.size for pair in self.problem.pairs if pair.loop), default=0)
+        return len(self.order) == 1 and bool(loops.any()) and 2 * most > self.problem.size
 
     def renew(self, b: int) -> None:
         """Read a block."""
@@ -188,7 +204,7 @@ class _Run:
             for side in (side for own in touches for side in own[~self.fresh[own]].tolist()):
                 if not self._at_once[side // 2] and not self.fresh[side]:
                     self.renew(side // 2)
-            lag, read = kernels.visit_all(self.plan, self._like, part, False, *state)
+            lag, read = kernels.visit_all(self.plan, *self._like, part, False, *state)
             self.read += read
             worst = float(np.maximum(worst, lag))  # what is not a number stays so
             if worst > enough:
@@ -202,27 +218,31 @@ class _Run:
 
     def carried(self) -> Array:
         """The logarithms of what the next sweep starts from besides h; 0 for sums of nothing."""
-        fresh = np.repeat(self.fresh, np.diff(self.plan.start))
-        parts = self.sums[fresh], *self.after.values()
+        parts = self.sums[self._up_to_date()], *self.after.values()
         whole = np.concatenate(parts) if len(parts) > 1 else parts[0]
         return np.log(whole, where=whole > 0, out=np.zeros(len(whole)))
+
+    def _up_to_date(self) -> Array | slice:
+        """The sums that are, as an index."""
+        return slice(None) if self.fresh.all() else np.repeat(self.fresh, self._lengths)
 
     def restart(self, h: Array, carried: Array) -> None:
         """Go on from h and from other sums."""
         self.h = h
         self.refactor()
-        fresh = np.repeat(self.fresh, np.diff(self.plan.start))
-        new, at = np.exp(carried), int(np.count_nonzero(fresh))
-        self.sums[fresh] = np.where(self.sums[fresh] > 0, new[:at], 0.0)
-        for b, old in self.after.items():
-            self.after[b] = np.where(old > 0, new[at : at + len(old)], 0.0)
-            at += len(old)
+        fresh = self._up_to_date()
+        old = self.sums[fresh]
+        new, at = np.exp(carried), len(old)
+        self.sums[fresh] = np.where(old > 0, new[:at], 0.0)
+        for b, last in self.after.items():
+            self.after[b] = np.where(last > 0, new[at : at + len(last)], 0.0)
+            at += len(last)
 
 
-def _at_once(problem: BlockProblem) -> tuple[Array, Array]:
-    """A sample of a type of weights, and which blocks compiled loops read between layers: contiguous, of it.
+def _at_once(problem: BlockProblem) -> tuple[tuple[Array, Array], Array]:
+    """Samples of a type of weights and of its bits, and which blocks compiled loops read between layers.
 
-    Large ones are read by several threads instead.
+    Those are contiguous ones of that type. Large ones are read by several threads instead.
     """
     plain = [type(p) is Pair and not p.loop and p.weights.flags.c_contiguous for p in problem.pairs]
     able = [
@@ -230,9 +250,11 @@ def _at_once(problem: BlockProblem) -> tuple[Array, Array]:
     ]
     kinds = [p.weights.dtype for p in able if p is not None]
     kind = max(set(kinds), key=kinds.count, default=np.dtype(float))
-    return np.zeros(0, kind), np.array([p is not None and p.weights.dtype == kind for p in able], bool)
+    like = np.zeros(0, kind), np.zeros((0, 1, 0), f"u{kind.itemsize}")
+    return like, np.array([p is not None and p.weights.dtype == kind for p in able], bool)
 
 
+@team()
 def sweeps(
     problem: BlockProblem,
     *,
@@ -257,11 +279,18 @@ def sweeps(
     history, recent = [run.cost()], [imbalance]
     run.read = problem.size  # what `BlockProblem.build` read
     best = imbalance, zero
+    if coarse and memory and run.one_loop:
+        found = simultaneous(problem, run.plan.inverse, tolerance, limit, memory, progress)
+        imbalance, history, recent = found.imbalance, list(found.history), [found.imbalance]
+        best, limit = (imbalance, found.h), 0 if found.stopped else limit - found.reads
+        run = _Run(problem, found.h.copy(), found.sums)
+        run.read = problem.size * (1 + found.reads)
     links = linked(run.plan, run.order) if coarse and memory else run.order[:0]
     if coarse:
         run.shift_layers()
         run.settle_links(links, 20)
-    looked, layerwise = _FIRST - _AGAIN, None
+    layerwise: Layerwise | None = None
+    look = _FIRST
     for sweep in range(limit):
         if imbalance <= tolerance or not len(run.order):
             break
@@ -283,31 +312,29 @@ def sweeps(
                 best = imbalance, run.h.copy()
             if still or stopped:
                 break
-        if memory and imbalance > tolerance:
-            if lag > 2 * min(recent[-4:]):
-                links = links[:0]  # the sums were not near enough
-            if sweep >= looked + _AGAIN and slow(recent, tolerance):
-                looked = sweep
-                found = by_few(problem, run.plan, run.order, run.h, tolerance, progress=progress)
-                run.read += found.read
-                history += found.history
-                if found.imbalance < best[0]:
-                    best = found.imbalance, found.h
-                if found.imbalance <= tolerance or found.stopped:
-                    break
-                if found.imbalance < 0.1 * lag:
-                    run, read = _Run(problem, found.h, problem.sums(found.h)), run.read + problem.size
-                    run.read = read
-                    mixer.forget()
-                    continue
-                if Layerwise.able(run.plan):
-                    layerwise, run.order = Layerwise(run.plan), np.arange(len(run.order))
-                if layerwise or found.read > problem.size:
-                    looked = limit  # not again
-            elif layerwise:
-                layerwise.step(run.h, run.factors, run.sums, lag)
-                run.refactor()
+        if not memory or imbalance <= tolerance:
+            continue
+        if layerwise:
+            layerwise.step(run.h, run.factors, run.sums, lag)
+            run.refactor()
+            continue
+        if coarse and sweep >= look and slow(recent, tolerance):
+            few = by_few(problem, run.plan, run.order, run.h, tolerance, progress=progress)
+            run.read += few.read
+            history += few.history
+            if few.imbalance < best[0]:
+                best = few.imbalance, few.h
+            if few.imbalance <= tolerance or few.stopped:
+                break
+            if few.imbalance < 0.1 * lag:
+                run = run.again(few.h)
+                mixer.forget()
                 continue
-            run.settle_links(links)
-            run.restart(*mixer.mix(before, run.h, run.carried()))
+            if Layerwise.able(run.plan):
+                layerwise, run.order = Layerwise(run.plan), np.arange(len(run.order))
+            look = limit if few.history else sweep + _AGAIN  # once it was of no use, not again
+        if lag > 2 * min(recent[-4:]):
+            links = links[:0]  # the sums were not near enough
+        run.settle_links(links)
+        run.restart(*mixer.mix(before, run.h, run.carried()))
     return Iterate(best[1], "block sweeps", best[0], run.read / problem.size, tuple(history))

@@ -31,6 +31,12 @@ _FAST = {"reassoc", "contract", "nsz"}  # never nnan or ninf: infinities and NaN
 _WIDE = 16_384
 """Wider rows are read one at a time: eight of them would leave the cache before they are read again."""
 
+_KEPT = 1 << 19
+"""So many bytes stay in a core's cache while twice twelve rows are summed before they are read again."""
+
+_FEW = 16_384
+"""So many zeros can be counted in the 16 bits of a weight."""
+
 SQUARE, ABSOLUTE, ROOT, POWER, TABLE = range(5)
 
 
@@ -120,6 +126,42 @@ def _dots(w, at, y):
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
+def _dots12(w, at, y):
+    """The same of twelve rows: what is not in a cache arrives faster the more rows are waited for."""
+    w0, w1, w2, w3 = w[at], w[at + 1], w[at + 2], w[at + 3]
+    w4, w5, w6, w7 = w[at + 4], w[at + 5], w[at + 6], w[at + 7]
+    w8, w9, w10, w11 = w[at + 8], w[at + 9], w[at + 10], w[at + 11]
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = s10 = s11 = 0.0
+    for j in range(len(y)):
+        x = y[j]
+        v = np.float64(w0[j])
+        s0 += v * v * x
+        v = np.float64(w1[j])
+        s1 += v * v * x
+        v = np.float64(w2[j])
+        s2 += v * v * x
+        v = np.float64(w3[j])
+        s3 += v * v * x
+        v = np.float64(w4[j])
+        s4 += v * v * x
+        v = np.float64(w5[j])
+        s5 += v * v * x
+        v = np.float64(w6[j])
+        s6 += v * v * x
+        v = np.float64(w7[j])
+        s7 += v * v * x
+        v = np.float64(w8[j])
+        s8 += v * v * x
+        v = np.float64(w9[j])
+        s9 += v * v * x
+        v = np.float64(w10[j])
+        s10 += v * v * x
+        v = np.float64(w11[j])
+        s11 += v * v * x
+    return s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
 def _adds(w, at, e, columns):
     """columns_j += Σ_i e_i·w_ij² of eight rows from ``at`` on."""
     w0, w1, w2, w3 = w[at], w[at + 1], w[at + 2], w[at + 3]
@@ -145,6 +187,51 @@ def _adds(w, at, e, columns):
         columns[j] += x
 
 
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _both(w, at, e, y, columns):
+    """`_dots` and `_adds` at once, where no row moves between them."""
+    w0, w1, w2, w3 = w[at], w[at + 1], w[at + 2], w[at + 3]
+    w4, w5, w6, w7 = w[at + 4], w[at + 5], w[at + 6], w[at + 7]
+    e0, e1, e2, e3, e4, e5, e6, e7 = e[0], e[1], e[2], e[3], e[4], e[5], e[6], e[7]
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+    for j in range(len(y)):
+        x = y[j]
+        v = np.float64(w0[j])
+        v *= v
+        s0 += v * x
+        t = e0 * v
+        v = np.float64(w1[j])
+        v *= v
+        s1 += v * x
+        t += e1 * v
+        v = np.float64(w2[j])
+        v *= v
+        s2 += v * x
+        t += e2 * v
+        v = np.float64(w3[j])
+        v *= v
+        s3 += v * x
+        t += e3 * v
+        v = np.float64(w4[j])
+        v *= v
+        s4 += v * x
+        t += e4 * v
+        v = np.float64(w5[j])
+        v *= v
+        s5 += v * x
+        t += e5 * v
+        v = np.float64(w6[j])
+        v *= v
+        s6 += v * x
+        t += e6 * v
+        v = np.float64(w7[j])
+        v *= v
+        s7 += v * x
+        t += e7 * v
+        columns[j] += t
+    return s0, s1, s2, s3, s4, s5, s6, s7
+
+
 @njit(nogil=True, cache=True)
 def _balance(at, count, rows, factor, into, out, inverse, coefficient, power, h, e):
     """The steps of some rows that balance them: their h, and their factors exp(power·coefficient·h).
@@ -159,19 +246,56 @@ def _balance(at, count, rows, factor, into, out, inverse, coefficient, power, h,
             e[n] = np.exp(power * coefficient[n] * h[n])
 
 
+@njit(nogil=True, cache=True)
+def _look(bits, lo, hi, seen):
+    """Add to ``seen`` of weights as bits: the least that is not 0, less 1, the greatest, how many are 0.
+
+    Without their signs the bits of floats are in the order of their sizes, infinities and NaN at the end.
+    Everything stays in the type of the bits, so that the loop over integers runs as wide as it can.
+    """
+    kind = bits.dtype.type
+    mask, one = kind(~kind(0)) >> kind(1), kind(1)
+    least, most = kind(~kind(0)), kind(0)
+    for i in range(lo, hi):
+        for k in range(bits.shape[1]):
+            whole = bits[i, k]
+            for start in range(0, len(whole), _FEW):
+                row, zeros = whole[start : start + _FEW], kind(0)
+                for j in range(len(row)):
+                    v = kind(row[j] & mask)
+                    most = max(most, v)
+                    least = min(least, kind(v - one))  # of 0 it is the greatest
+                    zeros = kind(zeros + kind(v == 0))
+                seen[2] += np.uint64(zeros)
+    seen[0] = min(seen[0], np.uint64(least))
+    seen[1] = max(seen[1], np.uint64(most))
+
+
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def read_squares(w, r, e, y, lo, hi, step, power, factor, into, out, inverse, coefficient, h, rows, columns):
-    """Rows lo…hi of all g·r: their sums, their steps where ``step``, and their part of the columns' sums."""
+def read_squares(
+    w, bits, seen, r, e, y, lo, hi, step, power, factor, into, out, inverse, coefficient, h, rows, columns
+):
+    """Rows lo…hi of all g·r: their sums, their steps where ``step``, and their part of the columns' sums.
+
+    Where ``seen`` has a length, `_look` at the ``bits`` of each row as well.
+    """
     c = w.shape[1]
+    many = step and 24 * c * w.itemsize <= _KEPT
     at = lo
     while at < hi:
         start = at // r * c
         x, total = y[start : start + c], columns[start : start + c]
-        count = 8 if c <= _WIDE and at % r + 8 <= r and at + 8 <= hi else 1
-        if count == 8:
-            s = _dots(w, at, x)
-            rows[at], rows[at + 1], rows[at + 2], rows[at + 3] = s[0], s[1], s[2], s[3]
-            rows[at + 4], rows[at + 5], rows[at + 6], rows[at + 7] = s[4], s[5], s[6], s[7]
+        left = min(hi - at, r - at % r)
+        count = 24 if many and left >= 24 else 8 if c <= _WIDE and left >= 8 else 1
+        if count == 24:
+            for i in range(at, at + 24, 12):
+                t = _dots12(w, i, x)
+                rows[i], rows[i + 1], rows[i + 2], rows[i + 3], rows[i + 4], rows[i + 5] = t[:6]
+                rows[i + 6], rows[i + 7], rows[i + 8], rows[i + 9], rows[i + 10], rows[i + 11] = t[6:]
+        elif count == 8:
+            s = _dots(w, at, x) if step else _both(w, at, e[at : at + 8], x, total)
+            rows[at], rows[at + 1], rows[at + 2], rows[at + 3] = s[:4]
+            rows[at + 4], rows[at + 5], rows[at + 6], rows[at + 7] = s[4:]
         else:
             own, dot = w[at], 0.0
             for j in range(c):
@@ -180,20 +304,24 @@ def read_squares(w, r, e, y, lo, hi, step, power, factor, into, out, inverse, co
             rows[at] = dot
         if step:
             _balance(at, count, rows, factor, into, out, inverse, coefficient, power, h, e)
-        if count == 8:
-            _adds(w, at, e[at : at + 8], total)
-        else:
+        if count == 1:
             own, scale = w[at], e[at]
             for j in range(c):
                 v = np.float64(own[j])
                 total[j] += scale * (v * v)
+        elif step:
+            for i in range(at, at + count, 8):
+                _adds(w, i, e[i : i + 8], total)
+        if len(seen):
+            _look(bits, at, at + count, seen)
         at += count
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def read_costs(
-    w, r, e, y, lo, hi, step, mode, table, power, factor, into, out, inverse, coefficient, h, rows, columns
-):
+    w, bits, seen, r, e, y, lo, hi, step, mode, table, power, factor, into, out, inverse, coefficient, h,
+    rows, columns
+):  # fmt: skip
     """The same for (g·r, c, k) weights of any cost: each row of costs is formed first."""
     c = w.shape[1]
     row = np.empty(c)
@@ -210,22 +338,8 @@ def read_costs(
         scale = e[at]
         for j in range(c):
             total[j] += scale * row[j]
-
-
-@njit(nogil=True, cache=True)
-def extremes(bits, mask):
-    """Of weights as bits: the least that is not 0, less 1, the greatest, and the number of zeros.
-
-    Without their signs the bits of floats are in the order of their sizes, infinities and NaN at the end,
-    and the loop over integers runs wide.
-    """
-    least, most, zeros = mask, mask ^ mask, 0
-    for j in range(len(bits)):
-        v = bits[j] & mask
-        most = max(most, v)
-        least = min(least, (v - 1) & mask)  # of 0 it is the mask: the greatest
-        zeros += v == 0
-    return least, most, zeros
+        if len(seen):
+            _look(bits, at, at + 1, seen)
 
 
 @njit(nogil=True, cache=True)
@@ -305,7 +419,7 @@ def orthonormal(rows):
     """Make rows orthonormal in place (what depends on others becomes 0); r with rows before = r·rows after.
 
     Gram and Schmidt's method, each row twice: Giraud, Langou and Rozložník, Comput. Math. Appl. 50 (2005).
-    LAPACK's threads take longer to start than this takes, for a few rows.
+    The threads of BLAS and LAPACK take longer to start than this takes, for a few rows.
     """
     r = np.zeros((len(rows), len(rows)))
     for i in range(len(rows)):
@@ -332,61 +446,93 @@ def best_mixture(residuals, residual):
     """The g for which ``residual`` − g·residuals is least, but for directions that rounding decides."""
     q = residuals.copy()
     r = orthonormal(q)  # so that only a small matrix needs its singular values
-    return np.linalg.lstsq(r.T.copy(), q @ residual, 1e-8)[0]
+    right = np.zeros(len(q))
+    for i in range(len(q)):
+        for k in range(len(residual)):
+            right[i] += q[i, k] * residual[k]
+    return np.linalg.lstsq(r.T.copy(), right, 1e-8)[0]
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def _squares(w, y, row):
-    """row_j = w_j², and their sum with factors y."""
-    total = 0.0
-    for j in range(len(w)):
-        v = np.float64(w[j])
-        v = v * v
-        row[j] = v
-        total += v * y[j]
-    return total
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def _add(row, scale, total):
-    for j in range(len(row)):
-        total[j] += scale * row[j]
+def less(x, g, rows):
+    """x − g·rows."""
+    found = x.copy()
+    for i in range(len(rows)):
+        row, scale = rows[i], g[i]
+        for k in range(len(found)):
+            found[k] -= scale * row[k]
+    return found
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def loop(
-    w, flat, mode, table, power, e, y, factor, into, out, inverse, sign, h, after, before, rows, columns
-):
-    """A cyclic sweep over units that feed themselves: row i and column i are one unit, of opposite signs.
+    w, flat, bits, seen, lo, hi, step, mode, table, power, factor, e, y, into, out, inverse, sign, h, after,
+    rows, before, columns
+):  # fmt: skip
+    """Rows lo…hi of a block whose units feed themselves: row i and column i are one, of opposite signs.
 
-    ``after`` holds Σ e_k·K_ki over the rows k > i as the last sweep left them; what it leaves is in
-    ``columns``. ``flat`` is ``w`` without its last axis. The diagonal has no scale, and is left
-    out of all sums.
+    A unit is balanced in its turn where ``step``, by ``after``: Σ e_k·K_ki over all rows k but those from lo
+    to i, as the last sweep left them. It changes e, y and h of its units. It leaves that sum over the rows
+    from lo to i, new, in ``before``, and in ``columns``, which begin as zeros, what these rows add to the
+    next ``after``. ``flat`` is ``w`` without its last axis. The diagonal has no scale, and no sum has it.
+
+    Eight rows are read at a time. Their sums over the units of the others are those of rows that do not move;
+    the eight by eight costs among themselves are kept, and taken with each unit's new factors.
     """
     n = len(w)
-    squares = mode == SQUARE and w.shape[2] == 1
+    squares = mode == SQUARE and w.shape[2] == 1 and n <= _WIDE
     row = np.empty(n)
-    before[:] = 0.0
-    columns[:] = 0.0
-    for i in range(n):
-        total = 0.0
-        if squares:
-            total += _squares(flat[i, :i], y[:i], row[:i])
-            total += _squares(flat[i, i + 1 :], y[i + 1 :], row[i + 1 :])
+    tile, held, s = np.zeros((8, 8)), np.empty(8), np.empty(8)
+    at = lo
+    while at < hi:
+        count = 8 if squares and at + 8 <= hi else 1
+        for a in range(count):
+            before[at + a] = columns[at + a]
+        if count == 8:
+            for a in range(8):
+                for b in range(8):
+                    v = np.float64(flat[at + a, at + b])
+                    tile[a, b] = v * v
+                held[a] = y[at + a]
+                y[at + a] = 0.0
+            t = _dots(flat, at, y) if step else _both(flat, at, e[at : at + 8], y, columns)
+            s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7] = t
+            for a in range(8):
+                y[at + a] = held[a]
         else:
-            _fill(w[i], mode, power, table, row)
-            row[i] = 0.0
+            _fill(w[at], mode, power, table, row)
+            row[at] = 0.0
+            s[0] = 0.0
             for j in range(n):
-                total += row[j] * y[j]
-        rows[i] = total
-        first, second = factor * e[i] * total, factor * y[i] * (after[i] + before[i])
-        a, b = (into[i] + first, out[i] + second) if sign > 0 else (into[i] + second, out[i] + first)
-        if inverse[i] > 0 and a > 0 and b > 0:
-            h[i] += (np.log(b) - np.log(a)) * inverse[i]
-            e[i] = np.exp(power * sign * h[i])
-            y[i] = np.exp(-power * sign * h[i])
-        _add(row[:i], e[i], columns[:i])
-        _add(row[i + 1 :], e[i], before[i + 1 :])
+                s[0] += row[j] * y[j]
+        for a in range(count):
+            i, total = at + a, s[a]
+            for b in range(count):
+                if b != a:
+                    total += tile[a, b] * y[at + b]
+            rows[i] = total
+            if step:
+                first, second = factor * e[i] * total, factor * y[i] * (after[i] + before[i])
+                x, z = (into[i] + first, out[i] + second) if sign > 0 else (into[i] + second, out[i] + first)
+                if inverse[i] > 0 and x > 0 and z > 0:
+                    h[i] += (np.log(z) - np.log(x)) * inverse[i]
+                    e[i] = np.exp(power * sign * h[i])
+                    y[i] = 1 / e[i]
+            for b in range(a + 1, count):
+                before[at + b] += e[i] * tile[a, b]
+        if count == 1:
+            for j in range(n):
+                columns[j] += e[at] * row[j]
+        elif step:
+            _adds(flat, at, e[at : at + 8], columns)
+        for b in range(count):
+            total = 0.0
+            for a in range(b + 1, count):
+                total += e[at + a] * tile[a, b]
+            columns[at + b] = total
+        if len(seen):
+            _look(bits, at, at + count, seen)
+        at += count
 
 
 # --- the layers of a sweep --------------------------------------------------------------------------------
@@ -554,13 +700,13 @@ def settle(plan, layer, lead, h, factors, sums, fresh, into, out, was, own):
 
 
 @njit(nogil=True, cache=True)
-def visit_all(plan, like, order, move, h, factors, sums, fresh):
+def visit_all(plan, like, bits, order, move, h, factors, sums, fresh):
     """Balance layers in this order: how far from balance they were, and how many weights were read.
 
-    Their blocks are contiguous, of the type of ``like``, and none loops. Without ``move`` only what is out of
-    date is read.
+    Their blocks are contiguous, of the types of ``like`` and ``bits``, and none loops. Without ``move`` only
+    what is out of date is read.
     """
-    worst, read = 0.0, 0
+    worst, read, seen = 0.0, 0, np.zeros(0, np.uint64)
     a = b = inverse = own = was = into = out = np.zeros(0)
     for layer in order:
         lead = lead_of(plan, layer, fresh) if move else -1
@@ -593,6 +739,8 @@ def visit_all(plan, like, order, move, h, factors, sums, fresh):
                 flat = carray(data, (rows, columns), like.dtype)
                 read_squares(
                     flat,
+                    bits,
+                    seen,
                     r,
                     e,
                     y,
@@ -614,8 +762,8 @@ def visit_all(plan, like, order, move, h, factors, sums, fresh):
                 costs = _pointer(plan.table[n])  # pyright: ignore[reportCallIssue]
                 table = carray(costs, (1 << 16,), np.float64)
                 read_costs(
-                    whole, r, e, y, 0, rows, step, mode, table, power, factor, a, b, inverse, coefficient,
-                    own, total, across,
+                    whole, bits, seen, r, e, y, 0, rows, step, mode, table, power, factor, a, b, inverse,
+                    coefficient, own, total, across,
                 )  # fmt: skip
             read += rows * columns * kernel
             fresh[2 * n], fresh[2 * n + 1] = True, True

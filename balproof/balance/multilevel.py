@@ -153,7 +153,7 @@ def stagnant(recent: list[float], over: int = 8) -> bool:
     return len(recent) > over and min(recent[-over:]) > 0.9 * min(recent[:-over])
 
 
-def slow(recent: list[float], tolerance: float, sweeps: float = 12) -> bool:
+def slow(recent: list[float], tolerance: float, sweeps: float = 15) -> bool:
     """Whether more than so many sweeps are still to be expected at the rate of the last two."""
     if len(recent) < 3 or not recent[-1] > tolerance:
         return False

@@ -7,10 +7,13 @@ Everything is done from exp(pR)∘(K exp(pS)) and exp(pS)∘(Kᵀ exp(pR)), and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -23,11 +26,8 @@ from balproof.network.manifold import Axes, Block
 
 Array = np.ndarray
 
-_THREADED = 1 << 20
+_THREADED = 1 << 19
 """Blocks of fewer weights are read before a second thread has started."""
-
-_CACHED = 1 << 18
-"""So many bytes are still in the cache when they are read again at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,9 @@ class Side:
         if not forms:
             return Side.none(len(index))
         each = Forms.of(forms)
-        return Side(each.scale[index], np.where(each.scale >= 0, each.floats, 0.0)[index])
+        coefficient = each.floats
+        coefficient[each.scale < 0] = 0.0
+        return Side(each.scale[index], coefficient[index])
 
     @staticmethod
     def none(size: int) -> Side:
@@ -60,8 +62,9 @@ class Side:
         first = int(self.unit[0]) if n else -1
         if (
             first < 0
-            or not np.array_equal(self.unit, np.arange(first, first + n))
-            or np.any(self.coefficient != self.coefficient[0])
+            or self.unit[-1] != first + n - 1
+            or not (self.unit[1:] > self.unit[:-1]).all()
+            or not (self.coefficient == self.coefficient[0]).all()
         ):
             return None
         return slice(first, first + n), float(self.coefficient[0])
@@ -178,6 +181,10 @@ class Pair:
         """How many weights a read of the block reads."""
         return self.weights.size
 
+    def costs_of(self, weights: Array) -> Array:
+        """|w|^p of some of its weights, as they are stored."""
+        return self.table[weights] if self.mode == kernels.TABLE else np.abs(weights, dtype=float) ** self.power
+
     def sides(self) -> Iterator[tuple[int, Side]]:
         yield 0, self.rows
         yield 1, self.columns
@@ -213,15 +220,15 @@ class Pair:
         rows = np.zeros(len(self.weights))
         return rows, self._read(e, y, rows, (into, out, inverse, h))
 
-    def survey(self, e: Array, y: Array) -> tuple[Array, Array, Extremes]:
-        """`read`, and how far apart the weights are, in the same read."""
+    def survey(self, e: Array, y: Array) -> tuple[Array, Array, Extremes, Array | None]:
+        """`read`, and how far apart the weights are, in the same read; of a loop what a sweep starts from."""
         seen: list[Extremes] = []
         if self.loop:
-            seen.append(extremes(self.weights))
-            return *self.read(e, y), seen[0]
+            rows, columns, after = self.read_loop(e, y, seen=seen)
+            return rows, columns, Extremes.join(seen), after
         rows = np.zeros(len(self.weights))
         columns = self._read(e, y, rows, seen=seen)
-        return rows, columns, Extremes.join(seen)
+        return rows, columns, Extremes.join(seen), None
 
     def _read(
         self,
@@ -237,21 +244,18 @@ class Pair:
         into, out, inverse, h = step or (none, none, none, none)
         common = (self.power, self.power * self.factor, into, out, inverse, self.rows.coefficient, h, rows)
         squares = self.mode == kernels.SQUARE and self.weights.shape[2] == 1
+        bits, moves = _bits(self.weights), step is not None
 
         def part(lo: int, hi: int) -> Array:
-            total = np.zeros(self.groups * columns)
-            # While it is looked for extremes as well, so many rows at once that they stay in the cache.
-            chunk = hi - lo if seen is None else max(8, _CACHED // self.weights[:1].nbytes // 8 * 8)
-            for at in range(lo, hi, max(1, chunk)):
-                end = min(at + chunk, hi)
-                if squares:
-                    flat = self.weights[:, :, 0]
-                    kernels.read_squares(flat, r, e, y, at, end, step is not None, *common, total)
-                else:
-                    form = (step is not None, self.mode, self.table)
-                    kernels.read_costs(self.weights, r, e, y, at, end, *form, *common, total)
-                if seen is not None:
-                    seen.append(extremes(self.weights[at:end]))
+            total, found = np.zeros(self.groups * columns), _blank(seen)
+            if squares:
+                flat = self.weights[:, :, 0]
+                kernels.read_squares(flat, bits, found, r, e, y, lo, hi, moves, *common, total)
+            else:
+                form = (moves, self.mode, self.table)
+                kernels.read_costs(self.weights, bits, found, r, e, y, lo, hi, *form, *common, total)
+            if seen is not None:
+                seen.append(Extremes(*found.tolist()))
             return total
 
         return in_parts(part, count, self.size)
@@ -261,41 +265,61 @@ class Pair:
         e: Array,
         y: Array,
         step: tuple[Array, Array, Array, Array, Array] | None = None,
+        seen: list[Extremes] | None = None,
     ) -> tuple[Array, Array, Array]:
-        """`read` of a block whose units feed themselves, in order; and what the next such sweep starts from.
+        """`read` of a block whose units feed themselves, and what a cyclic sweep starts from there.
 
         ``step`` is (into, out, inverse, h, after): every unit is balanced in its turn, in place, with what
-        the last one left as ``after``.
+        the last one left as ``after``. Turns are taken by one thread; where nothing moves, all threads read.
         """
         n = len(self.weights)
         into, out, inverse, h, after = step or (np.zeros(n),) * 5
-        rows, before, columns = np.zeros(n), np.zeros(n), np.zeros(n)
-        sign = float(self.rows.coefficient[0])
-        costs = (self.mode, self.table, self.power, e, y, self.power * self.factor)
-        kernels.loop(
-            self.weights,
-            self.weights[:, :, 0],
-            *costs,
-            into,
-            out,
-            inverse,
-            sign,
-            h,
-            after,
-            before,
-            rows,
-            columns,
-        )
-        return rows, columns + before, columns
+        rows, before = np.zeros(n), np.zeros(n)
+        sign, bits, flat = float(self.rows.coefficient[0]), _bits(self.weights), self.weights[:, :, 0]
+        form = (step is not None, self.mode, self.table, self.power, self.power * self.factor)
+
+        def part(lo: int, hi: int) -> Array:
+            columns, found = np.zeros(n), _blank(seen)
+            units = (e, y if step else y.copy(), into, out, inverse, sign, h, after)
+            kernels.loop(self.weights, flat, bits, found, lo, hi, *form, *units, rows, before, columns)
+            if seen is not None:
+                seen.append(Extremes(*found.tolist()))
+            sums = np.zeros((2, n))  # of rows that come later than a unit, and earlier
+            sums[0, :hi], sums[1, hi:] = columns[:hi], columns[hi:]
+            return sums
+
+        later, earlier = part(0, n) if step else in_parts(part, n, self.size)
+        return rows, before + earlier + later, later
 
 
-def extremes(weights: Array) -> Extremes:
-    """Those of an array of floats, or of their bits."""
-    size = weights.dtype.itemsize
-    kind = np.dtype(f"u{size}")
-    flat = weights.view(kind).reshape(-1)
-    least, most, zeros = kernels.extremes(flat, kind.type(np.iinfo(kind).max >> 1))
-    return Extremes(int(least), int(most), int(zeros))
+def _bits(weights: Array) -> Array:
+    """Weights as integers (rows, parts, entries), the parts as long as they lie in one piece."""
+    found = weights.view(f"u{weights.dtype.itemsize}")
+    if found.flags.c_contiguous:
+        return found.reshape(len(found), 1, -1)
+    return found.transpose(0, 2, 1) if found.shape[2] == 1 else found
+
+
+def _blank(seen: list[Extremes] | None) -> Array:
+    """What a kernel starts its search for `Extremes` from: nothing, where it is not to look."""
+    return np.array([] if seen is None else [np.iinfo(np.uint64).max, 0, 0], dtype=np.uint64)
+
+
+_TEAM: ContextVar[Executor | None] = ContextVar("_TEAM", default=None)
+
+
+@contextmanager
+def team() -> Generator[None]:
+    """Reads inside share threads: starting some for each read takes longer than to read a million weights."""
+    if _TEAM.get() is not None or get_num_threads() == 1:
+        yield
+        return
+    with ThreadPoolExecutor(get_num_threads() - 1) as pool:
+        token = _TEAM.set(pool)
+        try:
+            yield
+        finally:
+            _TEAM.reset(token)
 
 
 def is_threaded(size: int) -> bool:
@@ -308,12 +332,14 @@ def in_parts(part: Callable[[int, int], Array], count: int, size: int) -> Array:
     if not is_threaded(size):
         return part(0, count)
     threads = get_num_threads()
-    ends = [count * t // threads for t in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(part, ends[:-1], ends[1:]))
-    total = found[0]
-    for other in found[1:]:
-        total += other
+    with team():
+        pool = _TEAM.get()
+        assert pool is not None
+        ends = [count * t // threads for t in range(threads + 1)]
+        others = [pool.submit(part, lo, hi) for lo, hi in pairwise(ends[1:])]
+        total = part(0, ends[1])
+        for other in others:
+            total += other.result()
     return total
 
 
