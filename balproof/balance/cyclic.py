@@ -28,7 +28,7 @@ from balproof.balance.pairs import Pair, is_threaded, team
 from balproof.balance.plan import plan_of
 from balproof.balance.simultaneous import simultaneous
 from balproof.balance.state import Iterate, Progress
-from balproof.balance.strong import by_few
+from balproof.balance.strong import by_few, promising
 
 Array = np.ndarray
 
@@ -279,7 +279,7 @@ def sweeps(
     history, recent = [run.cost()], [imbalance]
     run.read = problem.size  # what `BlockProblem.build` read
     best = imbalance, zero
-    if coarse and memory and run.one_loop:
+    if coarse and memory and run.one_loop and not promising(problem, run.plan, run.factors)[0]:
         found = simultaneous(problem, run.plan.inverse, tolerance, limit, memory, progress)
         imbalance, history, recent = found.imbalance, list(found.history), [found.imbalance]
         best, limit = (imbalance, found.h), 0 if found.stopped else limit - found.reads

@@ -61,7 +61,7 @@ class Layerwise:
 
         All sums that layers balance by are up to date, and ``lag`` is how far they were from balance.
         """
-        if not lag <= 4 * self._least:
+        if not lag <= 30 * self._least:
             self.forget()
         self._least = min(self._least, lag)
         now = h.copy(), np.log(sums, where=sums > 0, out=np.zeros(len(sums)))
