@@ -7,7 +7,9 @@ come into a layer, all of them but one are read once more.
 
 Two things carry it over the slow modes: after every sweep whole layers are moved by one scale each, by sums
 that are there anyway, and the state is mixed with earlier ones by Anderson's method. What a sweep starts from
-is mixed, the sums with the scales, so that this reads nothing.
+is mixed, the sums with the scales, so that this reads nothing. Where it is slow all the same, few weights are
+balanced alone if they carry most of the cost (`balproof.balance.strong`), and along a chain every layer is
+mixed by itself (`balproof.balance.layerwise`).
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ _PARTS = 8
 """So many times a check of all layers can end."""
 
 _FIRST, _AGAIN = 2, 8
-"""After these sweeps, and so many later again, it is asked whether few weights tell enough."""
+"""After so many more sweeps than one, and so many later again, it is asked what is slow."""
 
 
 class _Run:
@@ -279,12 +281,14 @@ def sweeps(
     history, recent = [run.cost()], [imbalance]
     run.read = problem.size  # what `BlockProblem.build` read
     best = imbalance, zero
-    if coarse and memory and run.one_loop and not promising(problem, run.plan, run.factors)[0]:
+    able, looked_at = promising(problem, run.plan, run.factors) if run.one_loop else (False, 0)
+    if coarse and memory and run.one_loop and not able:
         found = simultaneous(problem, run.plan.inverse, tolerance, limit, memory, progress)
         imbalance, history, recent = found.imbalance, list(found.history), [found.imbalance]
         best, limit = (imbalance, found.h), 0 if found.stopped else limit - found.reads
         run = _Run(problem, found.h.copy(), found.sums)
         run.read = problem.size * (1 + found.reads)
+    run.read += looked_at
     links = linked(run.plan, run.order) if coarse and memory else run.order[:0]
     if coarse:
         run.shift_layers()

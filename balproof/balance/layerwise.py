@@ -25,7 +25,7 @@ _NEW = 1e-3
 """What is left of a move beside later ones is followed if it is more than this share of it."""
 
 _FAR = 1.0
-"""No log-scale moves by more at once."""
+"""No log-scale moves by more at once, no logarithm of a sum by more than four times that."""
 
 _MANY = 2_000
 """Layers at most: their equations are solved in every sweep."""
@@ -83,7 +83,7 @@ class Layerwise:
         except RuntimeError:  # singular: there are parts that drift
             return
         by = _applied(plan, self._across, mix, rank, first, found, moves, follow)
-        far = float(np.max(np.abs(by[0]), initial=0.0))
+        far = max(float(np.max(np.abs(by[0]), initial=0.0)), float(np.max(np.abs(by[1]), initial=0.0)) / 4)
         if not np.isfinite(far):
             return
         share = min(1.0, _FAR / far) if far else 1.0

@@ -45,6 +45,9 @@ _ENOUGH = 0.15
 _SLOW = 0.3
 """After a step that left more of the imbalance, strong weights are looked for anew."""
 
+_SHARE, _LEAST_GOAL = 0.03, 2e-15
+"""Strong weights are balanced to this share of the imbalance of all: the rest leaves about as much."""
+
 _STEPS = 30
 """At most; they end where two of them leave more than a quarter of the imbalance."""
 
@@ -118,13 +121,14 @@ def promising(problem: BlockProblem, plan: Plan, factors: Array) -> tuple[bool, 
     left: list[Array] = [np.zeros(0)]
     read = 0
     for b, pair in enumerate(problem.pairs):
-        count = len(pair.weights)
+        count, across = pair.weights.shape[:2]
+        few = _room(pair) // count
+        if few == across:
+            continue
         rows = np.linspace(0, count - 1, count // _LOOKED_AT, dtype=int)
         y = factors[plan.start[2 * b + 1] : plan.start[2 * b + 2]].reshape(pair.groups, -1)
         flows = pair.costs_of(pair.weights[rows]).sum(axis=2) * y[rows * pair.groups // count]
-        few = min(max(int(_FEW * flows.shape[1]), _LEAST), flows.shape[1])
-        total = flows.sum(axis=1)
-        most = np.sort(flows, axis=1)[:, flows.shape[1] - few :].sum(axis=1)
+        total, most = flows.sum(axis=1), np.sort(flows, axis=1)[:, across - few :].sum(axis=1)
         left.append(1 - np.divide(most, total, where=total > 0, out=np.ones(len(rows))))
         read += len(rows) * pair.weights[0].size
     found = np.concatenate(left)
@@ -133,7 +137,8 @@ def promising(problem: BlockProblem, plan: Plan, factors: Array) -> tuple[bool, 
 
 def _room(pair: Pair) -> int:
     """So many weights of a block are kept at most."""
-    return max(int(_FEW * pair.weights.shape[1]), _LEAST) * len(pair.weights)
+    count, across = pair.weights.shape[:2]
+    return min(max(int(_FEW * across), _LEAST), across) * count
 
 
 @njit(nogil=True, cache=True)
@@ -154,14 +159,14 @@ def _strong(w, groups, loops, mode, power, table, e, y, rows, columns, theta, ro
                 strength = max(row[j] * y[k] / rows[i], row[j] * e[i] / columns[k])
             if strength < theta:
                 continue
-            while n == room:
+            while n == room and theta < 0.5:
                 theta *= 2
                 n = 0
                 for m in range(room):
                     if ratio[m] >= theta:
                         at[n], to[n], cost[n], ratio[n] = at[m], to[m], cost[m], ratio[m]
                         n += 1
-            if strength >= theta:
+            if strength >= theta and n < room:
                 at[n], to[n], cost[n], ratio[n] = i, k, row[j], strength
                 n += 1
     return at[:n], to[:n], cost[:n]
@@ -228,7 +233,10 @@ def _sweep(plan, made, order, rest, h, factors):
 def balance_few(
     plan: Plan, made: Few, order: Array, h: Array, sums: Array, goal: float, most: int = 60
 ) -> tuple[Array, int]:
-    """The state to which the strong weights lead from h, with its sums; and how many weights were read."""
+    """Sweeps over the strong weights from h, which has these sums, until their imbalance is at most ``goal``.
+
+    The state that they lead to, and how many weights were read.
+    """
     factors = _factors(plan, h)
     rest = _ranked(plan, made, _rest(plan, made, factors, sums), factors)
     mixer, read = Anderson(8), len(made.cost)
@@ -255,7 +263,8 @@ def balance_few(
 
 
 def _factors(plan: Plan, h: Array) -> Array:
-    return np.exp(plan.exponent * h[plan.unit])
+    with np.errstate(over="ignore"):  # a mixture may be far off; then the next read says so
+        return np.exp(plan.exponent * h[plan.unit])
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,14 +297,20 @@ def by_few(
     seen: list[float] = []
     best, stopped = h, False
     while not stopped and len(seen) < _STEPS:
-        own = problem.sums(h)
+        with np.errstate(over="ignore", invalid="ignore"):
+            own = problem.sums(h)
+            imbalance = problem.imbalance_of(problem.balanced_by(own, h))
+            cost = problem.cost_by(own, h)
         read += problem.size
-        imbalance = problem.imbalance_of(problem.balanced_by(own, h))
-        history.append(problem.cost_by(own, h))
+        if not np.isfinite(imbalance + cost):
+            break
+        history.append(cost)
         if imbalance <= min(seen, default=np.inf):
             best = h
         seen.append(imbalance)
-        stopped = bool(progress and progress(f"step {len(seen)} by strong weights: imbalance {imbalance:.1e}"))
+        stopped = bool(
+            progress and progress(f"step {len(seen)} by strong weights: imbalance {imbalance:.1e}")
+        )
         if imbalance <= tolerance or (len(seen) > 2 and imbalance > 0.25 * seen[-3]):
             break
         sums = np.concatenate([part for of_pair in own for part in of_pair])
@@ -305,7 +320,7 @@ def by_few(
             if made is None:
                 break
             mixer.forget()
-        image, more = balance_few(plan, made, order, h, sums, 0.03 * imbalance)
+        image, more = balance_few(plan, made, order, h, sums, max(_SHARE * imbalance, _LEAST_GOAL))
         read += more
         h, _ = mixer.mix(h, image, none)
-    return Found(best, min(seen), history, read, stopped)
+    return Found(best, min(seen, default=np.inf), history, read, stopped)
