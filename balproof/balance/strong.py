@@ -80,7 +80,8 @@ def few(problem: BlockProblem, plan: Plan, factors: Array, sums: Array) -> Few |
         start, middle, end = plan.start[2 * b : 2 * b + 3]
         found = _strong(
             pair.weights, pair.groups, pair.loop, pair.mode, pair.power, pair.table,
-            factors[start:middle], factors[middle:end], sums[start:middle], sums[middle:end], _STRONG, _room(pair),
+            factors[start:middle], factors[middle:end], sums[start:middle], sums[middle:end], _STRONG,
+            _room(pair),
         )  # fmt: skip
         rows.append(found[0] + start)
         columns.append(found[1] + middle)
@@ -148,7 +149,7 @@ def _strong(w, groups, loops, mode, power, table, e, y, rows, columns, theta, ro
     n, r, c = 0, len(w) // groups, w.shape[1]
     row = np.zeros(c)
     for i in range(len(w)):
-        kernels._fill(w[i], mode, power, table, row)
+        kernels.fill(w[i], mode, power, table, row)
         g = i // r
         for j in range(c):
             if row[j] == 0 or (loops and i == j):

@@ -1,4 +1,4 @@
-"""Mixing layer by layer solves Newton's equations on the moves of every layer, as the whole problem states them."""
+"""Mixing layer by layer solves Newton's equations on the moves of every layer."""
 
 from __future__ import annotations
 
