@@ -171,10 +171,7 @@ class BlockProblem:
         total = 0.0
         for pair in self.pairs:
             if pair.loop:
-                own = np.einsum("iik->ik", pair.weights)
-                bits = own.dtype.kind == "u"
-                costs = pair.table[own] if bits else np.abs(own.astype(np.float64)) ** pair.power
-                total += pair.factor * float(costs.sum())
+                total += pair.factor * float(pair.costs_of(np.einsum("iik->ik", pair.weights)).sum())
         return total
 
     def imbalance(self, h: Array) -> float:
