@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from balproof.balance.kernels import best_mixture
+from balproof.balance.kernels import best_mixture, less
 
 Array = np.ndarray
 
@@ -48,4 +48,4 @@ class Anderson:
         gamma: Array = best_mixture(residuals, now[0])
         if not np.abs(gamma).sum() < 1e3:
             return image, follow
-        return image - gamma @ images, follow - gamma @ follows
+        return less(image, gamma, images), less(follow, gamma, follows)

@@ -43,7 +43,8 @@ class BlockProblem:
     """F over blocks. ``active`` marks the scales that move; dead ones and those of degree ≤ 0 keep h = 0.
 
     ``constant`` is the cost of the weights that no scale touches, ``zeros`` the number of zeros in each
-    block, ``start`` the sums of each block at h = 0, ``after`` what sweeps over loops start from there.
+    block, ``start`` the sums of each block at h = 0, ``after`` what sweeps over loops start from there. The
+    sums of units that move may lack ``lost``, relatively.
     """
 
     manifold: Manifold
@@ -55,6 +56,7 @@ class BlockProblem:
     dead: tuple[int, ...]
     left_out: tuple[int, ...]
     after: tuple[Array | None, ...] = ()
+    lost: float = 0.0
 
     @staticmethod
     def build(manifold: Manifold, costs: Costs) -> BlockProblem | None:
@@ -69,7 +71,7 @@ class BlockProblem:
         >>> problem.cost(np.zeros(2))
         18.25
         """
-        made = _pairs(manifold, costs)
+        made = pairs_of(manifold, costs)
         if made is None:
             return None
         zero = np.zeros(manifold.count)
@@ -125,10 +127,10 @@ class BlockProblem:
 
     def balanced_by(self, sums: Iterable[Sums], h: Array | None = None) -> Balance:
         """What balances at h (default 0), by the sums of all blocks there."""
-        h = np.zeros(self.manifold.count) if h is None else h
-        return self.balance_of((pair.factors(h) for pair in self.pairs), sums)
+        ones = ((1.0, 1.0) for _ in self.pairs)
+        return self.balance_of(ones if h is None else (pair.factors(h) for pair in self.pairs), sums)
 
-    def balance_of(self, factors: Iterable[Sequence[Array]], sums: Iterable[Sums]) -> Balance:
+    def balance_of(self, factors: Iterable[Sequence[Array | float]], sums: Iterable[Sums]) -> Balance:
         """The same by the factors of both sides of every block."""
         into, out = np.zeros(self.manifold.count), np.zeros(self.manifold.count)
         for pair, both, own in zip(self.pairs, factors, sums, strict=True):
@@ -270,7 +272,8 @@ def require_measurable(manifold: Manifold, costs: Costs) -> None:
     BlockProblem.build(manifold, costs)
 
 
-def _pairs(manifold: Manifold, costs: Costs) -> list[Pair] | None:
+def pairs_of(manifold: Manifold, costs: Costs) -> list[Pair] | None:
+    """The blocks of all weights with a cost. None where `BlockProblem.build` has None."""
     network = manifold.network
     biases = frozenset[str]() if costs.bias_cost else network.biases
     found: list[Pair] = []

@@ -26,7 +26,9 @@ from balproof.balance import kernels
 from balproof.balance.anderson import Anderson
 from balproof.balance.blocks import BlockProblem
 from balproof.balance.coarse import shift_by_rows
+from balproof.balance.links import linked, settle_links
 from balproof.balance.multilevel import stagnant
+from balproof.balance.order import order_of
 from balproof.balance.pairs import Pair, is_threaded, team
 from balproof.balance.plan import plan_of
 from balproof.balance.state import Iterate, Progress
@@ -39,6 +41,9 @@ LAYERS = 20_000
 _OVER, _GAIN = 8, 0.2
 """So many steps of all units at once are to bring the imbalance down to this share of what it was."""
 
+_PARTS = 8
+"""So many times a check of all layers can end."""
+
 
 class _Run:
     """A state h with the factors and sums of all sides (`kernels.Plan`), some of which are up to date."""
@@ -50,12 +55,11 @@ class _Run:
         self.read = 0
         self.sums = np.concatenate([np.zeros(0), *(part for own in sums for part in own)])
         self.fresh = np.ones(2 * len(problem.pairs), bool)
+        self._lengths = np.diff(plan.start)
         self.after = {b: known for b, known in enumerate(problem.after) if known is not None}  # at h = 0
         self._factor()
         count = len(plan.unit_start) - 1
-        forward = np.arange(count)
-        # In the order, forward or backward, that reads less.
-        self.order = min((forward, forward[::-1].copy()), key=lambda order: kernels.reads(plan, order))
+        self.order = order_of(plan)
         self._like, self._at_once = _at_once(problem)
         of_touch = self._at_once[plan.side // 2]
         self._fast = np.logical_and.reduceat(of_touch, plan.touch_start[:-1]) if count else np.zeros(0, bool)
@@ -93,7 +97,7 @@ class _Run:
                 self.read += read
             else:
                 lag = max(self._visit(layer) for layer in part.tolist())
-            worst = max(worst, lag)
+            worst = float(np.maximum(worst, lag))
         return worst
 
     @property
@@ -176,6 +180,12 @@ class _Run:
             moved = plan.kind_coefficient[kind] * t[plan.kind_layer[kind]]
             self.after[b] = self.after[b] * float(np.exp(plan.power[b] * moved))
 
+    def settle_links(self, layers: Array, times: int = 2) -> None:
+        """Move layers that are tied one to one, and then all as wholes, by sums that are only near."""
+        if len(layers):
+            settle_links(self.plan, layers, times, self.h, self.factors, self.sums, self.fresh)
+            self.shift_layers()
+
     def cost(self) -> float:
         fixed = self.problem.constant + self.problem.diagonal
         return fixed + kernels.cost(self.plan, self.factors, self.sums, self.fresh)
@@ -185,33 +195,50 @@ class _Run:
         """Whether all sums that layers balance by are up to date."""
         return bool(self.fresh[self.plan.side].all())
 
-    def imbalance(self) -> float:
-        """That of the state; what is out of date is read."""
-        for side in self.plan.side[~self.fresh[self.plan.side]].tolist():
-            if not self._at_once[side // 2] and not self.fresh[side]:
-                self.renew(side // 2)
-        state = self.h, self.factors, self.sums, self.fresh
-        worst, read = kernels.visit_all(self.plan, *self._like, self.order, False, *state)
-        self.read += read
+    def imbalance(self, enough: float = np.inf) -> float:
+        """That of the state; what is out of date is read. Once it is more than ``enough`` that ends early.
+
+        Layers where little is to be read come first: small layers are the last to settle.
+        """
+        worst, state = 0.0, (self.h, self.factors, self.sums, self.fresh)
+        for part in np.array_split(self._by_cost(), _PARTS) if enough < np.inf else [self.order]:
+            touches = (self.plan.side[self.plan.touch_start[i] : self.plan.touch_start[i + 1]] for i in part)
+            for side in (side for own in touches for side in own[~self.fresh[own]].tolist()):
+                if not self._at_once[side // 2] and not self.fresh[side]:
+                    self.renew(side // 2)
+            lag, read = kernels.visit_all(self.plan, *self._like, part, False, *state)
+            self.read += read
+            worst = float(np.maximum(worst, lag))  # what is not a number stays so
+            if worst > enough:
+                break
         return worst
+
+    def _by_cost(self) -> Array:
+        """The layers, by how much of their blocks is out of date."""
+        size = np.where(self.fresh[self.plan.side], 0, self.plan.shape.prod(axis=1)[self.plan.side // 2])
+        return np.argsort(np.add.reduceat(size, self.plan.touch_start[:-1]), kind="stable")
 
     def carried(self) -> Array:
         """The logarithms of what the next sweep starts from besides h; 0 for sums of nothing."""
-        fresh = np.repeat(self.fresh, np.diff(self.plan.start))
-        parts = self.sums[fresh], *self.after.values()
+        parts = self.sums[self._up_to_date()], *self.after.values()
         whole = np.concatenate(parts) if len(parts) > 1 else parts[0]
         return np.log(whole, where=whole > 0, out=np.zeros(len(whole)))
+
+    def _up_to_date(self) -> Array | slice:
+        """The sums that are, as an index."""
+        return slice(None) if self.fresh.all() else np.repeat(self.fresh, self._lengths)
 
     def restart(self, h: Array, carried: Array) -> None:
         """Go on from h and from other sums."""
         self.h = h
         self._factor()
-        fresh = np.repeat(self.fresh, np.diff(self.plan.start))
-        new, at = np.exp(carried), int(np.count_nonzero(fresh))
-        self.sums[fresh] = np.where(self.sums[fresh] > 0, new[:at], 0.0)
-        for b, old in self.after.items():
-            self.after[b] = np.where(old > 0, new[at : at + len(old)], 0.0)
-            at += len(old)
+        fresh = self._up_to_date()
+        old = self.sums[fresh]
+        new, at = np.exp(carried), len(old)
+        self.sums[fresh] = np.where(old > 0, new[:at], 0.0)
+        for b, last in self.after.items():
+            self.after[b] = np.where(last > 0, new[at : at + len(last)], 0.0)
+            at += len(last)
 
 
 def _at_once(problem: BlockProblem) -> tuple[tuple[Array, Array], Array]:
@@ -286,8 +313,10 @@ def sweeps(
         recent, costs, stopped = _all_at_once(run, tolerance, limit, memory, progress)
         imbalance, limit = min(recent), 0 if stopped else limit - len(costs)
         history, recent, best = history + costs, [imbalance], (imbalance, run.h.copy())
+    links = linked(run.plan, run.order) if coarse and memory else run.order[:0]
     if coarse:
         run.shift_layers()
+        run.settle_links(links, 20)
     for sweep in range(limit):
         if imbalance <= tolerance or not len(run.order):
             break
@@ -301,12 +330,17 @@ def sweeps(
         recent.append(lag)
         still = lag < 1e-11 and stagnant(recent)
         stopped = progress and progress(f"sweep {sweep + 1}: imbalance {lag:.1e}")
-        if run.complete or expected <= tolerance or still or stopped or sweep + 1 == limit:
-            imbalance = run.imbalance()
-            if imbalance < best[0]:
+        final = still or stopped or sweep + 1 == limit
+        if run.complete or expected <= tolerance or final:
+            enough = np.inf if run.complete or final else tolerance
+            imbalance = run.imbalance(enough)
+            if imbalance < best[0] and imbalance <= enough:
                 best = imbalance, run.h.copy()
             if still or stopped:
                 break
         if memory and imbalance > tolerance:
+            if lag > 2 * min(recent[-4:]):
+                links = links[:0]  # the sums were not near enough
+            run.settle_links(links)
             run.restart(*mixer.mix(before, run.h, run.carried()))
     return Iterate(best[1], "block sweeps", best[0], run.read / problem.size, tuple(history))

@@ -419,7 +419,7 @@ def orthonormal(rows):
     """Make rows orthonormal in place (what depends on others becomes 0); r with rows before = r·rows after.
 
     Gram and Schmidt's method, each row twice: Giraud, Langou and Rozložník, Comput. Math. Appl. 50 (2005).
-    LAPACK's threads take longer to start than this takes, for a few rows.
+    The threads of BLAS and LAPACK take longer to start than this takes, for a few rows.
     """
     r = np.zeros((len(rows), len(rows)))
     for i in range(len(rows)):
@@ -446,7 +446,22 @@ def best_mixture(residuals, residual):
     """The g for which ``residual`` − g·residuals is least, but for directions that rounding decides."""
     q = residuals.copy()
     r = orthonormal(q)  # so that only a small matrix needs its singular values
-    return np.linalg.lstsq(r.T.copy(), q @ residual, 1e-8)[0]
+    right = np.zeros(len(q))
+    for i in range(len(q)):
+        for k in range(len(residual)):
+            right[i] += q[i, k] * residual[k]
+    return np.linalg.lstsq(r.T.copy(), right, 1e-8)[0]
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def less(x, g, rows):
+    """x − g·rows."""
+    found = x.copy()
+    for i in range(len(rows)):
+        row, scale = rows[i], g[i]
+        for k in range(len(found)):
+            found[k] -= scale * row[k]
+    return found
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)

@@ -7,7 +7,7 @@ Everything is done from exp(pR)∘(K exp(pS)) and exp(pS)∘(Kᵀ exp(pR)), and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -46,7 +46,9 @@ class Side:
         if not forms:
             return Side.none(len(index))
         each = Forms.of(forms)
-        return Side(each.scale[index], np.where(each.scale >= 0, each.floats, 0.0)[index])
+        coefficient = each.floats
+        coefficient[each.scale < 0] = 0.0
+        return Side(each.scale[index], coefficient[index])
 
     @staticmethod
     def none(size: int) -> Side:
@@ -60,8 +62,9 @@ class Side:
         first = int(self.unit[0]) if n else -1
         if (
             first < 0
-            or not np.array_equal(self.unit, np.arange(first, first + n))
-            or np.any(self.coefficient != self.coefficient[0])
+            or self.unit[-1] != first + n - 1
+            or not (self.unit[1:] > self.unit[:-1]).all()
+            or not (self.coefficient == self.coefficient[0]).all()
         ):
             return None
         return slice(first, first + n), float(self.coefficient[0])
@@ -72,13 +75,6 @@ class Side:
         if self.run is not None:
             return self.unit
         return np.unique(self.unit[self.unit >= 0])
-
-    def meets(self, other: Side) -> bool:
-        """Whether a scale is on both."""
-        if self.run is not None and other.run is not None:
-            a, b = self.run[0], other.run[0]
-            return max(a.start, b.start) < min(a.stop, b.stop)
-        return bool(np.intersect1d(self.scales, other.scales).size)
 
     @cached_property
     def once(self) -> bool:
@@ -309,7 +305,7 @@ _TEAM: ContextVar[Executor | None] = ContextVar("_TEAM", default=None)
 
 
 @contextmanager
-def team() -> Iterator[None]:
+def team() -> Generator[None]:
     """Reads inside share threads: starting some for each read takes longer than to read a million weights."""
     if _TEAM.get() is not None or get_num_threads() == 1:
         yield

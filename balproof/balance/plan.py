@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from balproof.balance.blocks import BlockProblem
-from balproof.balance.kernels import Plan
+from balproof.balance.kernels import TABLE, Plan
 
 Array = np.ndarray
 
@@ -36,9 +36,13 @@ def plan_of(problem: BlockProblem) -> Plan:
     key = layer[seen] * len(sides) + of_side[seen]
     sorted_by = np.argsort(key, kind="stable")
     entry, key = seen[sorted_by], key[sorted_by]
-    touches, entry_start = np.unique(key, return_index=True)
-    touch_layer, touch_side = np.divmod(touches, max(1, len(sides)))
-    twice = _twice(unit[entry], np.repeat(np.arange(len(touches)), np.diff([*entry_start, len(entry)])))
+    entry_start = np.flatnonzero(np.diff(key, prepend=-1))
+    touch_layer, touch_side = np.divmod(key[entry_start], max(1, len(sides)))
+    twice = np.zeros(0, int)
+    if any(side.run is None and not side.still for side in sides):
+        twice = _twice(
+            unit[entry], np.repeat(np.arange(len(entry_start)), np.diff(np.append(entry_start, len(entry))))
+        )
     lead, lead_layer = _leads(problem, touch_layer, touch_side, twice)
     bounds = np.arange(len(unit_start))
     kind, kind_start, kinds = _kinds(start, layer, coefficient)
@@ -66,7 +70,7 @@ def plan_of(problem: BlockProblem) -> Plan:
         mode=np.array([p.mode for p in pairs], int),
         shape=np.array([p.weights.shape for p in pairs], int).reshape(-1, 3),
         address=np.array([_address(p.weights) for p in pairs], int),
-        table=np.array([_address(p.table) for p in pairs], int),
+        table=np.array([_address(p.table) if p.mode == TABLE else 0 for p in pairs], int),
         kind=kind,
         kind_start=kind_start,
         kind_layer=kinds[0],
@@ -139,6 +143,9 @@ def _kinds(start: Array, layer: Array, coefficient: Array) -> tuple[Array, Array
         first = np.repeat(start[:-1], np.diff(start))
         other = (layer != layer[first]) | (moves != moves[first])
         differ[filled] = np.logical_or.reduceat(other, start[filled])
+    if len(filled) == len(differ) and not differ.any():
+        first = start[:-1]
+        return kind, np.arange(len(start)), (np.maximum(layer[first], 0), moves[first])
     layers: list[Array] = []
     coefficients: list[Array] = []
     for s in range(len(start) - 1):

@@ -95,9 +95,7 @@ def test_a_step_balances_every_row(power: float, r: int) -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 1, 3), (3, 2, 1, 0)])
 @pytest.mark.parametrize("k", [1, 3])
-def test_extremes_are_seen_in_the_same_read(
-    dtype: str, order: tuple[int, ...], k: int
-) -> None:
+def test_extremes_are_seen_in_the_same_read(dtype: str, order: tuple[int, ...], k: int) -> None:
     shape = (1, 20, 6, k)
     weights = RNG.standard_normal([shape[i] for i in np.argsort(order)]).astype(dtype)
     turned = weights.transpose(order)
