@@ -137,8 +137,8 @@ def transformer(blocks: int, width: int, heads: int, tokens: int = 16, classes: 
 def recurrent(n: int, spread: float = 1.0, scales: float = 0.0) -> Network:
     """A dense matrix of connections, none of them of a unit to itself, and nothing that is visible.
 
-    Weights are log-normal, of standard deviation ``spread`` of log|w|. With ``scales`` units are scaled as well,
-    J = D·K·D⁻¹ with log-normal entries of D: what balancing is to put right.
+    Weights are log-normal, of standard deviation ``spread`` of log|w|. With ``scales`` units are scaled as
+    well, J = D·K·D⁻¹ with log-normal entries of D: what balancing is to put right.
     """
     rng = np.random.default_rng(n)
     j = log_normal(spread)(rng, n, n)

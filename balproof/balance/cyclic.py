@@ -9,11 +9,12 @@ Two things carry it over the slow modes: after every sweep whole layers are move
 that are there anyway, and the state is mixed with earlier ones by Anderson's method. What a sweep starts from
 is mixed, the sums with the scales, so that this reads nothing.
 
-A network that is one loop begins with all its units at once, mixed by the same method. Where it is dense every
-unit meets nearly the mean of all others, and that leaves little (of D·K·D⁻¹ with K balanced but for noise, the
-noise), while units in turn do not know of what comes later: on the matrix of ones they gain a factor 8 a sweep.
-Nothing moves during such a read, so that threads share it, and it takes some 0.6 of the time of a sweep. Where
-units hang together loosely it is slow, and turns go on from there: they cannot raise F.
+A network that is one loop begins with all its units at once, mixed by the same method. Where it is dense
+every unit meets nearly the mean of all others, and that leaves little (of D·K·D⁻¹ with K balanced but for
+noise, the noise), while units in turn do not know of what comes later: on the matrix of ones they gain a
+factor 8 a sweep. Nothing moves during such a read, so that threads share it, and it takes some 0.6 of the
+time of a sweep. Where units hang together loosely it is slow, and turns go on from there: they cannot raise
+F.
 """
 
 from __future__ import annotations
