@@ -227,7 +227,10 @@ class Brought:
             return 0.0
         sides = [side for pair in problem.pairs for _, side in pair.sides()]
         steepest = max(float(np.max(np.abs(s.coefficient), initial=1.0)) for s in sides)
-        most, least = self.dropped * steepest * 2.0 ** (self.floor + 2 * ALLOWED / math.log(2)), _least(problem)
+        most, least = (
+            self.dropped * steepest * 2.0 ** (self.floor + 2 * ALLOWED / math.log(2)),
+            _least(problem),
+        )
         share = max(most / least, float(np.finfo(float).tiny)) if least else np.inf
         if not np.array_equal(problem.active, self.far.active) or share >= 2.0**-60:
             return None
