@@ -437,7 +437,8 @@ def test_a_report_is_replayed(balproof_, tmp_path) -> None:
 
 
 def test_verify_list_and_page(balproof_, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("balproof.report.pictures.pictures", tuple)  # drawn by others
+    # Pictures take seconds, and other tests draw them.
+    monkeypatch.setattr("balproof.report.pictures.pictures", tuple)
     listed = balproof_("verify", "--list")
     assert listed.code == 0
     assert len(listed.out.splitlines()) == 45
