@@ -137,7 +137,7 @@ FEW_READS: dict[str, tuple[Network, float]] = {
     "heavy tails": (mlp([64] * 13, seed=1, spread=6.0), 32),
     "weakly coupled": (coupled([32] * 31, 1e-3), 22),
     "residual": (resnet(8, (1, 2, 2), 32, 10), 13),
-    "recurrent, heavy tails": (load({"J": weights(RNG, (300, 300), 4.0)}), 20),
+    "recurrent, heavy tails": (load({"J": weights(RNG, (300, 300), 4.0)}), 22),
 }
 
 
