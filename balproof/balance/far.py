@@ -1,7 +1,7 @@
 """Large networks whose costs no double holds, solved by way of powers of two, and taken back exactly.
 
 What came out is w·2^(A n)·exp(A rest): the powers change no digit, so that a certificate of the scaled
-weights is one of these. Only their sum h is rounded, to |h|·2^-53, and the weights that are written once each.
+weights is one of these. Only their sum h is rounded, to |h|·2^-53, and each weight once that is written.
 """
 
 from __future__ import annotations
