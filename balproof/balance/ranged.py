@@ -71,7 +71,7 @@ class Far:
         doubles = {t.name: network.numbers(t.name) for t in network.parameters}
         manifold = replace(manifold, network=network.with_parameters(doubles))
         pairs = pairs_of(manifold, costs)
-        if pairs is None:
+        if pairs is None or len({p.name for p in pairs}) < len(pairs):
             return None
         costly = {p.name for p in pairs}
         support = {name: value for name, value in manifold.support.items() if name in costly}
