@@ -26,7 +26,7 @@ from balproof.network.manifold import Axes, Block
 
 Array = np.ndarray
 
-_THREADED = 1 << 19
+_THREADED = 1_000_000
 """Blocks of fewer weights are read before a second thread has started."""
 
 

@@ -43,6 +43,8 @@ NETWORKS: dict[str, tuple[Network, str | list[str]]] = {
     "one power for each layer": (mlp([3, 5, 4, 2], seed=1), ["l2", "fc2.*=l1", "fc3.bias=lp:3"]),
     "degree 2": (mlp([3, 6, 9, 2], seed=4, activation="Max(x,0)**2"), "l2"),
     "degree 1/2, l1": (mlp([3, 4, 3, 2], seed=4, activation="sqrt(abs(x))"), "l1"),
+    "two powers": (mlp([3, 6, 7, 2], seed=3), ["w**2+abs(w)", "fc2.*=w**4+sqrt(abs(w))/9"]),
+    "two powers, residual": (resnet(1, (2,), 12, 5), "w**2/2+abs(w)**3"),
     "deep": (mlp([4] * 60, seed=6), "l2"),
     "heavy tails": (mlp([20, 64, 64, 64, 20], seed=3, spread=4.0), "l2"),
     "weakly coupled": (coupled([12] * 8, 1e-2), "l2"),
@@ -135,7 +137,7 @@ FEW_READS: dict[str, tuple[Network, float]] = {
     "heavy tails": (mlp([64] * 13, seed=1, spread=6.0), 32),
     "weakly coupled": (coupled([32] * 31, 1e-3), 22),
     "residual": (resnet(8, (1, 2, 2), 32, 10), 13),
-    "recurrent, heavy tails": (load({"J": weights(RNG, (300, 300), 4.0)}), 20),
+    "recurrent, heavy tails": (load({"J": weights(RNG, (300, 300), 4.0)}), 22),
 }
 
 
