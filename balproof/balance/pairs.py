@@ -26,7 +26,7 @@ from balproof.network.manifold import Axes, Block
 
 Array = np.ndarray
 
-_THREADED = 1 << 19
+_THREADED = 1_000_000
 """Blocks of fewer weights are read before a second thread has started."""
 
 
@@ -180,6 +180,12 @@ class Pair:
     def size(self) -> int:
         """How many weights a read of the block reads."""
         return self.weights.size
+
+    def costs_of(self, weights: Array) -> Array:
+        """|w|^p of some of its weights, as they are stored."""
+        return (
+            self.table[weights] if self.mode == kernels.TABLE else np.abs(weights, dtype=float) ** self.power
+        )
 
     def sides(self) -> Iterator[tuple[int, Side]]:
         yield 0, self.rows

@@ -64,9 +64,6 @@ BLOCKS = 20_000
 SETTLED = BALANCED / 4
 """The imbalance that is aimed at, with something to spare for the rounding of weights."""
 
-_TRIED = 60
-"""Sweeps over blocks where only the certificate will tell whether there is a minimum."""
-
 _EXACT_CERTIFICATE = 20_000
 """Up to this many weights the gap is certified in exact rationals as well, in a second or so."""
 
@@ -185,6 +182,8 @@ def solve(
     if method in _BY_BLOCKS and sum(t.size for t in manifold.network.parameters) > min(BLOCKS, LARGE):
         costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
         large = _solve_blocks(manifold, costs, method, start, certify and bits is None, progress)
+        if large is not None and large.cut_imbalance is None and large.factors is None:
+            large = _tied(manifold, costs, large, method, start, certify and bits is None, progress)
         if large is not None:
             return large if bits is None else dataclasses.replace(large, no_certificate=TOO_MANY)
 
@@ -198,6 +197,26 @@ def solve(
         if found is None:
             raise refused
         return found
+
+
+def _tied(
+    manifold: Manifold,
+    costs: Costs,
+    found: Solution,
+    method: Method,
+    start: float,
+    certify: bool,
+    progress: Progress | None,
+) -> Solution:
+    """A state whose cuts were not judged, with groups balanced that its units' sums do not feel."""
+    again = solve_far(
+        manifold,
+        costs,
+        lambda p: _solve_blocks(p.manifold, costs, method, start, certify, progress, p),
+        _reduce,
+        found,
+    )
+    return again or found
 
 
 def _apart(
@@ -358,8 +377,8 @@ def _solve_blocks(
         )
     connected = False if problem is None else strongly_connected(problem)
     if problem is None or connected is False:
-        return None
-    if method == "auto" and problem.size - sum(problem.zeros) <= min(BLOCKS, LARGE):
+        return None  # where it is not known (None), the certificate shows that there is a minimum, or not
+    if method == "auto" and problem.nonzero <= min(BLOCKS, LARGE):
         return None  # large with zeros alone
     coarse, memory = _BY_BLOCKS[method]
     passes, cuts = 0.0, 0.0
@@ -368,10 +387,7 @@ def _solve_blocks(
         if goal is not None and cuts > _ROUGH:
             continue
         if goal is not None:
-            limit = 500 if connected else _TRIED
-            state = sweeps(
-                problem, tolerance=goal, limit=limit, coarse=coarse, memory=memory, progress=progress
-            )
+            state = sweeps(problem, tolerance=goal, coarse=coarse, memory=memory, progress=progress)
         else:
             state = _best(BalanceProblem.build(manifold, costs), progress)
         h, sums, reads = state.h, problem.sums(state.h), 0

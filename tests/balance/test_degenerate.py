@@ -241,10 +241,6 @@ UNSOLVED: dict[str, tuple[dict[str, Any], str]] = {
         layers([[5e-324]], [[1e-300]]),
         "weight w1[0,0] would come to lie below the range of doubles",
     ),
-    "paths of costs too far apart": (
-        layers([[1e300], [1e-300]], [[1e300, 1e-300]]),
-        "the cost of weight w1[0,0] is too large for double precision",
-    ),
 }
 
 
