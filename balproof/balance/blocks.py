@@ -16,6 +16,7 @@ from scipy import sparse
 from balproof.balance.coarse import groups_of
 from balproof.balance.pairs import Extremes, Pair, Side, layout, pair_of
 from balproof.balance.problem import Costs, require_range
+from balproof.balance.sparse_pair import SparsePair, sparse_pair
 from balproof.errors import ModelError
 from balproof.network.graph import Tensor
 from balproof.network.manifold import Block, Manifold
@@ -95,6 +96,11 @@ class BlockProblem:
         """The same, where scales with nothing in or nothing out, or of a degree ≤ 0, stay where they are."""
         able = np.ones(self.manifold.count, bool)
         able[list(self.left_out)] = False
+        if any(isinstance(pair, SparsePair) for pair in self.pairs):  # long chains of dead units
+            costly = {p.name: self.manifold.network.flat(p.name) != 0 for p in self.pairs}
+            found = self.manifold.dead(costly)
+            able[list(found)] = False
+            return replace(self, active=able, dead=found)
         sums, dead = self.start, np.zeros(self.manifold.count, bool)
         while True:
             here = self.balanced_by(sums)
@@ -155,14 +161,7 @@ class BlockProblem:
     @cached_property
     def _diagonal(self) -> float:
         """The cost of the weights of units to themselves, which no scale changes and no sum has."""
-        total = 0.0
-        for pair in self.pairs:
-            if pair.loop:
-                own = np.einsum("iik->ik", pair.weights)
-                bits = own.dtype.kind == "u"
-                costs = pair.table[own] if bits else np.abs(own.astype(np.float64)) ** pair.power
-                total += pair.factor * float(costs.sum())
-        return total
+        return sum(pair.factor * pair.fixed for pair in self.pairs)
 
     def imbalance(self, h: Array) -> float:
         """The largest |in − c·out|/(in + c·out) of the scales that move: one read."""
@@ -273,10 +272,19 @@ def _pairs(manifold: Manifold, costs: Costs) -> list[Pair] | None:
         tensor = network.tensors[block.name]
         if tensor.buffer or block.name in biases:
             continue
-        made, term = layout(block), one_power(costs, block.name)
-        if made is None or term is None:
+        term = one_power(costs, block.name)
+        if term is None:
             return None
         factor, power = term
+        if tensor.places is not None:
+            listed = sparse_pair(block, tensor, power, factor)
+            if listed is None:
+                return None
+            found.append(listed)
+            continue
+        made = layout(block)
+        if made is None:
+            return None
         found.append(pair_of(block.name, _stored(manifold, block), block.shape, made, power, factor))
     return found
 

@@ -131,9 +131,8 @@ def _rounding(problem: BlockProblem, h: Array) -> float:
     count = 64 + len(problem.pairs)
     longest, furthest = 0, 0.0
     for pair in problem.pairs:
-        rows, columns, kernel = pair.weights.shape
         uses = max(_most(side) for _, side in pair.sides())
-        longest = max(longest, kernel + rows // pair.groups + columns + uses)
+        longest = max(longest, pair.terms + uses)
         logs = (np.abs(side.logs(h)).max(initial=0.0) for _, side in pair.sides())
         furthest = max(furthest, 2 * pair.power * sum(logs))
     count += longest + int(np.ceil(furthest))

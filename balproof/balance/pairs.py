@@ -164,6 +164,31 @@ class Pair:
         """How many weights a read of the block reads."""
         return self.weights.size
 
+    @cached_property
+    def terms(self) -> int:
+        """How many terms the sums of a row and of a column have together, at most, and the kernel."""
+        rows, columns, kernel = self.weights.shape
+        return rows // self.groups + columns + kernel
+
+    @cached_property
+    def fixed(self) -> float:
+        """The cost of the weights of units to themselves, without ``factor``: 0 where none do.
+
+        No scale changes it, and no sum has it.
+        """
+        if not self.loop:
+            return 0.0
+        own = np.einsum("iik->ik", self.weights)
+        return float(self._sizes(own).sum())
+
+    def costs_at(self, i: Array, j: Array) -> Array:
+        """|w|^p in these rows and columns of their group, summed over the kernel."""
+        return self._sizes(self.weights[i, j]).sum(axis=1)
+
+    def _sizes(self, values: Array) -> Array:
+        bits = values.dtype.kind == "u"
+        return self.table[values] if bits else np.abs(values.astype(np.float64)) ** self.power
+
     def sides(self) -> Iterator[tuple[int, Side]]:
         yield 0, self.rows
         yield 1, self.columns

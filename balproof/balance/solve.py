@@ -350,6 +350,10 @@ def _minimise(
 ) -> Iterate:
     if not attained:
         # The scales run away: a bounded number of sweeps shows how far the cost falls.
+        if len(problem.weights) > BLOCKS:
+            blocks = BlockProblem.build(problem.manifold, problem.costs) if problem.in_range else None
+            if blocks is not None:
+                return sweeps(blocks, limit=200, coarse=False, memory=0, progress=progress)
         return multilevel(problem, sweeps=200, coarse=False, progress=progress)
     if method == "stochastic":
         return stochastic(problem, schedule, seed=seed, progress=progress)
@@ -413,6 +417,10 @@ def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
     gives one.
     """
     small = len(problem.weights) <= _EXACT_CERTIFICATE
+    if not small and (blocks := BlockProblem.build(problem.manifold, problem.costs)) is not None:
+        found = certify_blocks(blocks)  # by states above and below, in seconds
+        if isinstance(found, GapCertificate):
+            return found
     found = certify_gap(problem, "rational") if small else NoCertificate("large")
     if isinstance(found, NoCertificate):
         found = certify_gap(problem, "double")

@@ -12,6 +12,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from balproof.balance.blocks import BlockProblem
+from balproof.balance.components import walks
+from balproof.balance.cyclic import sweeps
 from balproof.balance.existence import existence
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem
@@ -20,7 +23,7 @@ from balproof.balance.state import BALANCED
 Array = np.ndarray
 
 LARGEST = 20_000
-"""Weights up to which the falling ones are looked for: some seconds."""
+"""Above so many weights the falling ones are found by strong components alone, and balanced by sweeps."""
 
 _ROUNDS = 50
 
@@ -32,10 +35,11 @@ def falling(problem: BalanceProblem) -> Array | None:
     >>> falling(BalanceProblem.build(load({"J": [[0.0, 1.0], [2.0, 0.0]], "W_out": [[1.0, 0.0]]}))).tolist()
     [False, False, True]
     """
-    if len(problem.weights) > LARGEST:
-        return None
     moves = np.ones(problem.count, dtype=bool)
     moves[list(problem.left_out)] = False
+    if len(problem.weights) > LARGEST:
+        found = walks(problem.A, moves)
+        return None if found is None else found.off
     gone = np.zeros(len(problem.weights), dtype=bool)
     for _ in range(_ROUNDS):
         left = np.flatnonzero(~gone)
@@ -58,5 +62,11 @@ def infimum_of(problem: BalanceProblem) -> tuple[float | None, tuple[str, ...]]:
     rest = problem.only(~gone)
     if not rest.in_range:
         return None, names
-    state = newton(rest)
+    if len(rest.weights) > LARGEST:
+        blocks = BlockProblem.build(rest.manifold, rest.costs)
+        if blocks is None:
+            return None, names
+        state = sweeps(blocks)
+    else:
+        state = newton(rest)
     return (rest.cost(state.h) if state.imbalance <= BALANCED else None), names
