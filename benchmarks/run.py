@@ -24,14 +24,16 @@ import numpy as np
 
 from balproof.balance.blocks import BlockProblem
 from balproof.balance.cyclic import sweeps
-from balproof.balance.isotone import certify_blocks
+from balproof.balance.isotone import certify_blocks, polished
 from balproof.balance.problem import Costs
+from balproof.balance.solve import SETTLED
 from balproof.network.manifold import Manifold, infer
 from benchmarks.inputs import CASES, Case
 from benchmarks.measure import best, extra_memory, read
 from benchmarks.peers import PEERS, SWEEPS, TOLERANCE, Skip, Subject
-from benchmarks.table import lines_of, record_history, target_lines
+from benchmarks.table import lines_of, record_history, target_lines, training_lines
 from benchmarks.targets import targets
+from benchmarks.training import training
 
 ROOT = Path(__file__).resolve().parent.parent
 COSTS = Costs.parse("l2")
@@ -45,13 +47,21 @@ def build(manifold: Manifold) -> BlockProblem:
     return problem
 
 
+def certifiable(problem: BlockProblem) -> tuple[np.ndarray, float]:
+    """The state that ``solve`` returns with a certificate, and the reads that it takes."""
+    state = sweeps(problem, tolerance=SETTLED)
+    h, _, reads = polished(problem, state.h, problem.sums(state.h))
+    return h, state.passes + 1 + reads
+
+
 def run_case(case: Case, *, seconds: float = 0.5, limit: int = SWEEPS, peers: bool = True) -> Record:
     """One input: ours and, where asked, its peers."""
     network = case.make()
     (inferring, manifold) = best(lambda: infer(network), 0)
     problem = build(manifold)
     found = sweeps(problem, tolerance=TOLERANCE)  # compiles, where that is to do
-    certificate = certify_blocks(problem, found.h)
+    h, certifiable_reads = certifiable(problem)
+    certificate = certify_blocks(problem, h)
 
     def solve() -> BlockProblem:
         own = build(manifold)
@@ -78,10 +88,11 @@ def run_case(case: Case, *, seconds: float = 0.5, limit: int = SWEEPS, peers: bo
         "ours": {
             **dataclasses.asdict(solving),
             "build": dataclasses.asdict(best(lambda: build(manifold), seconds)[0]),
-            "certify": dataclasses.asdict(best(lambda: certify_blocks(problem, found.h), seconds)[0]),
+            "certify": dataclasses.asdict(best(lambda: certify_blocks(problem, h), seconds)[0]),
             "reads": found.passes,
             "sweeps": len(found.history) - 1,
             "imbalance": problem.imbalance(found.h),
+            "certifiable_reads": certifiable_reads,
             "radius": getattr(certificate, "radius", None),
             "no_certificate": getattr(certificate, "reason", None),
             "extra_memory": extra_memory(lambda: certify_blocks(solve(), found.h)),
@@ -183,19 +194,23 @@ def chosen(only: str | None, full: bool) -> list[Case]:
     return [c for c in found if full or not c.full]
 
 
-def measure(cases: Sequence[Case], mode: str, **settings: Any) -> Record:
-    """All that ``build/bench/bench.json`` holds."""
+def measure(cases: Sequence[Case], mode: str, *, train: bool = False, **settings: Any) -> Record:
+    """All that ``build/bench/bench.json`` holds; with ``train`` also `benchmarks.training`."""
     start, found = time.perf_counter(), []
     for case in cases:
         found.append(run_case(case, **settings))
         print("\n".join(lines_of(found[-1])), flush=True)
+    trained = training(settings.get("seconds", 0.5)) if train else None
+    if trained is not None:
+        print("\n".join(training_lines(trained)), flush=True)
     return {
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": machine(),
         "mode": mode,
         "cases": found,
-        "targets": targets(found),
+        "training": trained,
+        "targets": targets(found, trained),
         "seconds": time.perf_counter() - start,
     }
 
@@ -213,11 +228,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench" / "bench.json")
     given = parser.parse_args(arguments)
     cases = chosen(given.only, given.full)
-    if not cases:
+    train = given.only is None or given.only in "training"
+    if not cases and not train:
         print(f"no case has {given.only!r} in its name: see CASES in benchmarks/inputs.py", file=sys.stderr)
         return 2
     mode = "full" if given.full else "quick"
-    found = measure(cases, mode, seconds=given.seconds, peers=not given.no_peers)
+    found = measure(cases, mode, train=train, seconds=given.seconds, peers=not given.no_peers)
     print("\n".join(target_lines(found["targets"])))
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -44,6 +44,19 @@ def lines_of(case: Record) -> list[str]:
     return found
 
 
+def training_lines(found: Record) -> list[str]:
+    """Balancing within a training."""
+    step, balance, gaps = found["step"], found["balance"], (found["imbalance_before"], found["imbalance"])
+    return [
+        "",
+        f"training: {found['name']}",
+        f"  {'':<24}{'CPU ms':>10}{'ms':>10}",
+        f"  {'forward and backward':<24}{_ms(step['cpu'])}{_ms(step['wall'])}",
+        f"  {'balance_':<24}{_ms(balance['cpu'])}{_ms(balance['wall'])}",
+        f"  {found['reads']:.1f} reads, imbalance {gaps[0]:.1e} to {gaps[1]:.1e}",
+    ]
+
+
 def _ms(seconds: float) -> str:
     return f"{seconds * 1e3:>10.2f}"
 

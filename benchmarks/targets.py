@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 Record = dict[str, Any]
 
+CERTIFIED = ("dense", "ResNet", "transformer")
+"""The groups whose balanced states we want to enclose closely, at every depth."""
 
-def targets(cases: list[Record]) -> list[Record]:
+
+def targets(cases: list[Record], trained: Record | None = None) -> list[Record]:
     """One record a target and case: what, target, reached, ok."""
-    return [target for case in cases for target in _of(case)]
+    found = [target for case in cases for target in _of(case)]
+    if trained is not None:
+        found.append(_record("training", "balance_ / forward and backward", trained["ratio"], most=1))
+    return found
+
+
+def _record(
+    case: str, what: str, reached: float | None, most: float | None = None, least: float | None = None
+) -> Record:
+    target = f"≤ {most:g}" if most is not None else f"≥ {least:g}"
+    ok = reached is not None and (reached <= most if most is not None else reached >= (least or 0.0))
+    return {"case": case, "what": what, "target": target, "reached": reached, "ok": bool(ok)}
 
 
 def _of(case: Record) -> Iterator[Record]:
-    def record(
-        what: str, reached: float | None, most: float | None = None, least: float | None = None
-    ) -> Record:
-        target = f"≤ {most:g}" if most is not None else f"≥ {least:g}"
-        ok = reached is not None and (reached <= most if most is not None else reached >= (least or 0.0))
-        name = f"{case['group']}: {case['name']}"
-        return {"case": name, "what": what, "target": target, "reached": reached, "ok": bool(ok)}
-
+    record = partial(_record, f"{case['group']}: {case['name']}")
     ours, weights = case["ours"], case["weights"]
     yield record("imbalance", ours["imbalance"], most=1e-10)
     if case["reads_wanted"] is not None:
         yield record("reads to 1e-10", ours["reads"], most=case["reads_wanted"])
+    if case["group"] in CERTIFIED:
+        yield record("certified radius", ours["radius"], most=1e-9)
     wanted = {"stochastic": 100.0}
     if weights >= 1_000_000:
         wanted["plain"] = 5.0

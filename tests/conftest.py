@@ -1,10 +1,14 @@
 """What all tests share: where the digits network is, and which tests need PyTorch."""
 
+import functools
+import gc
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer.main
 from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
@@ -21,6 +25,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("torch"):
                 item.add_marker(pytest.mark.skip(reason="needs PyTorch: make torch"))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected, a million objects, is not looked through again for garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_are_built_once() -> Iterator[None]:
+    """Typer would build every command anew at each call of ``main`` in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from balproof.balance.kernels import orthonormal
+from balproof.balance.kernels import best_mixture, less
 
 Array = np.ndarray
 
@@ -45,9 +45,7 @@ class Anderson:
             np.subtract(new, old, out=held[self._count % self._depth])
         self._count += 1
         residuals, images, follows = (held[: self._count] for held in self._differences)
-        q = residuals.copy()
-        r = orthonormal(q)  # so that only a small matrix needs its singular values
-        gamma: Array = np.linalg.lstsq(r.T, q @ now[0], rcond=1e-8)[0]
+        gamma: Array = best_mixture(residuals, now[0])
         if not np.abs(gamma).sum() < 1e3:
             return image, follow
-        return image - gamma @ images, follow - gamma @ follows
+        return less(image, gamma, images), less(follow, gamma, follows)

@@ -13,7 +13,6 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from balproof.balance.coarse import groups_of
 from balproof.balance.pairs import Extremes, Pair, Side, layout, pair_of
 from balproof.balance.problem import Costs, require_range
 from balproof.balance.sparse_pair import SparsePair, sparse_pair
@@ -45,7 +44,8 @@ class BlockProblem:
     """F over blocks. ``active`` marks the scales that move; dead ones and those of degree ≤ 0 keep h = 0.
 
     ``constant`` is the cost of the weights that no scale touches, ``zeros`` the number of zeros in each
-    block, ``start`` the sums of each block at h = 0.
+    block, ``start`` the sums of each block at h = 0, ``after`` what sweeps over loops start from there. The
+    sums of units that move may lack ``lost``, relatively.
     """
 
     manifold: Manifold
@@ -56,6 +56,8 @@ class BlockProblem:
     active: Array
     dead: tuple[int, ...]
     left_out: tuple[int, ...]
+    after: tuple[Array | None, ...] = ()
+    lost: float = 0.0
 
     @staticmethod
     def build(manifold: Manifold, costs: Costs) -> BlockProblem | None:
@@ -70,14 +72,14 @@ class BlockProblem:
         >>> problem.cost(np.zeros(2))
         18.25
         """
-        made = _pairs(manifold, costs)
+        made = pairs_of(manifold, costs)
         if made is None:
             return None
         zero = np.zeros(manifold.count)
         read = [pair.survey(*pair.factors(zero)) for pair in made]
-        for pair, (_, _, extremes) in zip(made, read, strict=True):
+        for pair, (_, _, extremes, _) in zip(made, read, strict=True):
             _require_usable(manifold.network.tensors[pair.name], pair, extremes)
-        moving = [bool(len(p.rows.scales) or len(p.columns.scales)) for p in made]
+        moving = [not (p.rows.still and p.columns.still) for p in made]
         problem = BlockProblem(
             manifold,
             pairs=tuple(p for p, m in zip(made, moving, strict=True) if m),
@@ -86,6 +88,7 @@ class BlockProblem:
             ),
             zeros=tuple(r[2].zeros for r, m in zip(read, moving, strict=True) if m),
             start=tuple((r[0], r[1]) for r, m in zip(read, moving, strict=True) if m),
+            after=tuple(r[3] for r, m in zip(read, moving, strict=True) if m),
             active=np.ones(manifold.count, bool),
             dead=(),
             left_out=tuple(sorted(manifold.endless)),
@@ -130,12 +133,16 @@ class BlockProblem:
 
     def balanced_by(self, sums: Iterable[Sums], h: Array | None = None) -> Balance:
         """What balances at h (default 0), by the sums of all blocks there."""
-        h = np.zeros(self.manifold.count) if h is None else h
+        ones = ((1.0, 1.0) for _ in self.pairs)
+        return self.balance_of(ones if h is None else (pair.factors(h) for pair in self.pairs), sums)
+
+    def balance_of(self, factors: Iterable[Sequence[Array | float]], sums: Iterable[Sums]) -> Balance:
+        """The same by the factors of both sides of every block."""
         into, out = np.zeros(self.manifold.count), np.zeros(self.manifold.count)
-        for pair, own in zip(self.pairs, sums, strict=True):
-            for (_, side), total in zip(pair.sides(), own, strict=True):
+        for pair, both, own in zip(self.pairs, factors, sums, strict=True):
+            for (_, side), factor, total in zip(pair.sides(), both, own, strict=True):
                 assert total is not None
-                side.add(pair.power * pair.factor * side.factor(h, pair.power) * total, into, out)
+                side.add(pair.power * pair.factor * factor * total, into, out)
         return Balance(into, out)
 
     def balance(self, h: Array) -> Balance:
@@ -152,14 +159,14 @@ class BlockProblem:
 
     def cost_of(self, factors: Iterable[Sequence[Array]], sums: Iterable[Sums]) -> float:
         """F by the factors of both sides of every block, and the sums of either."""
-        total = self.constant + self._diagonal
+        total = self.constant + self.diagonal
         for pair, own, (rows, columns) in zip(self.pairs, factors, sums, strict=True):
             factor, marginal = (own[0], rows) if rows is not None else (own[1], columns)
             total += pair.factor * float(factor @ marginal)
         return total
 
     @cached_property
-    def _diagonal(self) -> float:
+    def diagonal(self) -> float:
         """The cost of the weights of units to themselves, which no scale changes and no sum has."""
         return sum(pair.factor * pair.fixed for pair in self.pairs)
 
@@ -174,7 +181,7 @@ class BlockProblem:
     @cached_property
     def layers(self) -> Array:
         """For every scale the number of its layer among those that move; −1 where it does not."""
-        group = groups_of(self.manifold.names)
+        group = self.manifold.groups
         number = np.unique(group[self.active], return_inverse=True)[1]
         found = np.full(len(group), -1)
         found[self.active] = number.ravel()
@@ -264,7 +271,8 @@ def require_measurable(manifold: Manifold, costs: Costs) -> None:
     BlockProblem.build(manifold, costs)
 
 
-def _pairs(manifold: Manifold, costs: Costs) -> list[Pair] | None:
+def pairs_of(manifold: Manifold, costs: Costs) -> list[Pair] | None:
+    """The blocks of all weights with a cost. None where `BlockProblem.build` has None."""
     network = manifold.network
     biases = frozenset[str]() if costs.bias_cost else network.biases
     found: list[Pair] = []

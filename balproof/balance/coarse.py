@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
@@ -16,17 +14,6 @@ _DENSE = 1_000
 """Up to so many layers their equations are solved in a matrix with room for all entries."""
 
 
-def groups_of(names: Sequence[str]) -> Array:
-    """For every scale the number of its layer: units of one layer share their name up to the bracket.
-
-    >>> groups_of(["fc1[0]", "fc1[1]", "fc2[0]"]).tolist()
-    [0, 0, 1]
-    """
-    stems = [name.rsplit("[", 1)[0] for name in names]
-    number = {stem: i for i, stem in enumerate(dict.fromkeys(stems))}
-    return np.array([number[stem] for stem in stems], dtype=int)
-
-
 def shift_of_groups(cost: Array, rows: Array | sparse.csr_array, power: float) -> Array:
     """The t that minimises Σ_b cost_b·exp(power·⟨rows_b, t⟩), by Newton's method.
 
@@ -37,25 +24,39 @@ def shift_of_groups(cost: Array, rows: Array | sparse.csr_array, power: float) -
     keep = cost > 0
     if not keep.all():
         a, cost = sparse.csr_array(a[keep]), cost[keep]
-    t = np.zeros(a.shape[1])
-    if a.shape[1] <= _DENSE:
-        shift(np.asarray(cost, float), a.indptr, a.indices, power * a.data, t)
+    start, index = a.indptr.astype(np.int64), a.indices.astype(np.int64)
+    return shift_by_rows(np.asarray(cost, float), start, index, power * a.data, a.shape[1])
+
+
+def shift_by_rows(cost: Array, start: Array, index: Array, value: Array, count: int) -> Array:
+    """The t of length ``count`` that minimises Σ_b cost_b·exp⟨row_b, t⟩, with all costs > 0.
+
+    The rows are those of a CSR matrix: entries ``value`` at ``index``, those of row b from ``start[b]`` on.
+
+    >>> cost, value, index = np.array([1.0, 4.0]), np.array([1.0, -1.0]), np.array([0, 0])
+    >>> shift_by_rows(cost, np.array([0, 1, 2]), index, value, 1).round(12).tolist()
+    [0.69314718056]
+    """
+    t = np.zeros(count)
+    if count <= _DENSE:
+        shift(cost, start, index, value, t)
         return t
+    a = sparse.csr_array((value, index, start), (len(cost), count))
     a.eliminate_zeros()
     for _ in range(50):
-        weight = cost * np.exp(power * (a @ t))
-        move = _newton_step(a, weight, power)
-        size = np.max(np.abs(power * (a @ move)), initial=0.0)
+        weight = cost * np.exp(a @ t)
+        move = _newton_step(a, weight)
+        size = np.max(np.abs(a @ move), initial=0.0)
         t += move / max(1.0, size)
         if size < 1e-14:
             break
     return t
 
 
-def _newton_step(rows: sparse.csr_array, weight: Array, power: float) -> Array:
+def _newton_step(rows: sparse.csr_array, weight: Array) -> Array:
     """As in `shift`, by a sparse factor."""
     gradient = rows.T @ weight
-    hessian = power * (rows.T @ sparse.diags_array(weight) @ rows)
+    hessian = rows.T @ sparse.diags_array(weight) @ rows
     scale = np.sqrt(hessian.diagonal())
     scale[scale == 0] = 1.0
     shrink = sparse.diags_array(1 / scale)

@@ -25,11 +25,20 @@ def strongly_connected(problem: BlockProblem) -> bool | None:
     Everything that does not move is one node. None where a weight has two scales of one sign, or where
     degrees other than 1 go around without anything that stays.
     """
-    part = _walks(problem, sampled=True)
-    return _walks(problem, sampled=False) if part is False else part
+    part = _walks(problem, sampled=True)[0]
+    return _walks(problem, sampled=False)[0] if part is False else part
 
 
-def _walks(problem: BlockProblem, *, sampled: bool) -> bool | None:
+def components(problem: BlockProblem) -> tuple[Array | None, Array]:
+    """Of every scale, and of all that does not move, the strong component, twice.
+
+    First None unless `strongly_connected` says that every weight is within one.
+    """
+    answer, labels = _walks(problem, sampled=False)
+    return labels if answer else None, labels
+
+
+def _walks(problem: BlockProblem, *, sampled: bool) -> tuple[bool | None, Array]:
     """``sampled``: by a part of the weights of large blocks, which has to connect all their units."""
     ground = problem.manifold.count
     tails: list[Array] = []
@@ -48,7 +57,7 @@ def _walks(problem: BlockProblem, *, sampled: bool) -> bool | None:
             for group in np.flatnonzero(same).tolist():
                 i, j = _support(pair, group, sampled=False)
                 if np.any((sign * plus[group, i] > 0) & (sign * minus[group, j] > 0)):
-                    return None
+                    return None, np.arange(ground + 1)
         forward = bool(np.all(plus >= 0) and np.all(minus <= 0))
         backward = bool(np.all(plus <= 0) and np.all(minus >= 0))
         if (forward or backward) and not zeros and not pair.loop:
@@ -69,15 +78,15 @@ def _walks(problem: BlockProblem, *, sampled: bool) -> bool | None:
                 moved = up | down
                 whole.append(np.concatenate([first[moved], second[moved]]))
     if not tails:
-        return True
+        return True, np.arange(ground + 1)
     i, j = np.concatenate(tails), np.concatenate(heads)
     graph = sparse.coo_array((np.ones(len(i), dtype=np.int8), (i, j)), (spare, spare)).tocsr()
     strong = connected_components(graph, connection="strong")
     if any(np.ptp(strong[1][units]) for units in whole if len(units)):
-        return False
+        return False, strong[1][: ground + 1]
     weak = connected_components(graph, connection="weak")
     alone = unit or bool(np.all(weak[1][np.unique(i)] == weak[1][ground]))
-    return strong[0] == weak[0] if alone else None
+    return (strong[0] == weak[0] if alone else None), strong[1][: ground + 1]
 
 
 def _support(pair: Pair, group: int, *, sampled: bool) -> tuple[Array, Array]:

@@ -227,6 +227,9 @@ def _tree(ends: Sequence[End], edges: Sequence[int], root: int, *, forward: bool
 
 # --- any rows: a linear program proposes, exact arithmetic disposes --------------------------------------
 
+_ENTRIES = 5_000_000
+"""Exact matrices of more entries are not made: elimination would take minutes, and all the memory."""
+
 
 def _float_matrix(rows: Sequence[Form], count: int) -> sparse.csr_array:
     entries = [(i, k, float(c)) for i, row in enumerate(rows) for k, c in row]
@@ -240,25 +243,46 @@ def _rounded_circulation(rows: Sequence[Form], count: int) -> list[Fraction] | N
     if found.x is None:
         return None
     z = [Fraction(float(v)).limit_denominator(10**6) for v in found.x]
-    # Repair Aᵀz = 0 exactly on independent rows, the ones with the largest flow first.
+    # Repair Aᵀz = 0 exactly on independent rows, the ones with the largest flow first: on few if they do.
     order = sorted(range(len(rows)), key=lambda i: -z[i])
     columns = sorted({k for row in rows for k, _ in row})
-    position = {k: j for j, k in enumerate(columns)}
+    few = 4 * len(columns)
+    while not _repaired(rows, columns, order[:few], z):
+        if few >= len(order) or len(columns) * few > _ENTRIES:
+            return None
+        few *= 2
+    return z if all(v > 0 for v in z) else None
+
+
+def _repaired(rows: Sequence[Form], columns: Sequence[int], some: Sequence[int], z: list[Fraction]) -> bool:
+    """Change ``z`` on some of the rows so that Aᵀz = 0, if that can be."""
     if not columns:
-        return z
-    full = fmpq_mat(len(columns), len(rows))
-    for new, i in enumerate(order):
+        return True
+    if len(columns) * len(some) > _ENTRIES:
+        return False
+    position = {k: j for j, k in enumerate(columns)}
+    chosen, rest = set(some), [Fraction(0)] * len(columns)
+    for i, row in enumerate(rows):
+        if i not in chosen:
+            for k, c in row:
+                rest[position[k]] -= c * z[i]
+    full = fmpq_mat(len(columns), len(some) + 1)
+    for new, i in enumerate(some):
         for k, c in rows[i]:
             full[position[k], new] = fmpq(c.numerator, c.denominator)
+    for j, v in enumerate(rest):
+        full[j, len(some)] = fmpq(v.numerator, v.denominator)
     reduced, rank = full.rref()
-    pivots = [next(j for j in range(len(rows)) if reduced[r, j] != 0) for r in range(rank)]
-    others = [j for j in range(len(rows)) if j not in set(pivots)]
+    pivots = [next(j for j in range(len(some) + 1) if reduced[r, j] != 0) for r in range(rank)]
+    if len(some) in pivots:
+        return False
+    others = [j for j in range(len(some)) if j not in set(pivots)]
     for r, pivot in enumerate(pivots):
-        value = sum(
-            (_fraction(reduced[r, j]) * z[order[j]] for j in others if reduced[r, j] != 0), Fraction(0)
+        known = sum(
+            (_fraction(reduced[r, j]) * z[some[j]] for j in others if reduced[r, j] != 0), Fraction(0)
         )
-        z[order[pivot]] = -value
-    return z if all(v > 0 for v in z) else None
+        z[some[pivot]] = _fraction(reduced[r, len(some)]) - known
+    return True
 
 
 def _rounded_direction(rows: Sequence[Form], count: int) -> dict[int, Fraction] | None:
@@ -280,11 +304,13 @@ def _rounded_direction(rows: Sequence[Form], count: int) -> dict[int, Fraction] 
     return solved
 
 
-def _null_space_point(rows: Sequence[Form], near: dict[int, Fraction]) -> dict[int, Fraction]:
+def _null_space_point(rows: Sequence[Form], near: dict[int, Fraction]) -> dict[int, Fraction] | None:
     """A point with all these rows exactly 0, whose free coordinates are those of ``near``."""
     columns = sorted({k for row in rows for k, _ in row}, reverse=True)
     if not columns:
         return near
+    if len(rows) * len(columns) > _ENTRIES:
+        return None
     position = {k: j for j, k in enumerate(columns)}
     matrix = fmpq_mat(len(rows), len(columns))
     for i, row in enumerate(rows):

@@ -20,7 +20,7 @@ from balproof.balance.prescale import Powers, largest, prescale
 from balproof.balance.problem import HIGHEST, LOWEST, BalanceProblem
 from balproof.balance.state import Iterate
 from balproof.errors import RequestError
-from balproof.network.graph import Network
+from balproof.network.graph import Network, Tensor
 from balproof.network.manifold import Block, Manifold
 
 Array = np.ndarray
@@ -71,6 +71,21 @@ def fit(problem: BalanceProblem, shift: Array | None = None) -> Fitted:
     else:
         found = _felt(problem, scaled)
     return Fitted(found, shift, unit)
+
+
+def raised(problem: BalanceProblem) -> Fitted | None:
+    """All weights times one power of two, where that brings the costs of one power into range as they are."""
+    power = problem.single_power
+    if power is None or not len(problem.weights):
+        return None
+    least, most = (float(np.frexp(x(problem.weights))[1]) for x in (np.min, np.max))
+    unit = int(np.clip(-round((least + most) / 2), -1020 - least, 1020 - most))
+    none = np.zeros(problem.count, dtype=np.int64)
+    scaled = BalanceProblem.stated(
+        dataclasses.replace(problem.manifold, network=_times_powers(problem.manifold, none, unit)),
+        problem.costs,
+    )
+    return Fitted(scaled, none, unit) if scaled.in_range else None
 
 
 def is_far(problem: BalanceProblem) -> bool:
@@ -152,23 +167,27 @@ def _refused(problem: BalanceProblem, number: int, how: str) -> RequestError:
     )
 
 
-def require_doubles(problem: BalanceProblem, after: Network) -> None:
+def require_doubles(before: Network, after: Network) -> None:
     """Raise RequestError where a rescaled weight is out of the range in which doubles have all digits."""
-    least = float(np.finfo(np.float64).tiny)
     for tensor in after.parameters:
-        old, new = problem.manifold.network.numbers(tensor.name), after.numbers(tensor.name)
-        with np.errstate(invalid="ignore"):
-            lost = ((np.abs(new) < least) | ~np.isfinite(new)) & (new != old)
-        if lost.any():
-            place = int(np.flatnonzero(lost)[0])
-            how = "below" if np.abs(new.flat[place]) < least else "above"
-            raise RequestError(
-                f"weight {tensor.element(place)} would come to lie {how} the range of doubles",
-                "multiply the weights by a power of two, or set weights that are as good as 0 to 0",
-            )
+        require_double(tensor, 0, before.numbers(tensor.name).ravel(), after.numbers(tensor.name).ravel())
 
 
-_DRIFT = 60.0
+def require_double(tensor: Tensor, start: int, old: Array, new: Array) -> None:
+    """The same for a part of the entries of a tensor, from ``start`` on."""
+    least = float(np.finfo(np.float64).tiny)
+    with np.errstate(invalid="ignore"):
+        lost = ((np.abs(new) < least) | ~np.isfinite(new)) & (new != old)
+    if lost.any():
+        place = int(np.flatnonzero(lost)[0])
+        how = "below" if np.abs(new[place]) < least else "above"
+        raise RequestError(
+            f"weight {tensor.element(start + place)} would come to lie {how} the range of doubles",
+            "multiply the weights by a power of two, or set weights that are as good as 0 to 0",
+        )
+
+
+DRIFT = 60.0
 """Log-scales of weights above this are taken over into powers of two: as exponents they cost digits."""
 
 
@@ -207,7 +226,7 @@ def solve_in_range(
     state = minimise(fitted.problem)
     passes = 1.0 + state.passes
     for _ in range(8 if attained else 0):
-        if float(np.max(np.abs(problem.A @ state.h), initial=0.0)) <= _DRIFT:
+        if float(np.max(np.abs(problem.A @ state.h), initial=0.0)) <= DRIFT:
             break
         steps = np.rint(state.h / (np.log(2.0) * manifold.whole)).astype(np.int64) * manifold.whole
         try:
@@ -218,14 +237,14 @@ def solve_in_range(
         passes += state.passes
     after = manifold.rescale(state.h, fitted.shift)
     try:
-        require_doubles(problem, after)
+        require_doubles(problem.manifold.network, after)
     except RequestError:
         if attained:
             raise
         # Scales that run away: the witness says where to, and the state in range is one on the way.
         state = dataclasses.replace(state, h=np.zeros(problem.count))
         after = manifold.rescale(state.h, fitted.shift)
-        require_doubles(problem, after)
+        require_doubles(problem.manifold.network, after)
     total = fitted.shift * np.log(2.0) + state.h
     state = dataclasses.replace(state, passes=passes, history=fitted.costs(state.history))
     return Reached(total, (fitted.shift, state.h), problem.of(after), state)
@@ -239,6 +258,6 @@ def refined(problem: BalanceProblem, reached: Reached, state: Mapping[str, str])
     change = np.array([float(state.get(name, 0)) for name in problem.manifold.names])
     powers, rest = reached.factors or (np.zeros(len(change), dtype=np.int64), reached.h)
     after = problem.manifold.rescale(rest + change, powers)
-    require_doubles(problem, after)
+    require_doubles(problem.manifold.network, after)
     final = dataclasses.replace(reached.state, method=f"{reached.state.method}, refined in balls")
     return Reached(reached.h + change, (powers, rest + change), problem.of(after), final)

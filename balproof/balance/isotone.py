@@ -1,45 +1,74 @@
-"""A certificate for networks of any size, in a few reads of the weights: a state above and a state below.
+"""A certificate for networks of any size, in a few reads of the weights: a box around the balanced state.
 
-Let no weight have two moving scales of one sign (and no degree be negative). Then all ∂_j∂_kF(u) with j ≠ k
-are ≤ 0. Take d > 0 on the moving scales and s > 0 with
+Let t_k > 0 be half the width of the box |u_k − h_k| ≤ t_k in each scale that moves. Suppose that
 
-    ∇F(s·d) > 0 > ∇F(−s·d)   in every component.
+    ∂_kF > 0 on its face u_k = h_k + t_k  and  ∂_kF < 0 on its face u_k = h_k − t_k,   for every k.
 
-On the face u_k = s·d_k of the box |u_j| ≤ s·d_j all other u_j are at most s·d_j, so ∂_kF(u) ≥ ∂_kF(s·d) > 0,
-and likewise below: F grows outward on every face, and has a minimum inside. F is convex, so that is one of
-F on the whole, and the weights there are the only balanced ones. For the state 0 this says |h*| ≤ s·d, and
+F has a minimum on the box, and it is on no face: from there F falls inward. So ∇F = 0 at a point inside, and
+as F is convex that is a minimum of F on the whole. None lies outside: all points between the two would be
+minima, one of them on a face, where ∇F ≠ 0. And there is only one: F, a sum of exponentials, would be
+constant on the line through two of them, which leaves the box. Hence |h* − h| ≤ t, and
 
-    F(0) − F(h*) ≤ ⟨∇F(0), −h*⟩ ≤ s·Σ_k |∂_kF(0)|·d_k.
+    F(h) − F(h*) ≤ ⟨∇F(h), h − h*⟩ ≤ Σ_k |∂_kF(h)|·t_k.
 
-At another state h it says |h* − h| ≤ s·d, by the gradients at h ± s·d. Any d will do; one with H·d near the
-diagonal of H needs the smallest s. All sums are of positive terms, so that γ_n = n·u/(1 − n·u) bounds the
-rounding of in and out relatively, in whatever order they are added (Higham, Accuracy and Stability, Section
-3.1). The comparison of states is Collatz's for inverse-isotone maps.
+The slopes on a face are bounded weight by weight. One with the scales k and j adds
+
+    p·c_k·ω·exp(p·c_k u_k)·exp(p·c_j u_j)
+
+to ∂_kF. On the upper face u_k is known, and the last factor lies between exp(p(c_j h_j − |c_j|t_j)) and
+exp(p(c_j h_j + |c_j|t_j)): the least that can be is that with the former where c_k > 0, with the latter
+where c_k < 0. On the lower face, for the most that can be, they change places. Row sums of a block with some
+factors of its columns, and column sums with some factors of its rows, are one read; there is a second where
+the coefficients of a side have both signs. If all weights have scales of opposite signs these factors are
+those at h ± t, and ∇F(h + t) > 0 > ∇F(h − t) is all that is asked: Collatz's comparison of states for
+inverse-isotone maps.
+
+To first order in t the bounds are ∂_kF(h) ± (⟨H⟩t)_k with the comparison matrix ⟨H⟩ of the Hessian, weight
+by weight. That is the Hessian of a network all of whose weights have scales of opposite signs
+(`Curvature.compared`), a symmetric M-matrix if something holds each part. So t = s·d, with ⟨H⟩d near |∇F(h)|
+and its rounding; any t that passes will do. All sums are of positive terms, so that γ_n = n·u/(1 − n·u)
+bounds the rounding of in and out relatively, in whatever order they are added (Higham, Accuracy and
+Stability, Section 3.1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import splu
 
 from balproof.balance.blocks import Balance, BlockProblem
 from balproof.balance.certificates import UNIT, GapCertificate, NoCertificate
-from balproof.balance.cyclic import LAYERS
-from balproof.balance.pairs import Side
+from balproof.balance.curvature import Curvature, Factors
+from balproof.balance.pairs import Side, team
 
 Array = np.ndarray
 
 _ITERATIONS = 300
 
+_WIDEST = 0.25
+"""So much a box may change the logarithm of a weight's cost by one scale; `_rounding` counts on it."""
 
-def certify_blocks(problem: BlockProblem, h: Array | None = None) -> GapCertificate | NoCertificate:
+_NEAR = 1e-8
+"""The imbalance from which Newton's method takes a step or two to the end."""
+
+_SUMS = 1e-6
+"""More than the rounding of a sum of costs over any network."""
+
+_SURE = 1.01
+"""Times γ: what of in − out, computed, may be rounding, with all that is of second order."""
+
+
+@team()
+def certify_blocks(
+    problem: BlockProblem, h: Array | None = None, sums: Factors | None = None
+) -> GapCertificate | NoCertificate:
     """Bound gap and distance in log-scale of the state h (default 0, the weights that ``problem`` holds).
+
+    ``sums`` are those there, where they are known.
 
     >>> from balproof.balance.problem import Costs
     >>> from balproof.balance.solve import solve
@@ -51,181 +80,218 @@ def certify_blocks(problem: BlockProblem, h: Array | None = None) -> GapCertific
     (True, True)
     """
     h = np.zeros(problem.manifold.count) if h is None else h
-    if not _opposed(problem):
-        return NoCertificate("a weight has two scales of one sign: no comparison of states")
     gamma = _rounding(problem, h)
-    sums = problem.sums(h)
+    sums = problem.sums(h) if sums is None else sums
     here = problem.balanced_by(sums, h)
-    problem = _pinned(problem, here.incoming + here.outgoing)
+    parts = _Parts.of(problem)
+    problem = parts.pinned(problem, here.incoming + here.outgoing)
     moving = np.flatnonzero(problem.active)
     if not len(moving):
         return GapCertificate("isotone", 0.0, 0.0, 53, 0.0)
-    total, rest = (here.incoming + here.outgoing)[moving], (here.incoming - here.outgoing)[moving]
-    d = _direction(_Curvature(problem, h, sums), moving)
-    if d is None:
+    if parts.at_odds:
+        return NoCertificate(
+            "scales that nothing holds have weights with two of them of one sign: no comparison of states"
+        )
+    total, slopes = here.incoming + here.outgoing, np.abs(here.incoming - here.outgoing)
+    needed = np.where(problem.active, slopes * (1 + 2 * UNIT) + _SURE * gamma * total, 0.0)
+    found = _direction(Curvature.at(problem, h, sums).compared(), needed, total)
+    if found is None:
         return NoCertificate("no direction in which all slopes rise was found")
-    slopes = np.abs(rest) + gamma * total
-    s = 2 * float(np.max(slopes / total))
+    d, rises = found
+    s = 1.02 * float(np.max(needed[moving] / rises[moving]))
+    box = _Box.of(problem, h)
     for _ in range(12):
-        if problem.power * s * float(np.max(d)) > 0.25:
+        t = s * d
+        if box.reach(t) > _WIDEST:
             break
-        if all(_beyond(problem.balance(h + sign * s * d), sign, moving, gamma) for sign in (1, -1)):
-            radius = s * float(np.max(d)) * (1 + 4 * UNIT)
-            absolute = s * float(slopes @ d[moving]) * (1 + gamma)
-            floor = problem.cost_by(sums, h) * (1 - gamma) - absolute
+        if all(_beyond(box.face(t, sign), sign, moving, gamma) for sign in (1, -1)):
+            absolute = float(needed @ t) * (1 + _SUMS)
+            floor = problem.cost_by(sums, h) * (1 - _SUMS) - absolute
             if floor > 0:
-                return GapCertificate("isotone", absolute / floor * (1 + 4 * UNIT), absolute, 53, radius)
+                return GapCertificate(
+                    "isotone", absolute / floor * (1 + 4 * UNIT), absolute, 53, float(np.max(t))
+                )
             break
         s *= 2
     return NoCertificate("the state is too far from balance for a comparison of states")
 
 
-def _pinned(problem: BlockProblem, weight: Array) -> BlockProblem:
-    """The same with one scale held in each part that nothing holds and whose scales can move as one.
+def polished(problem: BlockProblem, h: Array, sums: Factors) -> tuple[Array, Factors, int]:
+    """Newton steps from a state that is nearly balanced, with the sums there: state, sums and reads.
 
-    There F does not change along them together, so that its minimum with one of them held is one of F. It is
-    the one of the greatest ``weight``: the others are then held best.
+    They end where the imbalance is that of the rounding, or does not halve.
     """
-    count = problem.manifold.count
-    tails: list[Array] = []
-    heads: list[Array] = []
-    for b, pair in enumerate(problem.pairs):
-        node = count + 1 + b
-        for _, side in pair.sides():
-            free = side.moves(problem.active) & np.isin(np.abs(side.coefficient), (0.0, 1.0))
-            seen = np.unique(np.where(free, side.unit, count))
-            tails.append(seen)
-            heads.append(np.full(len(seen), node))
-    i, j = (np.concatenate(x) if x else np.zeros(0, int) for x in (tails, heads))
-    size = count + 1 + len(problem.pairs)
-    part = connected_components(sparse.coo_array((np.ones(len(i)), (i, j)), (size, size)), directed=False)[1]
-    loose = problem.active & (part[:count] != part[count])
-    order = np.flatnonzero(loose)[np.argsort(-weight[loose], kind="stable")]
-    held = order[np.unique(part[order], return_index=True)[1]]
-    active = problem.active.copy()
-    active[held] = False
-    return replace(problem, active=active) if len(held) else problem
+    reads, gamma = 0, _rounding(problem, h)
+    here = problem.balanced_by(sums, h)
+    able = _Parts.of(problem).pinned(problem, here.incoming + here.outgoing)
+    imbalance = problem.imbalance_of(here)
+    while gamma < imbalance < _NEAR:
+        total = here.incoming + here.outgoing
+        rest = np.where(able.active, here.outgoing - here.incoming, 0.0)
+        goal = 0.1 * gamma * total
+        curvature = Curvature.at(able, h, sums)
+        move, _, taken = curvature.solve(rest, lambda _, r, goal=goal: bool(np.all(np.abs(r) <= goal)), 30)
+        trial = h + move
+        renewed = problem.sums(trial)
+        there = problem.balanced_by(renewed, trial)
+        reached = problem.imbalance_of(there)
+        reads += taken + 1
+        if not reached < imbalance / 2:
+            break
+        h, sums, here, imbalance = trial, renewed, there, reached
+    return h, sums, reads
+
+
+# --- what nothing holds -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """Scales that blocks tie together, where nothing holds them.
+
+    ``loose`` is the number of the part of each scale that can move along with the others of its part, +1 for
+    some and −1 for others, while no weight changes; −1 for others. ``at_odds``: whether there is a
+    part that nothing holds and that cannot move so, since the signs around some cycle do not fit.
+    """
+
+    loose: Array
+    at_odds: bool
+
+    @staticmethod
+    def of(problem: BlockProblem) -> _Parts:
+        """By the graph of scales and blocks, each once for +1 and once for −1: what joins both cannot move.
+
+        Everything that stays where it is is one node, joined to both. So is, to be safe, what moves with
+        another coefficient than ±1.
+        """
+        n, groups = problem.manifold.count, sum(pair.joined[2] for pair in problem.pairs)
+        ground = 2 * (n + groups)
+        tails: list[Array] = []
+        heads: list[Array] = []
+        at = 2 * n
+        for pair in problem.pairs:
+            for turn, side, own in zip((1, -1), (pair.rows, pair.columns), pair.joined[:2], strict=True):
+                free = side.moves(problem.active) & (np.abs(side.coefficient) == 1)
+                group = at + own
+                same = turn * side.coefficient > 0
+                for sign in (0, 1):
+                    tails.append(np.where(free, side.unit + sign * n, ground))
+                    heads.append(group + np.where(same == (sign == 0), 0, groups))
+            at += pair.joined[2]
+        i, j = (np.concatenate(x) if x else np.zeros(0, int) for x in (tails, heads))
+        size = ground + 1
+        graph = sparse.coo_array((np.ones(len(i), bool), (i, j)), (size, size))
+        part = connected_components(graph, directed=False)[1]
+        plus, minus = part[:n], part[n : 2 * n]
+        loose = np.where(problem.active & (plus != minus), np.minimum(plus, minus), -1)
+        apart = problem.active & (plus == minus) & (plus != part[ground])
+        return _Parts(loose, bool(apart.any()))
+
+    def pinned(self, problem: BlockProblem, weight: Array) -> BlockProblem:
+        """The same with one scale held in each part that is loose.
+
+        There F does not change along the part, so that its minimum with one of them held is one of F. It is
+        the one of the greatest ``weight``: the others are then held best.
+        """
+        loose = np.flatnonzero(self.loose >= 0)
+        order = loose[np.argsort(-weight[loose], kind="stable")]
+        held = order[np.unique(self.loose[order], return_index=True)[1]]
+        active = problem.active.copy()
+        active[held] = False
+        return replace(problem, active=active) if len(held) else problem
+
+
+# --- the faces of a box -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Box:
+    """Boxes around a state, by the factors of all blocks there.
+
+    ``signs`` are those of the coefficients of both sides of every block, where they move.
+    """
+
+    problem: BlockProblem
+    factors: Factors
+    signs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
+
+    @staticmethod
+    def of(problem: BlockProblem, h: Array) -> _Box:
+        signs = [(_signs(p.rows, problem.active), _signs(p.columns, problem.active)) for p in problem.pairs]
+        return _Box(problem, [pair.factors(h) for pair in problem.pairs], signs)
+
+    def reach(self, t: Array) -> float:
+        """The most that a scale moves the logarithm of a cost."""
+        return max(
+            float(np.max(pair.power * np.abs(side.logs(t)), initial=0.0))
+            for pair in self.problem.pairs
+            for _, side in pair.sides()
+        )
+
+    def face(self, t: Array, sign: int) -> Balance:
+        """In and out of every scale k on its face u_k = h_k + sign·t_k, at worst for a slope of that sign."""
+        into, out = np.zeros(len(t)), np.zeros(len(t))
+        for pair, (e, y), signs in zip(self.problem.pairs, self.factors, self.signs, strict=True):
+            reach = [pair.power * np.abs(side.logs(t)) for _, side in pair.sides()]
+            for turn in range(max(map(len, signs))):
+                a, b = (own[min(turn, len(own) - 1)] for own in signs)
+                sums = pair.read(e * np.exp(-sign * b * reach[0]), y * np.exp(-sign * a * reach[1]))
+                for (i, side), factor, own in zip(pair.sides(), (e, y), sums, strict=True):
+                    if turn < len(signs[i]):
+                        c = signs[i][turn]
+                        moved = pair.power * pair.factor * factor * np.exp(sign * c * reach[i]) * own
+                        side.add(np.where(c * side.coefficient > 0, moved, 0.0), into, out)
+        return Balance(into, out)
+
+
+def _signs(side: Side, active: Array) -> tuple[int, ...]:
+    """The signs of the coefficients that move; (1,) where none does."""
+    moving = side.coefficient[side.moves(active)]
+    found = tuple(sign for sign in (1, -1) if np.any(sign * moving > 0))
+    return found or (1,)
 
 
 def _beyond(found: Balance, sign: int, moving: Array, gamma: float) -> bool:
     """Whether sign·∇F > 0 in every moving component, for certain."""
     incoming, outgoing = found.incoming[moving], found.outgoing[moving]
-    return bool(np.all(sign * (incoming - outgoing) > 2 * gamma * (incoming + outgoing)))
-
-
-def _opposed(problem: BlockProblem) -> bool:
-    """Whether the two scales of every weight have opposite signs, where both move."""
-    for pair in problem.pairs:
-        rows, columns = (
-            np.where(side.moves(problem.active), side.coefficient, 0).reshape(pair.groups, -1)
-            for side in (pair.rows, pair.columns)
-        )
-        for sign in (1, -1):
-            if np.any((sign * rows > 0).any(axis=1) & (sign * columns > 0).any(axis=1)):
-                return False
-    return True
+    return bool(np.all(sign * (incoming - outgoing) > _SURE * gamma * (incoming + outgoing)))
 
 
 def _rounding(problem: BlockProblem, h: Array) -> float:
-    """γ for a sum of costs: powers, kernels, two factors exp(x), of relative error |x|u, rows, blocks."""
-    count = 64 + len(problem.pairs)
-    longest, furthest = 0, 0.0
+    """γ of what comes into a scale or goes out, in a box around h.
+
+    A cost is rounded by its power, its kernel, the products and the two factors exp(x), whose x = p·c·h is
+    rounded by 4|x|u (p, c and two products) and in the box by little more; then come the sums along a row or
+    a column, over all places of a scale on a side, and over blocks.
+    """
+    longest, furthest, exponent = 0, 0.0, 0.0
+    uses = np.zeros(problem.manifold.count, int)
     for pair in problem.pairs:
-        uses = max(_most(side) for _, side in pair.sides())
-        longest = max(longest, pair.terms + uses)
+        for (_, side), terms in zip(pair.sides(), pair.lengths, strict=True):
+            scaled = side.unit[side.unit >= 0]
+            if len(scaled):
+                np.add.at(uses, scaled, 1)
+                longest = max(longest, terms)
         logs = (np.abs(side.logs(h)).max(initial=0.0) for _, side in pair.sides())
-        furthest = max(furthest, 2 * pair.power * sum(logs))
-    count += longest + int(np.ceil(furthest))
-    return count * UNIT / (1 - count * UNIT)
+        furthest = max(furthest, 4 * pair.power * sum(logs))
+        if pair.power * 2**20 % 1:  # a double near the exponent that is meant: 700 > log of any cost
+            exponent = 700.0
+    count = 64 + longest + int(uses.max(initial=0)) + int(np.ceil(furthest + exponent))
+    return count * UNIT / (1 - count * UNIT) + problem.lost
 
 
-def _most(side: Side) -> int:
-    """How many places of a side one scale has, at most."""
-    return int(np.bincount(side.unit[side.unit >= 0]).max(initial=0))
-
-
-# --- a direction in which all slopes rise -----------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class _Curvature:
-    """v ↦ H(h)·v, block by block."""
-
-    problem: BlockProblem
-    h: Array
-    sums: tuple[tuple[Array, Array], ...]
-
-    @cached_property
-    def factors(self) -> list[tuple[Array, Array]]:
-        return [pair.factors(self.h) for pair in self.problem.pairs]
-
-    @cached_property
-    def diagonal(self) -> Array:
-        total = np.zeros(self.problem.manifold.count)
-        for pair, own, factors in zip(self.problem.pairs, self.sums, self.factors, strict=True):
-            weight = pair.power**2 * pair.factor
-            for (_, side), sums, factor in zip(pair.sides(), own, factors, strict=True):
-                total += side.over(weight * side.coefficient**2 * factor * sums, len(total))
-        return np.where(self.problem.active, total, 0.0)
-
-    def times(self, v: Array) -> Array:
-        total = np.zeros(len(v))
-        for pair, (rows, columns), (e, y) in zip(self.problem.pairs, self.sums, self.factors, strict=True):
-            weight = pair.power**2 * pair.factor
-            a, b = pair.rows.logs(v), pair.columns.logs(v)
-            along, across = pair.read(a * e, b * y)
-            left, right = e * (rows * a + along), y * (columns * b + across)
-            total += pair.rows.over(weight * pair.rows.coefficient * left, len(v))
-            total += pair.columns.over(weight * pair.columns.coefficient * right, len(v))
-        return np.where(self.problem.active, total, 0.0)
-
-
-def _direction(curvature: _Curvature, moving: Array) -> Array | None:
-    """d > 0 with H·d at least half the diagonal: conjugate gradients, corrected by layers."""
-    diagonal = curvature.diagonal
-    if not np.all(diagonal[moving] > 0):
+def _direction(curvature: Curvature, needed: Array, total: Array) -> tuple[Array, Array] | None:
+    """d > 0 with ⟨H⟩d at least a good part of ``needed``, and ⟨H⟩d."""
+    moving = np.flatnonzero(curvature.problem.active)
+    if not np.all(curvature.diagonal[moving] > 0):
         return None
-    inverse = np.zeros(len(diagonal))
-    inverse[moving] = 1 / diagonal[moving]
-    coarse = _by_layers(curvature)
-    d, residual = np.zeros_like(diagonal), diagonal.copy()
-    z = inverse * residual + coarse(residual)
-    search, product = z.copy(), float(residual @ z)
-    for step in range(_ITERATIONS):
-        image = curvature.times(search)
-        curved = float(search @ image)
-        if not curved > 0:
-            return None
-        d = d + product / curved * search
-        residual = residual - product / curved * image
-        if step % 4 == 3 and np.all(d[moving] > 0) and np.all(residual[moving] < 0.5 * diagonal[moving]):
-            return d
-        z = inverse * residual + coarse(residual)
-        before, product = product, float(residual @ z)
-        search = z + product / before * search
-    return None
+    # Not less than a part of the greatest everywhere: the iterations see sums of squares.
+    least = 0.05 * float(np.max(needed[moving] / total[moving]))
+    right = np.maximum(needed, least * total)
+    right[~curvature.problem.active] = 0.0
 
+    def done(d: Array, residual: Array) -> bool:
+        return bool(np.all(d[moving] > 0) and np.all(residual[moving] < 0.4 * right[moving]))
 
-def _by_layers(curvature: _Curvature) -> Callable[[Array], Array]:
-    """r ↦ P (Pᵀ H P)⁻¹ Pᵀ r, with P constant on every layer."""
-    problem = curvature.problem
-    layers, count = problem.layers, int(problem.layers.max(initial=-1)) + 1
-    if not 0 < count <= LAYERS:
-        return np.zeros_like
-    found = problem.layer_costs(curvature.factors, curvature.sums)
-    if found is None:
-        return np.zeros_like
-    costs, sides = found
-    rows = problem.layer_rows(sides)
-    small = sparse.csc_array(rows.T @ sparse.diags_array(costs) @ rows)
-    diagonal = small.diagonal()
-    if not np.all(diagonal > 0):
-        return np.zeros_like
-    solver = splu(sparse.csc_array(small + 1e-12 * sparse.diags_array(diagonal)))
-    moving = layers >= 0
-
-    def correct(r: Array) -> Array:
-        t = solver.solve(np.bincount(layers[moving], r[moving], count))
-        return np.where(moving, t[layers], 0.0)
-
-    return correct
+    d, residual, _ = curvature.solve(right, done, _ITERATIONS)
+    return (d, right - residual) if done(d, residual) else None

@@ -15,8 +15,8 @@ import numpy as np
 from scipy import sparse
 
 from balproof.balance.clusters import Digraph, balanced_groups, between_groups
+from balproof.balance.coarse import shift_of_groups
 from balproof.balance.colouring import coloured
-from balproof.balance.coarse import groups_of, shift_of_groups
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.state import Iterate, Progress
 from balproof.balance.steps import columns_of, step
@@ -68,7 +68,7 @@ class Coarse:
         if problem.single_power is None or not problem.active.any():
             return None
         moved = np.flatnonzero(problem.active)
-        used, group = np.unique(groups_of(problem.manifold.names)[moved], return_inverse=True)
+        used, group = np.unique(problem.manifold.groups[moved], return_inverse=True)
         lift = sparse.csr_array((np.ones(len(moved)), (moved, group.ravel())), (problem.count, len(used)))
         distinct, label = np.unique((problem.A @ lift).toarray(), axis=0, return_inverse=True)
         return Coarse(problem.single_power, lift, distinct, label.ravel())
@@ -108,7 +108,7 @@ def multilevel(
     by_column = sparse.csc_array(problem.A)
     parts = [columns_of(problem, units, by_column) for units in colours(problem)]
     graph = Digraph.of(problem) if coarse and parts else None
-    layers = np.unique(groups_of(problem.manifold.names)[problem.active], return_inverse=True)[1]
+    layers = np.unique(problem.manifold.groups[problem.active], return_inverse=True)[1]
     many = graph is not None and layers.max(initial=0) >= _DENSE
     groups = Coarse.build(problem) if coarse and not many else None
     total = max(len(problem.weights), 1)

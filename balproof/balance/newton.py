@@ -12,7 +12,6 @@ import numpy as np
 from scipy import sparse
 
 from balproof.balance.clusters import Cuts, Digraph, between_groups
-from balproof.balance.coarse import groups_of
 from balproof.balance.multilevel import multilevel
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.state import Iterate, Progress
@@ -63,7 +62,7 @@ def newton(
     moving = np.flatnonzero(problem.active)
     a = sparse.csr_array(problem.A[:, moving])
     size = abs(a)
-    layer = groups_of(problem.manifold.names)[moving]
+    layer = problem.manifold.groups[moving]
     cost = history[-1]
     best, reached, idle = h, problem.imbalance(h), 0
     lowest = np.inf

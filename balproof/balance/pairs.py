@@ -7,10 +7,13 @@ Everything is done from exp(pR)∘(K exp(pS)) and exp(pS)∘(Kᵀ exp(pR)), and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -23,11 +26,8 @@ from balproof.network.manifold import Axes, Block
 
 Array = np.ndarray
 
-_THREADED = 1 << 20
+_THREADED = 1 << 19
 """Blocks of fewer weights are read before a second thread has started."""
-
-_CACHED = 1 << 18
-"""So many bytes are still in the cache when they are read again at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,9 @@ class Side:
         if not forms:
             return Side.none(len(index))
         each = Forms.of(forms)
-        return Side(each.scale[index], np.where(each.scale >= 0, each.floats, 0.0)[index])
+        coefficient = each.floats
+        coefficient[each.scale < 0] = 0.0
+        return Side(each.scale[index], coefficient[index])
 
     @staticmethod
     def none(size: int) -> Side:
@@ -60,8 +62,9 @@ class Side:
         first = int(self.unit[0]) if n else -1
         if (
             first < 0
-            or not np.array_equal(self.unit, np.arange(first, first + n))
-            or np.any(self.coefficient != self.coefficient[0])
+            or self.unit[-1] != first + n - 1
+            or not (self.unit[1:] > self.unit[:-1]).all()
+            or not (self.coefficient == self.coefficient[0]).all()
         ):
             return None
         return slice(first, first + n), float(self.coefficient[0])
@@ -77,6 +80,20 @@ class Side:
     def once(self) -> bool:
         """Whether no scale is on this side twice."""
         return len(self.scales) == np.count_nonzero(self.unit >= 0)
+
+    @property
+    def still(self) -> bool:
+        """Whether no entry has a scale."""
+        return self.run is None and not np.any(self.unit >= 0)
+
+    def meets(self, other: Side) -> bool:
+        """Whether the two sides have a scale in common."""
+        if self.still or other.still:
+            return False
+        if self.run is not None and other.run is not None:
+            (a, _), (b, _) = self.run, other.run
+            return a.start < b.stop and b.start < a.stop
+        return bool(np.intersect1d(self.scales, other.scales).size)
 
     def moves(self, active: Array) -> Array:
         """Which entries have a scale that is marked in ``active``."""
@@ -165,10 +182,17 @@ class Pair:
         return self.weights.size
 
     @cached_property
-    def terms(self) -> int:
-        """How many terms the sums of a row and of a column have together, at most, and the kernel."""
-        rows, columns, kernel = self.weights.shape
-        return rows // self.groups + columns + kernel
+    def lengths(self) -> tuple[int, int]:
+        """How many weights the sums of a row and of a column have at most, counting one kernel once."""
+        count, columns, kernel = self.weights.shape
+        return columns + kernel, count // self.groups + kernel
+
+    @cached_property
+    def joined(self) -> tuple[Array, Array, int]:
+        """Of rows and of columns, which of so many parts each is in: no weight joins two parts."""
+        sizes = (len(side.unit) for _, side in self.sides())
+        rows, columns = (np.arange(n) // max(1, n // self.groups) for n in sizes)
+        return rows, columns, self.groups
 
     @cached_property
     def fixed(self) -> float:
@@ -205,7 +229,7 @@ class Pair:
     @cached_property
     def loop(self) -> bool:
         """Whether both sides have the same scales: row i and column i are one unit, of opposite signs."""
-        return bool(np.intersect1d(self.rows.scales, self.columns.scales).size)
+        return self.rows.meets(self.columns)
 
     def read(self, e: Array, y: Array) -> tuple[Array, Array]:
         """Σ_j K_ij·y_j of every row and Σ_i e_i·K_ij of every column, without ``factor``, in one read."""
@@ -224,15 +248,15 @@ class Pair:
         rows = np.zeros(len(self.weights))
         return rows, self._read(e, y, rows, (into, out, inverse, h))
 
-    def survey(self, e: Array, y: Array) -> tuple[Array, Array, Extremes]:
-        """`read`, and how far apart the weights are, in the same read."""
+    def survey(self, e: Array, y: Array) -> tuple[Array, Array, Extremes, Array | None]:
+        """`read`, and how far apart the weights are, in the same read; of a loop what a sweep starts from."""
         seen: list[Extremes] = []
         if self.loop:
-            seen.append(extremes(self.weights))
-            return *self.read(e, y), seen[0]
+            rows, columns, after = self.read_loop(e, y, seen=seen)
+            return rows, columns, Extremes.join(seen), after
         rows = np.zeros(len(self.weights))
         columns = self._read(e, y, rows, seen=seen)
-        return rows, columns, Extremes.join(seen)
+        return rows, columns, Extremes.join(seen), None
 
     def _read(
         self,
@@ -248,21 +272,18 @@ class Pair:
         into, out, inverse, h = step or (none, none, none, none)
         common = (self.power, self.power * self.factor, into, out, inverse, self.rows.coefficient, h, rows)
         squares = self.mode == kernels.SQUARE and self.weights.shape[2] == 1
+        bits, moves = _bits(self.weights), step is not None
 
         def part(lo: int, hi: int) -> Array:
-            total = np.zeros(self.groups * columns)
-            # While it is looked for extremes as well, so many rows at once that they stay in the cache.
-            chunk = hi - lo if seen is None else max(8, _CACHED // self.weights[:1].nbytes // 8 * 8)
-            for at in range(lo, hi, max(1, chunk)):
-                end = min(at + chunk, hi)
-                if squares:
-                    flat = self.weights[:, :, 0]
-                    kernels.read_squares(flat, r, e, y, at, end, step is not None, *common, total)
-                else:
-                    form = (step is not None, self.mode, self.table)
-                    kernels.read_costs(self.weights, r, e, y, at, end, *form, *common, total)
-                if seen is not None:
-                    seen.append(extremes(self.weights[at:end]))
+            total, found = np.zeros(self.groups * columns), _blank(seen)
+            if squares:
+                flat = self.weights[:, :, 0]
+                kernels.read_squares(flat, bits, found, r, e, y, lo, hi, moves, *common, total)
+            else:
+                form = (moves, self.mode, self.table)
+                kernels.read_costs(self.weights, bits, found, r, e, y, lo, hi, *form, *common, total)
+            if seen is not None:
+                seen.append(Extremes(*found.tolist()))
             return total
 
         return in_parts(part, count, self.size)
@@ -272,54 +293,81 @@ class Pair:
         e: Array,
         y: Array,
         step: tuple[Array, Array, Array, Array, Array] | None = None,
+        seen: list[Extremes] | None = None,
     ) -> tuple[Array, Array, Array]:
-        """`read` of a block whose units feed themselves, in order; and what the next such sweep starts from.
+        """`read` of a block whose units feed themselves, and what a cyclic sweep starts from there.
 
         ``step`` is (into, out, inverse, h, after): every unit is balanced in its turn, in place, with what
-        the last one left as ``after``.
+        the last one left as ``after``. Turns are taken by one thread; where nothing moves, all threads read.
         """
         n = len(self.weights)
         into, out, inverse, h, after = step or (np.zeros(n),) * 5
-        rows, before, columns = np.zeros(n), np.zeros(n), np.zeros(n)
-        sign = float(self.rows.coefficient[0])
-        costs = (self.mode, self.table, self.power, e, y, self.power * self.factor)
-        kernels.loop(
-            self.weights,
-            self.weights[:, :, 0],
-            *costs,
-            into,
-            out,
-            inverse,
-            sign,
-            h,
-            after,
-            before,
-            rows,
-            columns,
-        )
-        return rows, columns + before, columns
+        rows, before = np.zeros(n), np.zeros(n)
+        sign, bits, flat = float(self.rows.coefficient[0]), _bits(self.weights), self.weights[:, :, 0]
+        form = (step is not None, self.mode, self.table, self.power, self.power * self.factor)
+
+        def part(lo: int, hi: int) -> Array:
+            columns, found = np.zeros(n), _blank(seen)
+            units = (e, y if step else y.copy(), into, out, inverse, sign, h, after)
+            kernels.loop(self.weights, flat, bits, found, lo, hi, *form, *units, rows, before, columns)
+            if seen is not None:
+                seen.append(Extremes(*found.tolist()))
+            sums = np.zeros((2, n))  # of rows that come later than a unit, and earlier
+            sums[0, :hi], sums[1, hi:] = columns[:hi], columns[hi:]
+            return sums
+
+        later, earlier = part(0, n) if step else in_parts(part, n, self.size)
+        return rows, before + earlier + later, later
 
 
-def extremes(weights: Array) -> Extremes:
-    """Those of an array of floats, or of their bits."""
-    size = weights.dtype.itemsize
-    kind = np.dtype(f"u{size}")
-    flat = weights.view(kind).reshape(-1)
-    least, most, zeros = kernels.extremes(flat, kind.type(np.iinfo(kind).max >> 1))
-    return Extremes(int(least), int(most), int(zeros))
+def _bits(weights: Array) -> Array:
+    """Weights as integers (rows, parts, entries), the parts as long as they lie in one piece."""
+    found = weights.view(f"u{weights.dtype.itemsize}")
+    if found.flags.c_contiguous:
+        return found.reshape(len(found), 1, -1)
+    return found.transpose(0, 2, 1) if found.shape[2] == 1 else found
+
+
+def _blank(seen: list[Extremes] | None) -> Array:
+    """What a kernel starts its search for `Extremes` from: nothing, where it is not to look."""
+    return np.array([] if seen is None else [np.iinfo(np.uint64).max, 0, 0], dtype=np.uint64)
+
+
+_TEAM: ContextVar[Executor | None] = ContextVar("_TEAM", default=None)
+
+
+@contextmanager
+def team() -> Generator[None]:
+    """Reads inside share threads: starting some for each read takes longer than to read a million weights."""
+    if _TEAM.get() is not None or get_num_threads() == 1:
+        yield
+        return
+    with ThreadPoolExecutor(get_num_threads() - 1) as pool:
+        token = _TEAM.set(pool)
+        try:
+            yield
+        finally:
+            _TEAM.reset(token)
+
+
+def is_threaded(size: int) -> bool:
+    """Whether a block of so many weights is read by several threads."""
+    return size >= _THREADED and get_num_threads() > 1
 
 
 def in_parts(part: Callable[[int, int], Array], count: int, size: int) -> Array:
     """Σ of ``part(lo, hi)`` over ranges of the rows, one for each thread where the block is large."""
-    threads = get_num_threads() if size >= _THREADED else 1
-    if threads == 1:
+    if not is_threaded(size):
         return part(0, count)
-    ends = [count * t // threads for t in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(part, ends[:-1], ends[1:]))
-    total = found[0]
-    for other in found[1:]:
-        total += other
+    threads = get_num_threads()
+    with team():
+        pool = _TEAM.get()
+        assert pool is not None
+        ends = [count * t // threads for t in range(threads + 1)]
+        others = [pool.submit(part, lo, hi) for lo, hi in pairwise(ends[1:])]
+        total = part(0, ends[1])
+        for other in others:
+            total += other.result()
     return total
 
 
@@ -339,7 +387,7 @@ def layout(block: Block) -> Layout | None:
     Rows are what is further apart in memory. None where a weight has two scales on one side, or one of them
     twice, other than on the diagonal of a block whose units feed themselves.
     """
-    if len(block.terms) > 2 or any(max(map(len, t.forms), default=0) > 1 for t in block.terms):
+    if len(block.terms) > 2 or any(Forms.of(t.forms).others for t in block.terms):
         return None
     axes = range(len(block.shape))
     terms: list[tuple[Axes | None, set[int]]] = [
@@ -358,7 +406,7 @@ def layout(block: Block) -> Layout | None:
     order = (*both, *left, *right, *alike)
     rows, columns = _side(first, order, g * r), _side(second, order, g * c)
     made = Layout(order, (g, r, c, k), rows, columns)
-    if np.intersect1d(rows.scales, columns.scales).size and not _loops(made):
+    if rows.meets(columns) and not _loops(made):
         return None
     return made
 

@@ -46,15 +46,27 @@ def prescale(
     >>> prescale(manifold, np.ones(2, bool), at, lambda block: [(1.0, 2.0)]).tolist()
     [-408, -112]
     """
+    return settle(manifold, active, lambda n: largest(manifold, n, exponents, powers), sweeps=sweeps)
+
+
+def settle(
+    manifold: Manifold,
+    active: Array,
+    largest: Callable[[Array], tuple[Array, Array, Array]],
+    *,
+    sweeps: int = 200,
+) -> Array:
+    """`prescale`, by what `largest` says of the scales n."""
     n = np.zeros(manifold.count)
     for _ in range(sweeps):
-        into, out, rates = largest(manifold, n, exponents, powers)
+        into, out, rates = largest(n)
         both = active & np.isfinite(into) & np.isfinite(out)
         if not both.any():
             break
-        move = np.where(both, (out - into) / np.where(both, rates, 1.0), 0.0)
+        apart = np.subtract(out, into, where=both, out=np.zeros(len(n)))
+        move = apart / np.where(both, rates, 1.0)
         top = np.maximum(into, out)[both]
-        far = np.ptp(top) > 2 * _NEAR or np.max(np.abs(out - into)[both]) > _NEAR
+        far = np.ptp(top) > 2 * _NEAR or np.max(np.abs(apart)) > _NEAR
         if not far or np.max(np.abs(move)) < 1:
             break
         n += move / 2

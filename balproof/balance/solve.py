@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
 
-from balproof.balance import wide
+from balproof.balance import ranged, wide
 from balproof.balance.balls import MOST, TOO_MANY, certify_balls, require_bits
 from balproof.balance.blocks import BlockProblem, measured
-from balproof.balance.certificates import GapCertificate, NoCertificate, certify_gap
+from balproof.balance.certificates import UNIT, GapCertificate, NoCertificate, certify_gap
 from balproof.balance.clusters import Digraph, cut_imbalance
 from balproof.balance.connected import strongly_connected
 from balproof.balance.convex import solve_convex
@@ -24,12 +25,14 @@ from balproof.balance.direct import direct
 from balproof.balance.elimination import order
 from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
-from balproof.balance.fitted import refined, solve_in_range
+from balproof.balance.far import BEYOND, solve_far
+from balproof.balance.fitted import raised, refined, solve_in_range
 from balproof.balance.flow import flow
-from balproof.balance.isotone import certify_blocks
+from balproof.balance.isotone import certify_blocks, polished
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem, Costs
+from balproof.balance.ranged import Far
 from balproof.balance.state import BALANCED, Iterate, Progress
 from balproof.balance.ties import cuts_of_blocks
 from balproof.balance.unattained import infimum_of
@@ -57,6 +60,12 @@ LARGE = 1_000_000
 
 BLOCKS = 20_000
 """Above so many weights sweeps go over blocks of them, where costs and manifold allow it."""
+
+SETTLED = BALANCED / 4
+"""The imbalance that is aimed at, with something to spare for the rounding of weights."""
+
+_TRIED = 60
+"""Sweeps over blocks where only the certificate will tell whether there is a minimum."""
 
 _EXACT_CERTIFICATE = 20_000
 """Up to this many weights the gap is certified in exact rationals as well, in a second or so."""
@@ -178,6 +187,52 @@ def solve(
         large = _solve_blocks(manifold, costs, method, start, certify and bits is None, progress)
         if large is not None:
             return large if bits is None else dataclasses.replace(large, no_certificate=TOO_MANY)
+
+    def once(manifold: Manifold, certify: bool) -> Solution:
+        return _solve_weights(manifold, costs, method, schedule, seed, certify, bits, progress, start)
+
+    try:
+        return once(manifold, certify)
+    except RequestError as refused:
+        found = _apart(manifold, costs, lambda p: once(p.manifold, False), certify, bits)
+        if found is None:
+            raise refused
+        return found
+
+
+def _apart(
+    manifold: Manifold,
+    costs: Costs | str | Sequence[str],
+    solve: Callable[[BlockProblem], Solution | None],
+    certify: bool,
+    bits: int | None,
+) -> Solution | None:
+    """A network that no powers of two bring into range, in groups of units; None where it is not such a one."""
+    costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
+    if BalanceProblem.stated(manifold, costs).in_range:
+        return None
+    found = solve_far(manifold, costs, solve, _reduce)
+    if found is None or not certify:
+        return found
+    bound = _certified(BalanceProblem.stated(found.network, costs), bits)
+    no_bound = bound.reason if isinstance(bound, NoCertificate) else None
+    return dataclasses.replace(
+        found, certificate=bound if isinstance(bound, GapCertificate) else None, no_certificate=no_bound
+    )
+
+
+def _solve_weights(
+    manifold: Manifold,
+    costs: Costs | str | Sequence[str],
+    method: Method,
+    schedule: Schedule,
+    seed: int,
+    certify: bool,
+    bits: int | None,
+    progress: Progress | None,
+    start: float,
+) -> Solution:
+    """With a row of A for each weight."""
     problem = BalanceProblem.stated(manifold, costs)
     answer = existence(problem)
     attained = answer.attained is not False
@@ -220,16 +275,11 @@ def solve(
         certificate=found if isinstance(found, GapCertificate) else None,
         no_certificate=found.reason if isinstance(found, NoCertificate) else None,
         witness=witness,
-        log10_costs=None if _held(before) and _held(now) else (before.log10(), now.log10()),
+        log10_costs=None if wide.held(before) and wide.held(now) else (before.log10(), now.log10()),
         factors=reached.factors,
         infimum=infimum,
         falling=vanishing,
     )
-
-
-def _held(cost: wide.Wide) -> bool:
-    """Whether a double holds a cost."""
-    return cost.value == 0 or 0 < cost.double() < np.inf
 
 
 _FEW = 120
@@ -244,9 +294,17 @@ def _certified(final: BalanceProblem, bits: int | None) -> GapCertificate | NoCe
         return certify_balls(final, bits)
     if final.in_range:
         return certify_best(final)
+    lifted = raised(final)
+    if lifted is not None:
+        found = certify_best(lifted.problem)
+        if isinstance(found, GapCertificate):
+            return dataclasses.replace(found, absolute=lifted.costs([found.absolute])[0] * (1 + 4 * UNIT))
     found = certify_balls(final, 128)
+    if isinstance(found, NoCertificate) and np.count_nonzero(final.active) <= _FEW:
+        span = int(np.ptp(np.append(wide.wide(final, 1).exponent, 0)))
+        found = certify_balls(final, min(256 + 4 * span, MOST))
     if isinstance(found, NoCertificate):
-        return found
+        return NoCertificate(BEYOND) if lifted is None else found
     return dataclasses.replace(found, radius=found.distance, distance=None, state=None)
 
 
@@ -263,7 +321,13 @@ def measure(network: Network, costs: Costs) -> tuple[float, np.ndarray]:
     (18.25, [0.95, 0.0])
     """
     manifold = infer(network)
-    found = measured(manifold, costs) if is_large(network) else None
+    try:
+        found = measured(manifold, costs) if is_large(network) else None
+    except RangeError:
+        found, far = None, Far.of(manifold, costs)
+        if far is not None:
+            total, imbalances = ranged.measured(far)
+            return total.double(), imbalances[far.active]
     if found is not None:
         moving = np.ones(manifold.count, bool)
         moving[[*manifold.dead(manifold.support), *manifold.endless]] = False
@@ -279,39 +343,54 @@ def _solve_blocks(
     start: float,
     certify: bool,
     progress: Progress | None,
+    problem: BlockProblem | None = None,
 ) -> Solution | None:
     """By blocks of weights, which stay where they are; None where that does not apply."""
     costs.require_known(manifold.network)
     try:
-        problem = BlockProblem.build(manifold, costs)
+        problem = problem or BlockProblem.build(manifold, costs)
     except RangeError:
-        if is_large(manifold.network):
-            raise
-        return None
-    if problem is None or not strongly_connected(problem):
+        return solve_far(
+            manifold,
+            costs,
+            lambda p: _solve_blocks(p.manifold, costs, method, start, certify, progress, p),
+            _reduce,
+        )
+    connected = False if problem is None else strongly_connected(problem)
+    if problem is None or connected is False:
         return None
     if method == "auto" and problem.size - sum(problem.zeros) <= min(BLOCKS, LARGE):
         return None  # large with zeros alone
     coarse, memory = _BY_BLOCKS[method]
     passes, cuts = 0.0, 0.0
-    for goal in (BALANCED / 4, BALANCED / 100, None):
+    for goal in (SETTLED, BALANCED / 100, None):
         # Groups are balanced less well than their units; what hangs on the weakest ties no sweep moves.
         if goal is not None and cuts > _ROUGH:
             continue
         if goal is not None:
-            state = sweeps(problem, tolerance=goal, coarse=coarse, memory=memory, progress=progress)
+            limit = 500 if connected else _TRIED
+            state = sweeps(
+                problem, tolerance=goal, limit=limit, coarse=coarse, memory=memory, progress=progress
+            )
         else:
             state = _best(BalanceProblem.build(manifold, costs), progress)
-        passes += state.passes + 1
-        sums = problem.sums(state.h)
-        balance = problem.balanced_by(sums, state.h)
-        cuts = cuts_of_blocks(problem, state.h, balance, most=LARGE)
-        if method != "auto" or cuts is None or cuts <= BALANCED / 4:
+        h, sums, reads = state.h, problem.sums(state.h), 0
+        if certify or not connected:
+            h, sums, reads = polished(problem, h, sums)
+        passes += state.passes + 1 + reads
+        balance = problem.balanced_by(sums, h)
+        cuts = cuts_of_blocks(problem, h, balance, most=LARGE)
+        if method != "auto" or cuts is None or cuts <= SETTLED:
             break
     zero = np.zeros(manifold.count)
     before = problem.balanced_by(problem.start)
     imbalance = problem.imbalance_of(balance)
-    certificate = certify_blocks(problem, state.h) if certify else NoCertificate("not requested")
+    not_asked = NoCertificate("not requested")
+    certificate = certify_blocks(problem, h, sums) if certify or not connected else not_asked
+    if not connected and isinstance(certificate, NoCertificate):
+        return None
+    shown = "strongly connected components of the nonzero weights" if connected else "a box of log-scales"
+    certificate = certificate if certify else not_asked
     names = manifold.names
     run_away = {names[k]: "-1" if balance.incoming[k] else "1" for k in problem.dead
                 if (balance.incoming[k] > 0) != (balance.outgoing[k] > 0)}  # fmt: skip
@@ -320,10 +399,10 @@ def _solve_blocks(
         status="unattained" if run_away else "balanced" if settled else "unconverged",
         regularizer=costs.name,
         manifold=manifold,
-        h=state.h,
+        h=h,
         scales=names,
         cost_before=problem.cost_by(problem.start, zero),
-        cost_after=problem.cost_by(sums, state.h),
+        cost_after=problem.cost_by(sums, h),
         imbalance_before=problem.imbalance_of(before),
         imbalance=imbalance,
         cut_imbalance=cuts,
@@ -333,11 +412,16 @@ def _solve_blocks(
         history=state.history,
         dead_units=tuple(names[k] for k in problem.dead),
         left_out=tuple(names[k] for k in problem.left_out),
-        existence=Existence(True, Verdict.certified, "strongly connected components of the nonzero weights"),
+        existence=Existence(True, Verdict.certified, shown),
         certificate=certificate if isinstance(certificate, GapCertificate) else None,
         no_certificate=certificate.reason if isinstance(certificate, NoCertificate) else None,
         witness=dict(list(run_away.items())[:1]) or None,
     )
+
+
+def _reduce(arrays: dict[str, np.ndarray], power: float) -> Solution:
+    """Balance groups of units, as one unit each."""
+    return solve(arrays, f"lp:{Fraction(power)}")
 
 
 def _minimise(
@@ -404,9 +488,8 @@ def _best(problem: BalanceProblem, progress: Progress | None) -> Iterate:
 
 
 def _settled(problem: BalanceProblem, state: Iterate) -> bool:
-    """Whether units and groups of units are balanced, with something to spare for the rounding of weights."""
-    goal = BALANCED / 4
-    return state.imbalance <= goal and (cut_imbalance(problem, state.h) or 0.0) <= goal
+    """Whether units and groups of units are balanced."""
+    return state.imbalance <= SETTLED and (cut_imbalance(problem, state.h) or 0.0) <= SETTLED
 
 
 def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:

@@ -14,8 +14,10 @@ from functools import cached_property
 
 import numpy as np
 from numba import njit
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
-from balproof.balance.pairs import Extremes, Pair, Side, extremes
+from balproof.balance.pairs import Extremes, Pair, Side
 from balproof.network.forms import Forms
 from balproof.network.graph import Tensor
 from balproof.network.manifold import Block
@@ -39,10 +41,19 @@ class SparsePair(Pair):
         return self.loop
 
     @cached_property
-    def terms(self) -> int:
-        """How many terms the sums of a row and of a column have together, at most."""
-        rows, columns = self.places.rows, self.places.columns
-        return int(np.bincount(rows).max(initial=0) + np.bincount(columns).max(initial=0)) + 1
+    def lengths(self) -> tuple[int, int]:
+        """As `Pair.lengths`."""
+        rows, columns = (np.bincount(x).max(initial=0) for x in (self.places.rows, self.places.columns))
+        return int(rows) + 1, int(columns) + 1
+
+    @cached_property
+    def joined(self) -> tuple[Array, Array, int]:
+        """As `Pair.joined`: the parts of the matrix that no entry ties together."""
+        m, n = self.places.shape
+        i, j = self.support()
+        graph = sparse.coo_array((np.ones(len(i), bool), (i, m + j)), (m + n, m + n))
+        count, part = connected_components(graph, directed=False)
+        return part[:m], part[m:], int(count)
 
     @cached_property
     def fixed(self) -> float:
@@ -68,17 +79,27 @@ class SparsePair(Pair):
         _read(self.places.starts, self.places.columns, self.costs, e, y, self.loop, rows, columns)
         return rows, columns
 
-    def survey(self, e: Array, y: Array) -> tuple[Array, Array, Extremes]:
+    def survey(self, e: Array, y: Array) -> tuple[Array, Array, Extremes, Array | None]:
         """As `Pair.survey`."""
-        return *self.read(e, y), extremes(self.weights)
+        size = np.abs(self.weights).reshape(-1)
+        kind = np.dtype(f"u{size.dtype.itemsize}")
+        bits, zeros = size.view(kind), int(np.count_nonzero(size == 0))
+        least = int(bits[bits > 0].min(initial=np.iinfo(kind).max)) - 1
+        found = Extremes(least, int(bits.max(initial=0)), zeros)
+        if self.loop:
+            rows, columns, after = self.read_loop(e, y)
+            return rows, columns, found, after
+        return *self.read(e, y), found, None
 
     def read_loop(
         self,
         e: Array,
         y: Array,
         step: tuple[Array, Array, Array, Array, Array] | None = None,
+        seen: list[Extremes] | None = None,
     ) -> tuple[Array, Array, Array]:
-        """As `Pair.read_loop`."""
+        """As `Pair.read_loop`, where nothing is looked for."""
+        assert seen is None
         n = len(e)
         into, out, inverse, h, after = step or (np.zeros(n),) * 5
         rows, before, columns = np.zeros(n), np.zeros(n), np.zeros(n)
@@ -108,7 +129,7 @@ def sparse_pair(block: Block, tensor: Tensor, power: float, factor: float) -> Sp
         if closed is None:
             return None
         rows, columns, places = closed
-    return SparsePair(tensor.name, weights, 1, power, factor, 0, np.zeros(1), rows, columns, places, costs)
+    return SparsePair(tensor.name, weights.reshape(-1, 1, 1), 1, power, factor, 0, np.zeros(1), rows, columns, places, costs)
 
 
 def _sides(block: Block, places: Places) -> tuple[Side, Side] | None:

@@ -43,6 +43,11 @@ class Wide:
         return Wide(self.value / other.value, self.exponent - other.exponent).double()
 
 
+def held(cost: Wide) -> bool:
+    """Whether a double holds a cost."""
+    return cost.value == 0 or 0 < cost.double() < np.inf
+
+
 def _int(exponents: Array) -> Array:
     return np.clip(exponents, -5000, 5000).astype(np.int32)
 

@@ -13,7 +13,6 @@ import numpy as np
 from scipy import sparse
 
 from balproof.balance.certificates import UNIT, GapCertificate
-from balproof.balance.coarse import groups_of
 from balproof.balance.problem import Costs
 from balproof.crosscheck.extremes import Asked
 from balproof.crosscheck.reading import Read, slices
@@ -244,7 +243,7 @@ def _direction(sums: Sums, active: Array) -> Array | None:
     First on the average of each layer, then at its worst unit, and anew while another one is worse.
     """
     layer = np.full(len(active), -1)
-    layer[active] = np.unique(groups_of(sums.manifold.names)[active], return_inverse=True)[1].ravel()
+    layer[active] = np.unique(sums.manifold.groups[active], return_inverse=True)[1].ravel()
     count = int(layer.max()) + 1
     if count > LAYERS:
         return None

@@ -155,6 +155,18 @@ class Manifold:
         return len(self.names)
 
     @cached_property
+    def groups(self) -> Array:
+        """For every scale the number of its layer: units of one layer share their name up to the bracket.
+
+        >>> from balproof.importers import load
+        >>> infer(load("tests/data/chain.json")).groups.tolist()
+        [0, 1]
+        """
+        stems = [name.rsplit("[", 1)[0] for name in self.names]
+        number = {stem: i for i, stem in enumerate(dict.fromkeys(stems))}
+        return np.array([number[stem] for stem in stems], dtype=int)
+
+    @cached_property
     def free_scales(self) -> int:
         """The dimension of the manifold, restricted to the parameters: the rank of A."""
         return self.rank()

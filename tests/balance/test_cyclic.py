@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from balproof.balance import cyclic, pairs
 from balproof.balance.blocks import BlockProblem
 from balproof.balance.cyclic import sweeps
 from balproof.balance.isotone import certify_blocks
@@ -61,9 +62,10 @@ def test_they_end_in_the_state_that_newton_finds(name: str, way: dict[str, Any])
 
 
 def test_reads_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every weight that a kernel was given, and no more than one read of a chain in a sweep."""
-    from balproof.balance import pairs
+    """Every weight that a kernel was given, and no more than one read of a chain in a sweep.
 
+    Loops that go over layers by themselves count as those that are called block by block.
+    """
     given = 0
     read, loop = pairs.Pair._read, pairs.Pair.read_loop
 
@@ -79,6 +81,7 @@ def test_reads_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pairs.Pair, "_read", counted)
     monkeypatch.setattr(pairs.Pair, "read_loop", looped)
+    monkeypatch.setattr(cyclic, "is_threaded", lambda size: True)
     for name in ("degree 2", "residual", "recurrent with inputs"):
         given = 0
         blocks = BlockProblem.build(infer(NETWORKS[name][0]), Costs.parse("l2"))
@@ -88,6 +91,11 @@ def test_reads_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         assert 0 <= constant < 3 * blocks.size, name  # of blocks that do not move
         if name == "degree 2":
             assert found.passes <= len(found.history)
+        with monkeypatch.context() as way:
+            way.setattr(cyclic, "is_threaded", lambda size: False)
+            alone = sweeps(blocks, tolerance=1e-10)
+        assert alone.passes == found.passes
+        np.testing.assert_allclose(alone.h, found.h, atol=1e-10)
 
 
 def test_few_reads_at_every_depth() -> None:

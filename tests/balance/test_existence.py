@@ -15,7 +15,9 @@ from scipy.optimize import linprog
 from balproof.balance import existence as module
 from balproof.balance.existence import Existence, existence, is_circulation, is_direction
 from balproof.balance.problem import BalanceProblem
+from balproof.network.manifold import infer
 from balproof.verdict import Verdict
+from benchmarks.inputs import transformer
 from tests.balance.samples import (
     BRIDGE,
     dense,
@@ -313,3 +315,16 @@ def test_a_dense_network_without_visible_units() -> None:
     found = existence(problem)
     verify(found, recurrent_rows({"J": problem.manifold.network.numbers("J")}))
     assert found.attained is True
+
+
+def test_few_rows_are_repaired_exactly_and_large_matrices_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attention block, whose keys have two scales of one sign: no graph. All rows at once do not fit."""
+    problem = BalanceProblem.build(infer(transformer(1, 8, 2, tokens=3, classes=2)))
+    n = len({k for row in problem.rows for k, _ in row})
+    monkeypatch.setattr(module, "_ENTRIES", 4 * n * n)
+    assert n * len(problem.rows) > 4 * n * n
+    found = existence(problem)
+    assert (found.attained, found.method) == (True, "linear program, rounded to rationals")
+    assert is_circulation(problem.rows, found.circulation or ())
+    monkeypatch.setattr(module, "_ENTRIES", 4 * n * n - 1)
+    assert existence(problem).verdict is Verdict.undecided

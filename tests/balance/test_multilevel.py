@@ -11,7 +11,6 @@ from scipy.optimize import minimize
 
 from balproof.balance import coarse
 from balproof.balance import multilevel as module
-from balproof.balance.coarse import groups_of
 from balproof.balance.multilevel import Coarse, colours, multilevel, stagnant
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem
@@ -97,7 +96,7 @@ def test_layers_alternate_between_two_colours() -> None:
     """By hand: units of a layer share no weight, units of neighbouring layers do."""
     problem = BalanceProblem.build(mlp([3, 5, 4, 3, 2]))
     assert [sorted(g.tolist()) for g in colours(problem)] == [[0, 1, 2, 3, 4, 9, 10, 11], [5, 6, 7, 8]]
-    assert groups_of(problem.manifold.names).tolist() == [0] * 5 + [1] * 4 + [2] * 3
+    assert problem.manifold.groups.tolist() == [0] * 5 + [1] * 4 + [2] * 3
 
 
 def correction(problem: BalanceProblem, h: np.ndarray) -> np.ndarray:

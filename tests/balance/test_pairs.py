@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from balproof.balance import kernels, pairs
-from balproof.balance.pairs import Extremes, Layout, Side, pair_of
+from balproof.balance.pairs import Extremes, Layout, Pair, Side, pair_of
 
 RNG = np.random.default_rng(0)
 
@@ -74,7 +74,7 @@ def test_axes_in_another_order_and_threads(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("power", [2.0, 1.0])
-@pytest.mark.parametrize("r", [5, 16])
+@pytest.mark.parametrize("r", [5, 16, 61])
 def test_a_step_balances_every_row(power: float, r: int) -> None:
     weights = RNG.standard_normal((1, r, 6, 1))
     pair = pair_of("W", weights, weights.shape, layout_of(1, r, 6, 1), power, 2.0)
@@ -92,48 +92,130 @@ def test_a_step_balances_every_row(power: float, r: int) -> None:
     np.testing.assert_allclose(columns, e @ (np.abs(weights[0, :, :, 0]) ** power), rtol=1e-13)
 
 
-def test_extremes_are_seen_in_the_same_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "_CACHED", 64)
-    for dtype in ("float64", "float32", "float16"):
-        weights = RNG.standard_normal((1, 20, 6, 1)).astype(dtype)
-        weights[0, 3, 2, 0] = 0.0
-        weights[0, 19, 5, 0] = -0.0
-        pair = pair_of("W", weights, weights.shape, layout_of(1, 20, 6, 1), 2.0, 1.0)
-        rows, columns, seen = pair.survey(np.ones(20), np.ones(6))
-        sizes = np.abs(weights[weights != 0].astype(np.float64))
-        assert seen.zeros == 2
-        np.testing.assert_allclose(seen.sizes(pair), [sizes.min(), sizes.max()], rtol=1e-12)
-        np.testing.assert_array_equal(rows, pair.read(np.ones(20), np.ones(6))[0])
-        assert columns.shape == (6,)
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 1, 3), (3, 2, 1, 0)])
+@pytest.mark.parametrize("k", [1, 3])
+def test_extremes_are_seen_in_the_same_read(dtype: str, order: tuple[int, ...], k: int) -> None:
+    shape = (1, 20, 6, k)
+    weights = RNG.standard_normal([shape[i] for i in np.argsort(order)]).astype(dtype)
+    turned = weights.transpose(order)
+    turned[0, 3, 2, 0] = 0.0
+    turned[0, 19, 5, 0] = -0.0
+    made = Layout(order, *((1, 20, 6, k), *(getattr(layout_of(1, 20, 6, k), x) for x in ("rows", "columns"))))
+    pair = pair_of("W", weights, weights.shape, made, 2.0, 1.0)
+    ones = np.ones(20), np.ones(6)
+    rows, columns, seen, after = pair.survey(*ones)
+    sizes = np.abs(weights[weights != 0].astype(np.float64))
+    assert (seen.zeros, after) == (2, None)
+    tolerance = 1e-12 if dtype == "float16" else 0
+    np.testing.assert_allclose(seen.sizes(pair), [sizes.min(), sizes.max()], rtol=tolerance)
+    np.testing.assert_array_equal(rows, pair.read(*ones)[0])
+    np.testing.assert_array_equal(columns, pair.read(*ones)[1])
+    if dtype != "float16":  # of whose bits a block may be a copy
         for bad in (np.nan, np.inf):
-            weights[0, 7, 1, 0] = bad
-            assert not np.isfinite(pair.survey(np.ones(20), np.ones(6))[2].sizes(pair)[1])
+            turned[0, 7, 1, 0] = bad
+            assert not np.isfinite(pair.survey(*ones)[2].sizes(pair)[1])
+
+
+def test_extremes_of_nothing_and_of_parts() -> None:
     nothing = pair_of("W", np.zeros((1, 2, 2, 1)), (1, 2, 2, 1), layout_of(1, 2, 2, 1), 2.0, 1.0)
     assert nothing.survey(np.ones(2), np.ones(2))[2].sizes(nothing) == (0.0, 0.0)
     assert Extremes.join([Extremes(3, 5, 1), Extremes(2, 9, 0)]) == Extremes(2, 9, 1)
 
 
-def test_a_loop_is_a_cyclic_sweep() -> None:
-    n, power = 7, 2.0
-    weights = RNG.standard_normal((1, n, n, 1))
-    side = Side(np.arange(n), np.ones(n))
-    made = Layout((0, 1, 2, 3), (1, n, n, 1), side, Side(np.arange(n), -np.ones(n)))
-    pair = pair_of("J", weights, weights.shape, made, power, 1.0)
+LOOPS = [
+    (7, "float64", 2.0),
+    (19, "float64", 2.0),
+    (24, "float32", 2.0),
+    (18, "float64", 1.0),
+    (17, "float16", 2.0),
+]
+
+
+def loop_of(n: int, dtype: str, power: float, sign: float = 1.0, spread: float = 1.0) -> Pair:
+    weights = np.exp(spread * RNG.standard_normal((1, n, n, 1))).astype(dtype)
+    side, other = Side(np.arange(n), np.full(n, sign)), Side(np.arange(n), np.full(n, -sign))
+    pair = pair_of("J", weights, weights.shape, Layout((0, 1, 2, 3), (1, n, n, 1), side, other), power, 1.0)
     assert pair.loop
-    costs = weights[0, :, :, 0] ** 2 * (1 - np.eye(n))
+    return pair
+
+
+def costs_of(pair: Pair) -> np.ndarray:
+    weights = pair.weights.view(np.float16) if pair.weights.dtype.kind == "u" else pair.weights
+    costs = np.abs(weights[:, :, 0].astype(np.float64)) ** pair.power
+    return costs * (1 - np.eye(len(costs)))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(("n", "dtype", "power"), LOOPS)
+def test_a_loop_is_a_cyclic_sweep(n: int, dtype: str, power: float, sign: float) -> None:
+    pair = loop_of(n, dtype, power, sign)
+    costs = costs_of(pair)
     e, y, h = np.ones(n), np.ones(n), np.zeros(n)
-    rows, columns, after = pair.read_loop(e, y)
-    np.testing.assert_allclose(rows, costs.sum(axis=1))
-    np.testing.assert_allclose(columns, costs.sum(axis=0))
-    true = np.zeros(n)
-    inverse = np.full(n, 0.25)
+    rows, columns, seen, after = pair.survey(e, y)
+    assert after is not None and seen.zeros == 0
+    np.testing.assert_allclose(rows, costs.sum(axis=1), rtol=1e-13)
+    np.testing.assert_allclose(columns, costs.sum(axis=0), rtol=1e-13)
+    np.testing.assert_allclose(after, np.tril(costs, -1).sum(axis=0), rtol=1e-13)
+    into, out = RNG.random((2, n))
+    true, inverse = np.zeros(n), np.full(n, 1 / (2 * power))
+    inverse[n // 2] = 0.0  # a unit that stays
     for _ in range(2):
         for i in range(n):  # one unit after the other, by the definition
-            scaled = costs * np.exp(2 * (true[:, None] - true[None, :]))
-            true[i] += 0.25 * np.log(scaled[:, i].sum() / scaled[i].sum())
-        _, columns, after = pair.read_loop(e, y, (np.zeros(n), np.zeros(n), inverse, h, after))
+            scaled = power * costs * np.exp(power * sign * (true[:, None] - true[None, :]))
+            row, column = scaled[i].sum(), scaled[:, i].sum()
+            enters, leaves = (row, column) if sign > 0 else (column, row)
+            true[i] += inverse[i] * np.log((out[i] + leaves) / (into[i] + enters))
+        _, columns, after = pair.read_loop(e, y, (into, out, inverse, h, after))
         np.testing.assert_allclose(h, true, atol=1e-13)
-        np.testing.assert_allclose(columns, np.exp(2 * h) @ costs, rtol=1e-13)
+        np.testing.assert_allclose(e, np.exp(power * sign * true), rtol=1e-12)
+        np.testing.assert_allclose(y, np.exp(-power * sign * true), rtol=1e-12)
+        np.testing.assert_allclose(columns, np.exp(power * sign * h) @ costs, rtol=1e-12)
+
+
+def test_threads_read_a_loop_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "_THREADED", 1)
+    monkeypatch.setattr(pairs, "get_num_threads", lambda: 3)
+    n = 50
+    pair = loop_of(n, "float64", 2.0)
+    costs = costs_of(pair)
+    e, y = RNG.random((2, n))
+    own = y.copy()
+    with pairs.team():
+        rows, columns, seen, after = pair.survey(e, y)
+    np.testing.assert_array_equal(y, own)
+    np.testing.assert_allclose(rows, costs @ y, rtol=1e-13)
+    np.testing.assert_allclose(columns, e @ costs, rtol=1e-13)
+    np.testing.assert_allclose(after, e @ np.tril(costs, -1), rtol=1e-13)
+    sizes = np.abs(pair.weights)
+    assert seen.sizes(pair) == (sizes.min(), sizes.max())
+
+
+def test_threads_are_shared_inside_a_team(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = 0
+
+    class Counted(pairs.ThreadPoolExecutor):
+        def __init__(self, *args: int) -> None:
+            nonlocal made
+            made += 1
+            super().__init__(*args)
+
+    monkeypatch.setattr(pairs, "ThreadPoolExecutor", Counted)
+    monkeypatch.setattr(pairs, "_THREADED", 1)
+    monkeypatch.setattr(pairs, "get_num_threads", lambda: 2)
+    pair = loop_of(9, "float64", 2.0)
+    with pairs.team():
+        for _ in range(3):
+            pair.read(np.ones(9), np.ones(9))
+    assert made == 1
+    pair.read(np.ones(9), np.ones(9))
+    assert made == 2
+
+
+def test_zeros_are_counted_beyond_what_their_type_holds() -> None:
+    weights = np.zeros((1, 1, 70_000, 1), np.float16)
+    pair = pair_of("W", weights, weights.shape, layout_of(*weights.shape), 2.0, 1.0)
+    assert pair.survey(np.ones(1), np.ones(70_000))[2].zeros == 70_000
 
 
 def test_tables_are_powers() -> None:

@@ -329,7 +329,7 @@ def test_weights_are_rounded_once(h: float, n: int, w: float) -> None:
         inside = all(mpmath.mpf(2) ** -1021 < x < mpmath.mpf(2) ** 1023 for x in (exact, other))
         moved = infer(network).rescale(np.array([h]), np.array([n]))
         try:
-            require_doubles(BalanceProblem.stated(network), moved)
+            require_doubles(network, moved)
         except RequestError as refused:
             assert not inside and "the range of doubles" in str(refused)
             return

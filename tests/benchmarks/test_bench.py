@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from balproof.balance import cyclic
+from balproof.balance import solve as solving
 from balproof.balance.pairs import Pair
 from balproof.network.manifold import infer
 from benchmarks import compare, run
 from benchmarks.inputs import CASES, Case, coupled, log_normal, mlp, narrow, recurrent, transformer
 from benchmarks.measure import best, extra_memory, read
 from benchmarks.peers import PEERS, Skip, Subject
-from benchmarks.table import history_line, lines_of, record_history, target_lines
+from benchmarks.table import history_line, lines_of, record_history, target_lines, training_lines
 from benchmarks.targets import targets
+from benchmarks.training import training
 
 TINY = (
     Case(
@@ -40,7 +43,8 @@ def found() -> dict[str, Any]:
 
 
 def test_every_field_is_there(found: dict[str, Any]) -> None:
-    assert {"date", "commit", "machine", "mode", "cases", "targets", "seconds"} == set(found)
+    fields = {"date", "commit", "machine", "mode", "cases", "training", "targets", "seconds"}
+    assert fields == set(found)
     assert {"cpu", "cores", "load", "numpy", "numba"} <= set(found["machine"])
     for case, made in zip(TINY, found["cases"], strict=True):
         assert (made["group"], made["name"]) == (case.group, case.name)
@@ -50,6 +54,7 @@ def test_every_field_is_there(found: dict[str, Any]) -> None:
         assert ours["imbalance"] <= 1e-10
         assert (ours["radius"] is None) != (ours["no_certificate"] is None)
         assert ours["extra_memory"] > 0
+        assert ours["certifiable_reads"] > ours["reads"]
         assert [p["name"] for p in made["peers"]] == list(case.peers)
         for peer in made["peers"]:
             if peer["skipped"] is None:
@@ -63,6 +68,17 @@ def test_every_field_is_there(found: dict[str, Any]) -> None:
     }
     stream = found["cases"][0]["stream"]["threads"]
     assert all(own["read"] > 0 and own["solve_in_reads"] > 0 for own in stream)
+
+
+def test_what_is_certified_is_what_solve_returns(
+    found: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(solving, "BLOCKS", 0)
+    for case, made in zip(TINY[:2], found["cases"], strict=False):
+        solved = solving.solve(case.make(), certify=True)
+        assert solved.certificate is not None
+        assert solved.certificate.radius == made["ours"]["radius"] < 1e-12
+        assert solved.passes == pytest.approx(made["ours"]["certifiable_reads"])
 
 
 def test_peers_that_say_so_reach_the_balance(found: dict[str, Any]) -> None:
@@ -79,7 +95,7 @@ def test_peers_that_say_so_reach_the_balance(found: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("coarse", [True, False])
 def test_reads_are_what_the_blocks_are_read(monkeypatch: pytest.MonkeyPatch, coarse: bool) -> None:
-    """By the number of weights that the lowest function was given, whoever called it."""
+    """By the number of weights that the lowest function was given, block by block and in one call."""
     seen = 0
     inner = Pair._read
 
@@ -89,11 +105,16 @@ def test_reads_are_what_the_blocks_are_read(monkeypatch: pytest.MonkeyPatch, coa
         return inner(pair, *given, **more)
 
     monkeypatch.setattr(Pair, "_read", counting)
+    monkeypatch.setattr(cyclic, "is_threaded", lambda size: True)
     manifold = infer(mlp([5, 7, 6, 4, 3]))
     problem = run.build(manifold)
     found = run.sweeps(problem, tolerance=1e-10, coarse=coarse, memory=8 if coarse else 0)
     assert seen / problem.size == pytest.approx(found.passes)
     assert found.passes > 2
+    monkeypatch.undo()
+    assert (
+        run.sweeps(problem, tolerance=1e-10, coarse=coarse, memory=8 if coarse else 0).passes == found.passes
+    )
 
 
 def test_a_peer_that_is_missing_is_skipped_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,20 +153,24 @@ def test_measures() -> None:
 
 
 def test_targets_say_what_is_not_reached() -> None:
-    ours = {"imbalance": 1e-11, "reads": 13.0, "extra_memory": 20}
+    ours = {"imbalance": 1e-11, "reads": 13.0, "extra_memory": 20, "radius": 2e-9}
     thread = {"threads": 1, "solve_in_reads": 41.0, "sweep_share": 0.6}
     peers = [{"name": n, "skipped": None, "ratio": 4.0} for n in ("plain", "matrix_balance", "stochastic")]
-    case = {"group": "g", "name": "n", "reads_wanted": 12, "weights": 10**8, "bytes": 100, "ours": ours,
+    case = {"group": "dense", "name": "n", "reads_wanted": 12, "weights": 10**8, "bytes": 100, "ours": ours,
             "peers": peers, "stream": {"threads": [thread]}}  # fmt: skip
     made = {t["what"]: (t["target"], t["reached"], t["ok"]) for t in targets([case])}
     assert made["imbalance"] == ("≤ 1e-10", 1e-11, True)
     assert made["reads to 1e-10"] == ("≤ 12", 13.0, False)
+    assert made["certified radius"] == ("≤ 1e-09", 2e-9, False)
+    for group, radius, ok in (("ResNet", 1e-9, [True]), ("transformer", None, [False]), ("narrow", 1.0, [])):
+        other = {**case, "group": group, "ours": {**ours, "radius": radius}}
+        assert [t["ok"] for t in targets([other]) if t["what"] == "certified radius"] == ok
     assert made["times faster than plain"] == ("≥ 5", 4.0, False)
     assert made["times faster than matrix_balance"] == ("≥ 3", 4.0, True)
     assert made["solve and certificate in streaming reads, 1 thread"] == ("≤ 40", 41.0, False)
     assert made["a sweep's share of the streaming speed, 1 thread"] == ("≥ 0.5", 0.6, True)
     assert made["extra memory / weights"] == ("≤ 0.1", 0.2, False)
-    assert "4 of 8 targets reached" not in target_lines(targets([case]))[-1]
+    assert "4 of 9 targets reached" not in target_lines(targets([case]))[-1]
     assert (
         target_lines(targets([case]))[-1]
         == f"{sum(v[2] for v in made.values())} of {len(made)} targets reached"
@@ -216,3 +241,14 @@ def test_two_trees_in_turns(root: Path) -> None:
     done = subprocess.run([*command, "--seconds", "0"], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "sizes: 1.4e3 in 10 layers" in done.stdout
+
+
+def test_balancing_within_a_training() -> None:
+    pytest.importorskip("torch")
+    found = training(0.0, (5, 7, 3))
+    assert found is not None
+    assert found["imbalance"] <= 1e-6 < found["imbalance_before"]
+    assert found["ratio"] > 0
+    assert "batch 64" in "".join(training_lines(found))
+    for ratio, ok in ((0.5, True), (2.0, False)):
+        assert [t["ok"] for t in targets([], {**found, "ratio": ratio})] == [ok]

@@ -1,0 +1,114 @@
+"""Groups of units that only costs beyond double precision tie together: each group as one unit.
+
+Against the costs that hold a group together those between groups are nothing, and no group feels them; and as
+nothing else depends on how groups stand to each other, they alone decide that, however small they are. A group
+moves as a whole, so that the weights from one group to another are one weight, the p-norm of all. What has to
+be balanced then is a recurrent network with a unit for each group, which is solved as any other, by way of
+powers of two again. `clusters` does the same where doubles hold all
+costs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+
+from balproof.balance.pairs import Pair
+
+if TYPE_CHECKING:
+    from balproof.balance.solve import Solution
+
+Array = np.ndarray
+
+MOST = 2_000
+"""More groups than this are not balanced: their network is a matrix."""
+
+_LOWEST = -1000
+"""Weights between groups are not below this power of two, against the largest."""
+
+Reduce = Callable[[dict[str, Array], float], "Solution"]
+"""Solves a recurrent network with one weight between any two groups, under costs of one power."""
+
+
+def between(
+    pairs: Sequence[Pair], labels: Array, active: Array, shift: Array, h: Array, reduce: Reduce
+) -> tuple[Array, float, float] | None:
+    """The log-scale of every scale's group, how unbalanced groups are with it, and the largest cost between.
+
+    ``labels`` are the groups of the scales and of all that does not move; the weights have the log-scales
+    ``shift``·log 2 + h. The cost is given by its binary exponent. None for degrees other than 1, for costs
+    of several powers, or where the weights between groups are too many or too far apart.
+    """
+    moving = np.append(active, True)
+    groups = np.unique(labels[moving], return_inverse=True)[1].ravel()
+    group = np.zeros(len(labels), int)
+    group[moving] = groups
+    count, power = int(groups.max()) + 1, pairs[0].power if pairs else 1.0
+    sides = [side for pair in pairs for _, side in pair.sides()]
+    plain = all(bool(np.isin(np.abs(s.coefficient), (0.0, 1.0)).all()) for s in sides)
+    if count > MOST or not plain or any((p.power, p.factor) != (power, pairs[0].factor) for p in pairs):
+        return None
+    top = np.full((count, count), np.iinfo(np.int64).min // 4)
+    norm = np.zeros((count, count))
+    for filling in (False, True):
+        for pair in pairs:
+            ends: list[Array] = []
+            for _, side in pair.sides():
+                able = side.moves(active)
+                ends.append(np.where(able, group[side.unit] if len(h) else 0, group[-1]))
+                ends.append(np.where(able, side.coefficient, 0.0))
+                ends.append(
+                    np.rint(side.coefficient * shift[side.unit]).astype(np.int64) if len(h) else ends[0]
+                )
+                ends.append(np.exp(side.logs(h)))
+            _norms(pair.weights, len(pair.weights) // pair.groups, power, filling, *ends, top, norm)
+    there = norm > 0
+    if not there.any():
+        return None
+    largest = int(top[there].max())
+    if int(top[there].min()) < largest + _LOWEST:
+        return None
+    sizes = np.ldexp(norm ** (1 / power), np.where(there, top - largest, 0).astype(np.int32))
+    found = reduce(_network(sizes, int(group[-1])), power)
+    inner = np.delete(np.arange(count), group[-1])
+    t = np.zeros(count)
+    t[inner] = found.h
+    cost = math.log2(power * pairs[0].factor) + power * largest + math.log2(float(norm[there].max()))
+    rest = max(found.imbalance, found.cut_imbalance or 0.0)
+    return np.where(active, t[group[:-1]], 0.0), rest, cost
+
+
+def _network(sizes: Array, ground: int) -> dict[str, Array]:
+    """Entry (i, j) of ``sizes`` is the weight from group j to group i; the group of the ground is visible."""
+    inner = np.delete(np.arange(len(sizes)), ground)
+    found = {"J": sizes[np.ix_(inner, inner)]}
+    if sizes[inner, ground].any() or sizes[ground, inner].any():
+        found |= {"W_in": sizes[inner][:, [ground]], "W_out": sizes[[ground]][:, inner]}
+    return found
+
+
+@njit(nogil=True, cache=True)
+def _norms(w, r, p, filling, at, a, up, e, to, b, left, y, top, norm):  # pyright: ignore  # pragma: no cover
+    """Of weights between groups the largest binary exponent first, then Σ (|w|/2^top)^p with the scales."""
+    n, c, k = w.shape
+    for i in range(n):
+        start = i // r * c
+        for j in range(c):
+            x = start + j
+            if at[i] == to[x]:
+                continue
+            inward = a[i] > 0 or b[x] < 0
+            head, tail = (at[i], to[x]) if inward else (to[x], at[i])
+            moved = up[i] + left[x]
+            for m in range(k):
+                v = abs(w[i, j, m])
+                if v == 0:
+                    continue
+                if filling:
+                    norm[head, tail] += (math.ldexp(v, moved - top[head, tail]) * e[i] * y[x]) ** p
+                else:
+                    top[head, tail] = max(top[head, tail], math.frexp(v)[1] + moved)
