@@ -17,7 +17,7 @@ from scipy import sparse
 
 from balproof.errors import ModelError
 from balproof.importers.arrays import npy_chunks
-from balproof.importers.rounding import MAX_ELEMENTS, require_size
+from balproof.importers.rounding import MAX_ACTIVATION, MAX_ELEMENTS, require_size
 from balproof.network.graph import Network, Tensor
 from balproof.network.places import Places
 
@@ -29,6 +29,7 @@ NAMES = ("format", "shape", "data", "indices", "indptr", "row", "col", "_is_arra
 _SAVE = "write it with scipy.sparse.save_npz(path, J.tocsr())"
 _LEAST_DENSE = 1_000_000
 _FILLED = 8
+_LINES, _LINES_FOR_ENTRY = 10_000, 100
 
 
 def is_dense(count: int, shape: tuple[int, int]) -> bool:
@@ -65,6 +66,11 @@ def _tensor(name: str, shape: tuple[int, int], rows: Array, columns: Array, data
     require_size(name, shape, MAX_ELEMENTS**2)
     if not data.size:
         raise ModelError(f"{name} has no entries", "give a matrix with at least one weight")
+    if max(shape) > min(_LINES + _LINES_FOR_ENTRY * data.size, MAX_ACTIVATION):
+        raise ModelError(
+            f"{name} is {shape[0]}×{shape[1]} with {data.size} entries, more than {_LINES_FOR_ENTRY} lines for each",
+            "leave out units that have no weights",
+        )
     places, number = Places.of(shape, rows, columns)
     kind = data.dtype.newbyteorder("=")
     value = np.bincount(number, data, len(places.rows)).astype(kind)
