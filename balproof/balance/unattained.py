@@ -18,7 +18,7 @@ from balproof.balance.cyclic import sweeps
 from balproof.balance.existence import existence
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem
-from balproof.balance.state import BALANCED
+from balproof.balance.state import BALANCED, Iterate, Progress
 
 Array = np.ndarray
 
@@ -51,6 +51,29 @@ def falling(problem: BalanceProblem) -> Array | None:
         falls = [sum((c * h[k] for k, c in row), Fraction(0)) < 0 for row in rest.rows]
         gone[left[falls]] = True
     return None
+
+
+_NEAR, _FARTHEST = 12.0, 300.0
+"""How far, in logarithms, weights that go to nothing are taken, and the most that any scale moves for that."""
+
+
+def toward_infimum(problem: BalanceProblem, progress: Progress | None = None) -> Iterate | None:
+    """A state near the infimum: what is on closed walks balanced, and all else nearly nothing.
+
+    None where the weights are no blocks, or no edges of a graph. Dead units stay where they are.
+    """
+    found = walks(problem.A, problem.active)
+    if found is None or not problem.in_range:
+        return None
+    rest = problem.only(~found.off)
+    blocks = BlockProblem.build(rest.manifold, rest.costs)
+    if blocks is None:
+        return None
+    state = sweeps(blocks, progress=progress)
+    levels = np.where(problem.active, found.levels(), 0)
+    h = state.h - min(_NEAR, _FARTHEST / max(1, int(np.abs(levels).max(initial=0)))) * levels
+    history = (problem.cost(np.zeros(problem.count)), problem.cost(h))
+    return Iterate(h, state.method, problem.imbalance(h), state.passes + 2, history)
 
 
 def infimum_of(problem: BalanceProblem) -> tuple[float | None, tuple[str, ...]]:
