@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from scipy.sparse import coo_array
 
 from balproof.importers.matrix_file import from_arrays
 from balproof.network.graph import Network, Operation, Tensor
@@ -141,6 +142,14 @@ def recurrent(n: int, spread: float = 1.0) -> Network:
     return from_arrays({"J": j})
 
 
+def sparse_recurrent(n: int, degree: int, spread: float = 1.0) -> Network:
+    """``degree`` connections of every unit on average, in a list; a few units have none in, or none out."""
+    rng = np.random.default_rng(n)
+    places = rng.integers(0, n, (2, n * degree))
+    weights = rng.choice([-1.0, 1.0], n * degree) * np.exp(spread * rng.standard_normal(n * degree))
+    return from_arrays({"J": coo_array((weights, tuple(places)), shape=(n, n))})
+
+
 BY_LAYERS = ("plain", "plain-numpy", "l-bfgs")
 SMALL = ("plain", "plain-numpy", "l-bfgs", "stochastic", "clarabel", "scs")
 MATRIX = ("matrix_balance", "plain", "osborne-numpy", "l-bfgs")
@@ -179,6 +188,8 @@ CASES = (
         Case("recurrent", f"n = {n}, σ = 1", lambda n=n: recurrent(n), None, MATRIX, n == 4000)
         for n in (500, 1000, 2000, 4000)
     ),
+    Case("sparse recurrent", "1e5 units, degree 5", lambda: sparse_recurrent(100_000, 5), 50, ("plain", "l-bfgs")),
+    Case("sparse recurrent", "1e5 units, degree 10", lambda: sparse_recurrent(100_000, 10), 50, ("plain",), True),
     *(
         Case("sizes", f"{name} in 10 layers", lambda w=w: mlp(w), 12, peers, full)
         for name, w, peers, full in (

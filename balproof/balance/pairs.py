@@ -213,6 +213,11 @@ class Pair:
         bits = values.dtype.kind == "u"
         return self.table[values] if bits else np.abs(values.astype(np.float64)) ** self.power
 
+    @property
+    def full(self) -> bool:
+        """Whether it has a weight for every row and column."""
+        return True
+
     def sides(self) -> Iterator[tuple[int, Side]]:
         yield 0, self.rows
         yield 1, self.columns

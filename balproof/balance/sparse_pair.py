@@ -37,6 +37,10 @@ class SparsePair(Pair):
     costs: Array
 
     @property
+    def full(self) -> bool:
+        return False
+
+    @property
     def fused(self) -> bool:
         return self.loop
 
