@@ -73,7 +73,7 @@ def toward_infimum(problem: BalanceProblem, progress: Progress | None = None) ->
     levels = np.where(problem.active, found.levels(), 0)
     h = state.h - min(_NEAR, _FARTHEST / max(1, int(np.abs(levels).max(initial=0)))) * levels
     history = (problem.cost(np.zeros(problem.count)), problem.cost(h))
-    return Iterate(h, state.method, problem.imbalance(h), state.passes + 2, history)
+    return Iterate(h, "sweeps toward the infimum", problem.imbalance(h), state.passes + 2, history)
 
 
 def infimum_of(problem: BalanceProblem) -> tuple[float | None, tuple[str, ...]]:
