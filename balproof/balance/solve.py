@@ -64,9 +64,6 @@ BLOCKS = 20_000
 SETTLED = BALANCED / 4
 """The imbalance that is aimed at, with something to spare for the rounding of weights."""
 
-_TRIED = 60
-"""Sweeps over blocks where only the certificate will tell whether there is a minimum."""
-
 _EXACT_CERTIFICATE = 20_000
 """Up to this many weights the gap is certified in exact rationals as well, in a second or so."""
 
@@ -358,7 +355,7 @@ def _solve_blocks(
         )
     connected = False if problem is None else strongly_connected(problem)
     if problem is None or connected is False:
-        return None
+        return None  # where it is not known (None), the certificate shows that there is a minimum, or not
     if method == "auto" and problem.size - sum(problem.zeros) <= min(BLOCKS, LARGE):
         return None  # large with zeros alone
     coarse, memory = _BY_BLOCKS[method]
@@ -368,10 +365,7 @@ def _solve_blocks(
         if goal is not None and cuts > _ROUGH:
             continue
         if goal is not None:
-            limit = 500 if connected else _TRIED
-            state = sweeps(
-                problem, tolerance=goal, limit=limit, coarse=coarse, memory=memory, progress=progress
-            )
+            state = sweeps(problem, tolerance=goal, coarse=coarse, memory=memory, progress=progress)
         else:
             state = _best(BalanceProblem.build(manifold, costs), progress)
         h, sums, reads = state.h, problem.sums(state.h), 0
