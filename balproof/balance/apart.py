@@ -36,21 +36,19 @@ Reduce = Callable[[dict[str, Array], float], "Solution"]
 
 def between(
     pairs: Sequence[Pair], labels: Array, active: Array, shift: Array, h: Array, reduce: Reduce
-) -> tuple[Array, float, float] | None:
-    """The log-scale of every scale's group, how unbalanced groups are with it, and the largest cost between.
+) -> tuple[Array, float] | None:
+    """The log-scale of every scale's group, and how unbalanced groups are with it.
 
     ``labels`` are the groups of the scales and of all that does not move; the weights have the log-scales
-    ``shift``·log 2 + h. The cost is given by its binary exponent. None for degrees other than 1, for costs
-    of several powers, or where the weights between groups are too many or too far apart.
+    ``shift``·log 2 + h. All costs are one, and all degrees are 1. None where groups are too many, or the weights
+    between them too far apart.
     """
     moving = np.append(active, True)
     groups = np.unique(labels[moving], return_inverse=True)[1].ravel()
     group = np.zeros(len(labels), int)
     group[moving] = groups
     count, power = int(groups.max()) + 1, pairs[0].power if pairs else 1.0
-    sides = [side for pair in pairs for _, side in pair.sides()]
-    plain = all(bool(np.isin(np.abs(s.coefficient), (0.0, 1.0)).all()) for s in sides)
-    if count > MOST or not plain or any((p.power, p.factor) != (power, pairs[0].factor) for p in pairs):
+    if count > MOST:
         return None
     top = np.full((count, count), np.iinfo(np.int64).min // 4)
     norm = np.zeros((count, count))
@@ -77,9 +75,8 @@ def between(
     inner = np.delete(np.arange(count), group[-1])
     t = np.zeros(count)
     t[inner] = found.h
-    cost = math.log2(power * pairs[0].factor) + power * largest + math.log2(float(norm[there].max()))
     rest = max(found.imbalance, found.cut_imbalance or 0.0)
-    return np.where(active, t[group[:-1]], 0.0), rest, cost
+    return np.where(active, t[group[:-1]], 0.0), rest
 
 
 def _network(sizes: Array, ground: int) -> dict[str, Array]:

@@ -7,7 +7,9 @@ come into a layer, all of them but one are read once more.
 
 Two things carry it over the slow modes: after every sweep whole layers are moved by one scale each, by sums
 that are there anyway, and the state is mixed with earlier ones by Anderson's method. What a sweep starts from
-is mixed, the sums with the scales, so that this reads nothing.
+is mixed, the sums with the scales, so that this reads nothing. Where it is slow all the same, few weights are
+balanced alone if they carry most of the cost (`balproof.balance.strong`), and along a chain every layer is
+mixed by itself (`balproof.balance.layerwise`).
 
 A network that is one loop begins with all its units at once, mixed by the same method. Where it is dense
 every unit meets nearly the mean of all others, and that leaves little (of D·K·D⁻¹ with K balanced but for
@@ -27,12 +29,14 @@ from balproof.balance import kernels
 from balproof.balance.anderson import Anderson
 from balproof.balance.blocks import BlockProblem
 from balproof.balance.coarse import shift_by_rows
+from balproof.balance.layerwise import Layerwise
 from balproof.balance.links import linked, settle_links
-from balproof.balance.multilevel import stagnant
+from balproof.balance.multilevel import slow, stagnant
 from balproof.balance.order import order_of
 from balproof.balance.pairs import Pair, is_threaded, team
 from balproof.balance.plan import plan_of
 from balproof.balance.state import Iterate, Progress
+from balproof.balance.strong import by_few, promising
 
 Array = np.ndarray
 
@@ -44,6 +48,9 @@ _OVER, _GAIN = 8, 0.2
 
 _PARTS = 8
 """So many times a check of all layers can end."""
+
+_FIRST, _AGAIN = 2, 8
+"""After so many more sweeps than one, and so many later again, it is asked what is slow."""
 
 
 class _Run:
@@ -58,14 +65,21 @@ class _Run:
         self.fresh = np.ones(2 * len(problem.pairs), bool)
         self._lengths = np.diff(plan.start)
         self.after = {b: known for b, known in enumerate(problem.after) if known is not None}  # at h = 0
-        self._factor()
+        self.refactor()
         count = len(plan.unit_start) - 1
         self.order = order_of(plan)
         self._like, self._at_once = _at_once(problem)
         of_touch = self._at_once[plan.side // 2]
         self._fast = np.logical_and.reduceat(of_touch, plan.touch_start[:-1]) if count else np.zeros(0, bool)
 
-    def _factor(self) -> None:
+    def again(self, h: Array) -> _Run:
+        """From h, whose sums it reads."""
+        run = _Run(self.problem, h.copy(), self.problem.sums(h))
+        run.read = self.read + self.problem.size
+        return run
+
+    def refactor(self) -> None:
+        """Make the factors those of h."""
         unit = self.plan.unit
         self.factors = np.exp(self.plan.exponent * self.h[unit]) if len(self.h) else np.ones(len(unit))
 
@@ -121,7 +135,7 @@ class _Run:
     def place(self, h: Array) -> None:
         """Go on from h, and read everything there."""
         self.h = h
-        self._factor()
+        self.refactor()
         for b in range(len(self.problem.pairs)):
             self.renew(b)
 
@@ -232,7 +246,7 @@ class _Run:
     def restart(self, h: Array, carried: Array) -> None:
         """Go on from h and from other sums."""
         self.h = h
-        self._factor()
+        self.refactor()
         fresh = self._up_to_date()
         old = self.sums[fresh]
         new, at = np.exp(carried), len(old)
@@ -308,9 +322,11 @@ def sweeps(
     run, mixer = _Run(problem, zero.copy(), problem.start), Anderson(memory)
     imbalance = run.imbalance()
     history, recent = [run.cost()], [imbalance]
-    run.read = problem.size  # what `BlockProblem.build` read
+    run.read = sum(pair.size for pair in problem.pairs)  # what `BlockProblem.build` read
     best = imbalance, zero
-    if coarse and memory and run.one_loop:
+    able, looked_at = promising(problem, run.plan, run.factors) if run.one_loop else (False, 0)
+    run.read += looked_at
+    if coarse and memory and run.one_loop and not able:
         recent, costs, stopped = _all_at_once(run, tolerance, limit, memory, progress)
         imbalance, limit = min(recent), 0 if stopped else limit - len(costs)
         history, recent, best = history + costs, [imbalance], (imbalance, run.h.copy())
@@ -318,6 +334,8 @@ def sweeps(
     if coarse:
         run.shift_layers()
         run.settle_links(links, 20)
+    layerwise: Layerwise | None = None
+    look = _FIRST
     for sweep in range(limit):
         if imbalance <= tolerance or not len(run.order):
             break
@@ -339,9 +357,29 @@ def sweeps(
                 best = imbalance, run.h.copy()
             if still or stopped:
                 break
-        if memory and imbalance > tolerance:
-            if lag > 2 * min(recent[-4:]):
-                links = links[:0]  # the sums were not near enough
-            run.settle_links(links)
-            run.restart(*mixer.mix(before, run.h, run.carried()))
+        if not memory or imbalance <= tolerance:
+            continue
+        if layerwise:
+            layerwise.step(run.h, run.factors, run.sums, lag)
+            run.refactor()
+            continue
+        if coarse and sweep >= look and slow(recent, tolerance):
+            few = by_few(problem, run.plan, run.order, run.h, tolerance, progress=progress)
+            run.read += few.read
+            history += few.history
+            if few.imbalance < best[0]:
+                best = few.imbalance, few.h
+            if few.imbalance <= tolerance or few.stopped:
+                break
+            if few.imbalance < 0.1 * lag:
+                run = run.again(few.h)
+                mixer.forget()
+                continue
+            if Layerwise.able(run.plan):
+                layerwise, run.order = Layerwise(run.plan), np.arange(len(run.order))
+            look = limit if few.history else sweep + _AGAIN  # once it was of no use, not again
+        if lag > 2 * min(recent[-4:]):
+            links = links[:0]  # the sums were not near enough
+        run.settle_links(links)
+        run.restart(*mixer.mix(before, run.h, run.carried()))
     return Iterate(best[1], "block sweeps", best[0], run.read / problem.size, tuple(history))

@@ -1,4 +1,4 @@
-"""Layers that are tied one to one, as by the scale of a normalisation: settled between sweeps, without a read.
+"""Layers that are tied one to one, as by the scale of a normalisation: settled between sweeps, unread.
 
 Sweeps balance one of two tied layers at a time and are slow along both. Every block is taken for one of rank
 one, in each of its groups, with the sums that it has; a tie is a group of one weight and so taken as it is.

@@ -181,6 +181,12 @@ class Pair:
         """How many weights a read of the block reads."""
         return self.weights.size
 
+    def costs_of(self, weights: Array) -> Array:
+        """|w|^p of some of its weights, as they are stored."""
+        return (
+            self.table[weights] if self.mode == kernels.TABLE else np.abs(weights, dtype=float) ** self.power
+        )
+
     def sides(self) -> Iterator[tuple[int, Side]]:
         yield 0, self.rows
         yield 1, self.columns

@@ -46,6 +46,10 @@ _ASIDE = -900.0
 _NONE = -32_768
 """The exponent of 0."""
 
+_GAP, _UNFELT = 40.0, 60.0
+"""Binary exponents: by so much are groups held by larger costs than those between them, and these are smaller
+than the sums of all units."""
+
 ALLOWED = 20.0
 """So far may the logarithms of costs move from where what is left out was compared with what is felt."""
 
@@ -69,7 +73,7 @@ class Far:
         doubles = {t.name: network.numbers(t.name) for t in network.parameters}
         manifold = replace(manifold, network=network.with_parameters(doubles))
         pairs = pairs_of(manifold, costs)
-        if pairs is None:
+        if pairs is None or len({p.name for p in pairs}) < len(pairs):
             return None
         costly = {p.name for p in pairs}
         support = {name: value for name, value in manifold.support.items() if name in costly}
@@ -82,6 +86,18 @@ class Far:
         """The exponent of all costs, if it is one."""
         found = {pair.power for pair in self.pairs}
         return found.pop() if len(found) == 1 else None
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether all costs are one, and no scale has a degree other than 1."""
+        sides = [side for pair in self.pairs for _, side in pair.sides()]
+        same = len({(pair.power, pair.factor) for pair in self.pairs}) == 1
+        return same and all(bool(np.isin(np.abs(s.coefficient), (0.0, 1.0)).all()) for s in sides)
+
+    @property
+    def costly(self) -> Array:
+        """Which scales have any cost, in or out."""
+        return np.isfinite(np.maximum(*self._largest(np.zeros(len(self.active)))[:2]))
 
     def shift(self) -> Array:
         """Whole log₂-scales by which the largest costs in and out of every unit come near each other."""
@@ -209,15 +225,16 @@ class Brought:
         """
         if not self.dropped:
             return 0.0
-        balance = problem.balanced_by(problem.start)
-        least = float(np.min((balance.incoming + balance.outgoing)[problem.active], initial=np.inf))
         sides = [side for pair in problem.pairs for _, side in pair.sides()]
         steepest = max(float(np.max(np.abs(s.coefficient), initial=1.0)) for s in sides)
-        most = self.dropped * steepest * 2.0 ** (self.floor + 2 * ALLOWED / math.log(2))
-        share = most / least if least else np.inf
+        most, least = (
+            self.dropped * steepest * 2.0 ** (self.floor + 2 * ALLOWED / math.log(2)),
+            _least(problem),
+        )
+        share = max(most / least, float(np.finfo(float).tiny)) if least else np.inf
         if not np.array_equal(problem.active, self.far.active) or share >= 2.0**-60:
             return None
-        whole, felt = self.whole, self.felt(problem)
+        whole, felt = self.whole, self.felt(problem, self.floor + FELT - FLOOR)
         same = whole is not None and len(np.unique(whole)) == len(np.unique(felt))
         return share if same else None
 
@@ -226,12 +243,29 @@ class Brought:
         """The strong components of all weights, where every weight is within one."""
         return components(self._of(self.far.pairs))[0]
 
-    def felt(self, problem: BlockProblem) -> Array:
-        """The strong components of the weights that are felt for sure."""
+    def felt(self, problem: BlockProblem, low: float) -> Array:
+        """The strong components of the weights whose marginal costs are at least 2^low."""
         pairs = problem.pairs
-        if self.weak:
-            pairs = tuple(_without_weak(p, self.floor + FELT - FLOOR) for p in pairs)
+        if self.weak or low > self.floor + FELT - FLOOR:
+            pairs = tuple(_without_weak(p, low) for p in pairs)
         return components(self._of(pairs))[1]
+
+    def groups(self, problem: BlockProblem) -> Array | None:
+        """The strong components of what is felt for sure; None where some hang by no more than that."""
+        low = self.floor + FELT - FLOOR
+        found = self.felt(problem, low)
+        return found if _alike(found, self.felt(problem, low + _GAP)) else None
+
+    def loose(self, problem: BlockProblem) -> Array | None:
+        """Groups that no sum of a unit's costs feels the ties between; None where all are one group, or some
+        hang by little more."""
+        least = _least(problem)
+        if not 0 < least < np.inf or self.whole is None:
+            return None
+        low = math.log2(least) - _UNFELT
+        found = self.felt(problem, low)
+        loose = not _alike(found, self.whole) and _alike(found, self.felt(problem, low + _GAP))
+        return found if loose else None
 
     def _of(self, pairs: Sequence[Pair]) -> BlockProblem:
         """Those blocks, for what is connected by them."""
@@ -242,6 +276,17 @@ class Brought:
     def refused(self) -> RequestError:
         """For a weight that is too small, and cannot be left out."""
         return _refused(self.smallest, "small")
+
+
+def _least(problem: BlockProblem) -> float:
+    """The least sum of the marginal costs of a unit that moves."""
+    balance = problem.balanced_by(problem.start)
+    return float(np.min((balance.incoming + balance.outgoing)[problem.active], initial=np.inf))
+
+
+def _alike(coarse: Array, fine: Array) -> bool:
+    """Whether two partitions of which one refines the other are one."""
+    return len(np.unique(coarse)) == len(np.unique(fine))
 
 
 def _without_weak(pair: Pair, low: float) -> Pair:

@@ -182,6 +182,8 @@ def solve(
     if method in _BY_BLOCKS and sum(t.size for t in manifold.network.parameters) > min(BLOCKS, LARGE):
         costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
         large = _solve_blocks(manifold, costs, method, start, certify and bits is None, progress)
+        if large is not None and large.cut_imbalance is None and large.factors is None:
+            large = _tied(manifold, costs, large, method, start, certify and bits is None, progress)
         if large is not None:
             return large if bits is None else dataclasses.replace(large, no_certificate=TOO_MANY)
 
@@ -195,6 +197,26 @@ def solve(
         if found is None:
             raise refused
         return found
+
+
+def _tied(
+    manifold: Manifold,
+    costs: Costs,
+    found: Solution,
+    method: Method,
+    start: float,
+    certify: bool,
+    progress: Progress | None,
+) -> Solution:
+    """A state whose cuts were not judged, with groups balanced that its units' sums do not feel."""
+    again = solve_far(
+        manifold,
+        costs,
+        lambda p: _solve_blocks(p.manifold, costs, method, start, certify, progress, p),
+        _reduce,
+        found,
+    )
+    return again or found
 
 
 def _apart(
@@ -356,7 +378,7 @@ def _solve_blocks(
     connected = False if problem is None else strongly_connected(problem)
     if problem is None or connected is False:
         return None  # where it is not known (None), the certificate shows that there is a minimum, or not
-    if method == "auto" and problem.size - sum(problem.zeros) <= min(BLOCKS, LARGE):
+    if method == "auto" and problem.nonzero <= min(BLOCKS, LARGE):
         return None  # large with zeros alone
     coarse, memory = _BY_BLOCKS[method]
     passes, cuts = 0.0, 0.0
