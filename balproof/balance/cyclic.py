@@ -46,6 +46,9 @@ LAYERS = 20_000
 _OVER, _GAIN = 8, 0.2
 """So many steps of all units at once are to bring the imbalance down to this share of what it was."""
 
+_SPREAD = 2
+"""So many of them take the scales of units away; then it shows whether few weights carry most of the cost."""
+
 _PARTS = 8
 """So many times a check of all layers can end."""
 
@@ -195,10 +198,10 @@ class _Run:
             moved = plan.kind_coefficient[kind] * t[plan.kind_layer[kind]]
             self.after[b] = self.after[b] * float(np.exp(plan.power[b] * moved))
 
-    def settle_links(self, layers: Array, times: int = 2) -> None:
+    def settle_links(self, layers: Array) -> None:
         """Move layers that are tied one to one, and then all as wholes, by sums that are only near."""
         if len(layers):
-            settle_links(self.plan, layers, times, self.h, self.factors, self.sums, self.fresh)
+            settle_links(self.plan, layers, self.h, self.factors, self.sums, self.fresh)
             self.shift_layers()
 
     def cost(self) -> float:
@@ -290,8 +293,12 @@ def _all_at_once(
         costs.append(run.cost())
         best = run.h if seen[-1] <= min(seen) else best
         stopped = bool(progress and progress(f"step {len(costs)}: imbalance {seen[-1]:.1e}"))
-        slow = len(seen) > _OVER and not min(seen) < _GAIN * min(seen[:-_OVER])
-        if slow or not costs[-1] <= 1.01 * min(costs):
+        going = len(seen) <= _OVER or min(seen) < _GAIN * min(seen[:-_OVER])
+        if len(costs) == _SPREAD:
+            able, looked_at = promising(run.problem, plan, run.factors)
+            run.read += looked_at
+            going &= not able
+        if not going or not costs[-1] <= 1.01 * min(costs):
             break
     if best is not run.h:
         run.place(best)
@@ -324,16 +331,14 @@ def sweeps(
     history, recent = [run.cost()], [imbalance]
     run.read = sum(pair.size for pair in problem.pairs)  # what `BlockProblem.build` read
     best = imbalance, zero
-    able, looked_at = promising(problem, run.plan, run.factors) if run.one_loop else (False, 0)
-    run.read += looked_at
-    if coarse and memory and run.one_loop and not able:
+    if coarse and memory and run.one_loop:
         recent, costs, stopped = _all_at_once(run, tolerance, limit, memory, progress)
         imbalance, limit = min(recent), 0 if stopped else limit - len(costs)
         history, recent, best = history + costs, [imbalance], (imbalance, run.h.copy())
     links = linked(run.plan, run.order) if coarse and memory else run.order[:0]
     if coarse:
         run.shift_layers()
-        run.settle_links(links, 20)
+        run.settle_links(links)
     layerwise: Layerwise | None = None
     look = _FIRST
     for sweep in range(limit):

@@ -1,7 +1,7 @@
 """Large networks whose costs no double holds, solved by way of powers of two, and taken back exactly.
 
-What came out is w·2^(A n)·exp(A rest): the powers change no digit, so that a certificate of the scaled weights
-is one of these. Only their sum h is rounded, to |h|·2^-53, and the weights that are written once each.
+What came out is w·2^(A n)·exp(A rest): the powers change no digit, so that a certificate of the scaled
+weights is one of these. Only their sum h is rounded, to |h|·2^-53, and each weight once that is written.
 """
 
 from __future__ import annotations
@@ -53,8 +53,10 @@ def solve_far(
         return None
     shift = far.shift() if start is None else _steps(manifold, start.h)
     passes = 0.0 if start is None else start.passes
+    brought = far.brought(shift, far.unit(shift))
     for number in range(_ROUNDS):
-        brought = far.brought(shift, far.unit(shift))
+        if number:
+            brought = far.brought(shift, far.unit(shift))
         problem = BlockProblem.build(brought.manifold, costs)
         if problem is None:
             return None

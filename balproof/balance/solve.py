@@ -182,8 +182,8 @@ def solve(
     if method in _BY_BLOCKS and sum(t.size for t in manifold.network.parameters) > min(BLOCKS, LARGE):
         costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
         large = _solve_blocks(manifold, costs, method, start, certify and bits is None, progress)
-        if large is not None and large.cut_imbalance is None and large.factors is None:
-            large = _tied(manifold, costs, large, method, start, certify and bits is None, progress)
+        if large is not None and large.factors is None:
+            large = _nearer(manifold, costs, large, method, start, certify and bits is None, progress)
         if large is not None:
             return large if bits is None else dataclasses.replace(large, no_certificate=TOO_MANY)
 
@@ -199,7 +199,7 @@ def solve(
         return found
 
 
-def _tied(
+def _nearer(
     manifold: Manifold,
     costs: Costs,
     found: Solution,
@@ -208,13 +208,17 @@ def _tied(
     certify: bool,
     progress: Progress | None,
 ) -> Solution:
-    """A state whose cuts were not judged, with groups balanced that its units' sums do not feel."""
+    """By way of powers of two where scales were too large for doubles, or where cuts were not judged and some
+    groups are tied by less than their units' sums feel."""
+    overflown = not np.isfinite(found.history).all()
+    if found.cut_imbalance is not None and not overflown:
+        return found
     again = solve_far(
         manifold,
         costs,
         lambda p: _solve_blocks(p.manifold, costs, method, start, certify, progress, p),
         _reduce,
-        found,
+        None if overflown else found,
     )
     return again or found
 
@@ -226,7 +230,7 @@ def _apart(
     certify: bool,
     bits: int | None,
 ) -> Solution | None:
-    """A network that no powers of two bring into range, in groups of units; None where it is not such a one."""
+    """A network that no powers of two bring into range, in groups of units; None where it is none."""
     costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
     if BalanceProblem.stated(manifold, costs).in_range:
         return None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import suppress
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -35,7 +35,7 @@ class Judged:
     """Imbalances of the scales that move (0 for the others), and which do not.
 
     ``falling`` are the dead units whose cost could still fall. ``problem`` is None for a large network, and
-    there is neither problem nor cost for extremes. ``far`` says that costs of a large network are beyond doubles.
+    there is neither problem nor cost for extremes. ``far``: the costs of a large network are beyond doubles.
     """
 
     manifold: Manifold

@@ -64,7 +64,8 @@ def test_units_of_a_dense_loop_move_at_once() -> None:
     manifold = infer(from_arrays({"J": d[:, None] * rng.standard_normal((400, 400)) / d}))
     state, steps = told(manifold, 1e-10)
     assert state.imbalance <= 1e-10 and set(steps) == {"step"}
-    assert state.passes == len(steps) + 1 <= 11
+    assert state.passes == pytest.approx(len(steps) + 1, abs=0.05)  # and a few rows
+    assert len(steps) <= 10
     blocks = BlockProblem.build(manifold, Costs.parse("l2"))
     assert blocks is not None and sweeps(blocks, tolerance=1e-10, memory=0).passes > 12
 

@@ -39,16 +39,10 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(solving, "BLOCKS", 1)
 
 
-@pytest.fixture
-def large(monkeypatch: pytest.MonkeyPatch, blocks: None) -> None:
-    """As those of more than a million weights."""
-    monkeypatch.setattr(solving, "LARGE", 1)
-
-
 # --- networks in disguise ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [n for n in KNOWN if n not in ("two powers",)])
+@pytest.mark.parametrize("name", [n for n in KNOWN if n != "two powers"])
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.usefixtures("blocks")
 def test_disguised_networks_have_the_weights_they_had(name: str, seed: int) -> None:
@@ -84,7 +78,9 @@ def test_many_decades_against_600_bits(costs: str, decades: int) -> None:
         assert max(map(abs, exact)) <= found.certificate.radius + 1e-13 < 1e-9
 
 
-@pytest.mark.parametrize("widths", [[100, 150, 80, 30], pytest.param([1000, 1200, 600, 130], marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "widths", [[100, 150, 80, 30], pytest.param([1000, 1200, 600, 130], marks=pytest.mark.slow)]
+)
 def test_a_large_network_in_disguise(widths: list[int]) -> None:
     """Rescaled by powers of two up to 2^±450 it has the log-scales that it had, less those of the powers."""
     network = mlp(widths, seed=1)
@@ -102,7 +98,7 @@ def test_a_large_network_in_disguise(widths: list[int]) -> None:
 
 
 @pytest.mark.usefixtures("blocks")
-def test_a_balanced_network_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_balanced_network_stays() -> None:
     """By hand: 12 weights of 2^-700, as much in as out at every unit; their squares are 2^-1400."""
     small = 2.0**-700
     network = with_weights(
@@ -110,7 +106,9 @@ def test_a_balanced_network_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     found = solve(network, certify=True)
     assert found.status == "balanced" and np.all(found.h == 0) and found.imbalance == 0
-    assert found.log10_costs == pytest.approx([float(mpmath.log10(12) - 1400 * mpmath.log10(2))] * 2, rel=1e-14)
+    assert found.log10_costs == pytest.approx(
+        [float(mpmath.log10(12) - 1400 * mpmath.log10(2))] * 2, rel=1e-14
+    )
     assert found.certificate is not None and found.certificate.gap < 1e-24
 
 
@@ -214,9 +212,7 @@ def test_bridges_of_large_networks(k: int) -> None:
 
 def test_what_is_left_out_is_counted_and_bounded() -> None:
     """Of a row 1, 1e-250 and another: the small one is in no sum, and what it may add is below rounding."""
-    network = with_weights(
-        mlp([2, 1, 1], bias=False), fc1__weight=[[1e200, 1e-250]], fc2__weight=[[1e-200]]
-    )
+    network = with_weights(mlp([2, 1, 1], bias=False), fc1__weight=[[1e200, 1e-250]], fc2__weight=[[1e-200]])
     far = Far.of(infer(network), Costs.parse("l2"))
     assert far is not None
     shift = far.shift()
@@ -274,7 +270,9 @@ def test_scales_that_are_left_are_taken_over(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Far, "shift", lambda self: np.full(1, -300))
     network = with_weights(mlp([1, 1, 1], bias=False), fc1__weight=[[2.0**600]], fc2__weight=[[2.0**-300]])
     found = solve(network)
-    assert found.factors is not None and found.factors[0].tolist() == [-450] and abs(found.factors[1][0]) < 1e-12
+    assert (
+        found.factors is not None and found.factors[0].tolist() == [-450] and abs(found.factors[1][0]) < 1e-12
+    )
     monkeypatch.setattr(taking, "_ROUNDS", 1)
     with pytest.raises(RequestError, match="is too small"):
         solve(network)
@@ -318,7 +316,9 @@ def test_dead_units_beside_far_ones(how: str, monkeypatch: pytest.MonkeyPatch) -
                             for n in ("fc2.bias", "fc3.weight", "fc3.bias")})  # fmt: skip
     small = solve(alive).network
     np.testing.assert_allclose(
-        np.abs(found.network.numbers("fc2.weight")[:, [0, 3]]), np.abs(small.numbers("fc2.weight")), rtol=1e-11
+        np.abs(found.network.numbers("fc2.weight")[:, [0, 3]]),
+        np.abs(small.numbers("fc2.weight")),
+        rtol=1e-11,
     )
 
 
