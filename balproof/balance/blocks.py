@@ -15,6 +15,7 @@ from scipy import sparse
 
 from balproof.balance.pairs import Extremes, Pair, Side, layout, pair_of
 from balproof.balance.problem import Costs, require_range
+from balproof.balance.sparse_pair import SparsePair, sparse_pair
 from balproof.errors import ModelError
 from balproof.network.graph import Tensor
 from balproof.network.manifold import Block, Manifold
@@ -98,6 +99,11 @@ class BlockProblem:
         """The same, where scales with nothing in or nothing out, or of a degree ≤ 0, stay where they are."""
         able = np.ones(self.manifold.count, bool)
         able[list(self.left_out)] = False
+        if any(isinstance(pair, SparsePair) for pair in self.pairs):  # long chains of dead units
+            costly = {p.name: self.manifold.network.flat(p.name) != 0 for p in self.pairs}
+            found = self.manifold.dead(costly)
+            able[list(found)] = False
+            return replace(self, active=able, dead=found)
         sums, dead = self.start, np.zeros(self.manifold.count, bool)
         while True:
             here = self.balanced_by(sums)
@@ -168,11 +174,7 @@ class BlockProblem:
     @cached_property
     def diagonal(self) -> float:
         """The cost of the weights of units to themselves, which no scale changes and no sum has."""
-        total = 0.0
-        for pair in self.pairs:
-            if pair.loop:
-                total += pair.factor * float(pair.costs_of(np.einsum("iik->ik", pair.weights)).sum())
-        return total
+        return sum(pair.factor * pair.fixed for pair in self.pairs)
 
     def imbalance(self, h: Array) -> float:
         """The largest |in − c·out|/(in + c·out) of the scales that move: one read."""
@@ -284,14 +286,21 @@ def pairs_of(manifold: Manifold, costs: Costs) -> list[Pair] | None:
         tensor = network.tensors[block.name]
         if tensor.buffer or block.name in biases:
             continue
-        made, terms = layout(block), powers(costs, block.name)
-        if made is None or terms is None:
+        terms = powers(costs, block.name)
+        if terms is None:
             return None
-        stored = _stored(manifold, block)
-        own = [pair_of(block.name, stored, block.shape, made, power, factor) for factor, power in terms]
-        if len(own) > 1 and own[0].loop:
-            return None  # a unit in its turn would see what the others were by all powers but one
-        found += own
+        if tensor.places is not None:
+            own = [sparse_pair(block, tensor, power, factor) for factor, power in terms]
+        elif (made := layout(block)) is not None:
+            stored = _stored(manifold, block)
+            own = [pair_of(block.name, stored, block.shape, made, power, factor) for factor, power in terms]
+        else:
+            return None
+        for pair in own:
+            # With several powers a unit in its turn would see what the others were by all of them but one.
+            if pair is None or (pair.loop and len(own) > 1):
+                return None
+            found.append(pair)
     return found
 
 

@@ -120,9 +120,10 @@ class _Run:
 
     @property
     def one_loop(self) -> bool:
-        """Whether nearly all weights are those of one layer that feeds itself."""
+        """Whether nearly all weights are those of one full layer that feeds itself."""
         loops = self.plan.loop[self.plan.side // 2]
-        most = max((pair.size for pair in self.problem.pairs if pair.loop), default=0)
+        full = [p for p in self.problem.pairs if p.loop and p.full]
+        most = max((pair.size for pair in full), default=0)
         return len(self.order) == 1 and bool(loops.any()) and 2 * most > self.problem.size
 
     def renew(self, b: int) -> None:
