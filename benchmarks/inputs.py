@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from scipy.sparse import coo_array
 
 from balproof.importers.matrix_file import from_arrays
 from balproof.network.graph import Network, Operation, Tensor
@@ -149,6 +150,14 @@ def recurrent(n: int, spread: float = 1.0, scales: float = 0.0) -> Network:
     return from_arrays({"J": j})
 
 
+def sparse_recurrent(n: int, degree: int, spread: float = 1.0) -> Network:
+    """``degree`` connections of every unit on average, in a list; a few units have none in, or none out."""
+    rng = np.random.default_rng(n)
+    places = rng.integers(0, n, (2, n * degree))
+    weights = rng.choice([-1.0, 1.0], n * degree) * np.exp(spread * rng.standard_normal(n * degree))
+    return from_arrays({"J": coo_array((weights, tuple(places)), shape=(n, n))})
+
+
 BY_LAYERS = ("plain", "plain-numpy", "l-bfgs")
 SMALL = ("plain", "plain-numpy", "l-bfgs", "stochastic", "clarabel", "scs")
 MATRIX = ("matrix_balance", "plain", "osborne-numpy", "l-bfgs")
@@ -187,6 +196,8 @@ CASES = (
         Case("recurrent", f"n = {n}, σ = 1", lambda n=n: recurrent(n), None, MATRIX, n == 4000)
         for n in (500, 1000, 2000, 4000)
     ),
+    Case("sparse recurrent", "1e5 units, degree 5", lambda: sparse_recurrent(100_000, 5), 50, ("plain", "l-bfgs")),
+    Case("sparse recurrent", "1e5 units, degree 10", lambda: sparse_recurrent(100_000, 10), 50, ("plain",), True),
     *(
         Case("recurrent", f"n = {n}, {name}", lambda n=n, own=own: recurrent(n, *own), None, MATRIX)
         for n in (1000, 2000)

@@ -8,6 +8,7 @@ from scipy.sparse.csgraph import connected_components
 
 from balproof.balance.blocks import BlockProblem
 from balproof.balance.pairs import Pair, Side
+from balproof.balance.sparse_pair import SparsePair
 
 Array = np.ndarray
 
@@ -68,7 +69,7 @@ def _walks(problem: BlockProblem, *, sampled: bool) -> tuple[bool | None, Array]
             tails += [into.ravel(), np.repeat(through, out.shape[1])]
             heads += [np.repeat(through, into.shape[1]), out.ravel()]
             continue
-        part = sampled and pair.size > _SAMPLED
+        part = sampled and pair.size > _SAMPLED and not isinstance(pair, SparsePair)
         for group in range(g):
             i, j = _support(pair, group, sampled=part)
             first, second, a, b = rows[group, i], columns[group, j], plus[group, i], minus[group, j]
@@ -95,6 +96,8 @@ def _support(pair: Pair, group: int, *, sampled: bool) -> tuple[Array, Array]:
 
     ``sampled``: of some of them, among them one of every row and every column that has any.
     """
+    if isinstance(pair, SparsePair):
+        return pair.support()
     r = len(pair.weights) // pair.groups
     part = pair.weights[group * r : (group + 1) * r]
     mask = 0x7FFF if part.dtype.kind == "u" else None

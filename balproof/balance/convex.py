@@ -34,10 +34,10 @@ class ConvexOptimum:
     cones: int
 
 
-def power_terms(problem: BalanceProblem) -> tuple[Array, sparse.csr_array]:
+def power_terms(problem: BalanceProblem, limit: int = 2**62) -> tuple[Array, sparse.csr_array]:
     """b and G with F(h) = Σ exp(b + G h), terms with equal rows merged.
 
-    Raises RegularizerError where a cost is not a sum of powers.
+    Raises RegularizerError where a cost is not a sum of powers, RequestError for more than ``limit`` terms.
     """
     if problem.exponents is None:
         raise RegularizerError(
@@ -64,6 +64,11 @@ def power_terms(problem: BalanceProblem) -> tuple[Array, sparse.csr_array]:
         part = slice(rows.indptr[i], rows.indptr[i + 1])
         key = (tuple(rows.indices[part].tolist()), tuple(rows.data[part].tolist()))
         label[i] = keys.setdefault(key, len(keys))
+    if len(keys) > limit:
+        raise RequestError(
+            f"the convex program would have {len(keys)} exponential cones",
+            f"it is meant for at most {limit}; use --method multilevel",
+        )
     order = np.argsort(label, kind="stable")
     first = order[np.searchsorted(label[order], np.arange(len(keys)))]
     bounds = np.searchsorted(label[order], np.arange(len(keys) + 1))
@@ -88,12 +93,7 @@ def solve_convex(
     >>> round(solve_convex(BalanceProblem.build(load("tests/data/chain.json"))).value, 6)
     8.177043
     """
-    b, rows = power_terms(problem)
-    if len(b) > limit:
-        raise RequestError(
-            f"the convex program would have {len(b)} exponential cones",
-            f"it is meant for at most {limit}; use --method multilevel",
-        )
+    b, rows = power_terms(problem, limit)
     if not len(b) or not problem.active.any():
         return ConvexOptimum(
             np.zeros(problem.count), problem.cost(np.zeros(problem.count)), "trivial", form, 0

@@ -120,9 +120,10 @@ class _Run:
 
     @property
     def one_loop(self) -> bool:
-        """Whether nearly all weights are those of one layer that feeds itself."""
+        """Whether nearly all weights are those of one full layer that feeds itself."""
         loops = self.plan.loop[self.plan.side // 2]
-        most = max((pair.size for pair in self.problem.pairs if pair.loop), default=0)
+        full = [p for p in self.problem.pairs if p.loop and p.full]
+        most = max((pair.size for pair in full), default=0)
         return len(self.order) == 1 and bool(loops.any()) and 2 * most > self.problem.size
 
     def renew(self, b: int) -> None:
@@ -198,10 +199,10 @@ class _Run:
             moved = plan.kind_coefficient[kind] * t[plan.kind_layer[kind]]
             self.after[b] = self.after[b] * float(np.exp(plan.power[b] * moved))
 
-    def settle_links(self, layers: Array, times: int = 2) -> None:
+    def settle_links(self, layers: Array) -> None:
         """Move layers that are tied one to one, and then all as wholes, by sums that are only near."""
         if len(layers):
-            settle_links(self.plan, layers, times, self.h, self.factors, self.sums, self.fresh)
+            settle_links(self.plan, layers, self.h, self.factors, self.sums, self.fresh)
             self.shift_layers()
 
     def cost(self) -> float:
@@ -338,7 +339,7 @@ def sweeps(
     links = linked(run.plan, run.order) if coarse and memory else run.order[:0]
     if coarse:
         run.shift_layers()
-        run.settle_links(links, 20)
+        run.settle_links(links)
     layerwise: Layerwise | None = None
     look = _FIRST
     for sweep in range(limit):

@@ -12,9 +12,11 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
+from balproof.balance import kernels
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.state import Iterate, Progress
 from balproof.balance.steps import columns_of, step
+from balproof.balance.swift import sides, swept
 from balproof.errors import RequestError
 
 Array = np.ndarray
@@ -58,6 +60,8 @@ def stochastic(
     name = schedule if isinstance(schedule, str) else "user-given"
     if not len(units) and isinstance(schedule, str):
         return Iterate(h, f"stochastic ({name})", 0.0, 0.0, tuple(history))
+    if isinstance(schedule, str) and schedule != "greedy" and len(units) > _MANY and problem.straight:
+        return _compiled(problem, units, schedule, seed, tolerance, sweeps, progress)
     by_column = sparse.csc_array(problem.A)
     parts = {int(k): columns_of(problem, np.array([k]), by_column) for k in units}
     touched, total = 0, max(len(problem.weights), 1)
@@ -94,6 +98,49 @@ def stochastic(
         if isinstance(schedule, str) and (imbalance <= tolerance or near_floor or _hopeless(bests, history)):
             break
     return Iterate(h, f"stochastic ({name})", problem.imbalance(h), touched / total, tuple(history))
+
+
+_MANY = 2_000
+"""More units than this are balanced in compiled code, where each has a closed form."""
+
+
+def _compiled(
+    problem: BalanceProblem,
+    units: Array,
+    schedule: Schedule,
+    seed: int,
+    tolerance: float,
+    sweeps: int,
+    progress: Progress | None,
+) -> Iterate:
+    """The same by whole sweeps."""
+    columns = sparse.csc_array(problem.A)
+    matrix = columns.indptr, columns.indices, columns.data
+    power, rng = problem.single_power or 1.0, np.random.default_rng(seed)
+    draw = {"random": lambda: rng.choice(units, len(units)), "reshuffled": lambda: rng.permutation(units)}
+    h, touched, total = np.zeros(problem.count), 0, max(len(problem.weights), 1)
+    costs = problem.marginal(h)
+    history, imbalance, bests, stalled = [problem.cost(h)], problem.imbalance(h), list[float](), 0
+    for sweep in range(sweeps):
+        touched += swept(draw.get(schedule, lambda: units)(), *matrix, power, costs, h) + total
+        imbalance = _imbalance(columns, costs, problem.active)
+        if sweep % 16 == 15 or imbalance <= tolerance:  # drop the rounding that the products gathered
+            costs = problem.marginal(h)
+            imbalance = problem.imbalance(h)
+        history.append(float(costs.sum()) / power)
+        if progress and progress(f"sweep {sweep + 1}: imbalance {imbalance:.1e}"):
+            break
+        stalled = 0 if not bests or imbalance < 0.9 * bests[-1] else stalled + 1
+        bests.append(min(imbalance, bests[-1] if bests else np.inf))
+        if imbalance <= tolerance or (imbalance < 1e-12 and stalled > 20) or _hopeless(bests, history):
+            break
+    return Iterate(h, f"stochastic ({schedule})", imbalance, touched / total, tuple(history))
+
+
+def _imbalance(columns: sparse.csc_array, marginal: Array, active: Array) -> float:
+    """`BalanceProblem.imbalance` by the marginal costs."""
+    into, out = sides(columns.indptr, columns.indices, columns.data, marginal)
+    return kernels.imbalance(into[active], out[active])
 
 
 _WINDOW = 2_000

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse.csgraph import reverse_cuthill_mckee
 from scipy.sparse.linalg import splu
 
 from balproof.balance.clusters import Cuts, Digraph, between_groups
 from balproof.balance.elimination import order
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.state import Iterate, Progress
+from balproof.errors import RequestError
 
 Array = np.ndarray
 
@@ -32,6 +34,8 @@ def direct(
 ) -> Iterate:
     """Newton's method from ``start`` (default h = 0) until units and cuts are balanced to ``tolerance``.
 
+    Raises RequestError where it would take factors that do not fit into memory.
+
     >>> from balproof.importers import load
     >>> direct(BalanceProblem.build(load("tests/data/chain.json"))).imbalance <= 1e-13
     True
@@ -40,7 +44,30 @@ def direct(
     graph = Digraph.of(problem)
     if graph is not None and order(graph.tail, graph.head, len(graph.scales) + 1) is not None:
         return _by_elimination(problem, graph, h, tolerance, steps, progress)
+    if not fits(problem):
+        raise RequestError(
+            f"the Hessian of {np.count_nonzero(problem.active)} scales has no small factors",
+            "take the method auto or newton, which need none",
+        )
     return _by_factors(problem, graph, h, tolerance, steps, progress)
+
+
+_FEW, _WIDEST = 5_000, 3_000
+"""Scales whose Hessian may be full, and the widest band of more of them of which the factors stay small."""
+
+
+def fits(problem: BalanceProblem) -> bool:
+    """Whether factors of the Hessian of a sparse matrix are small: few scales, or a narrow band of them."""
+    units = np.flatnonzero(problem.active)
+    listed = any(t.places is not None for t in problem.manifold.network.parameters)
+    if len(units) <= _FEW or not listed:
+        return True
+    pattern = sparse.csr_array(problem.A[:, units] != 0, dtype=np.int32)
+    joined = sparse.csr_array(pattern.T @ pattern)
+    place = np.empty(len(units), int)
+    place[reverse_cuthill_mckee(joined, symmetric_mode=True)] = np.arange(len(units))
+    i, j = joined.tocoo().coords
+    return int(np.abs(place[i] - place[j]).max(initial=0)) <= _WIDEST
 
 
 def _by_elimination(

@@ -21,9 +21,13 @@ from flint import fmpq, fmpq_mat
 from scipy import sparse
 from scipy.optimize import linprog
 
+from balproof.balance.components import Walks, walks
 from balproof.balance.problem import BalanceProblem
 from balproof.network.equations import Form
 from balproof.verdict import Verdict
+
+LISTED = 20_000
+"""Up to so many weights a circulation is given."""
 
 GROUND = -1
 """The node of the graph into which everything that cannot scale is merged."""
@@ -34,7 +38,8 @@ class Existence:
     """Whether the minimum of F over the moving scales is attained.
 
     ``circulation`` is z, one positive integer per weight with cost (attained); ``direction`` is h, one
-    rational per scale (not attained). Exactly one is given unless the verdict is ``undecided``.
+    rational per scale (not attained). Exactly one is given unless the verdict is ``undecided``, or the
+    weights of an attained minimum are more than `LISTED`.
     ``falling`` names weights whose cost falls to nothing along the direction.
     """
 
@@ -53,6 +58,8 @@ def existence(problem: BalanceProblem) -> Existence:
     >>> existence(BalanceProblem.build(load("tests/data/chain.json"))).attained
     True
     """
+    if len(problem.weights) > LISTED and (found := walks(problem.A, problem.active)) is not None:
+        return _of_components(problem, found)
     rows = problem.rows
     graph = [_ends(row) for row in rows]
     z: list[Fraction] | None = None
@@ -73,6 +80,25 @@ def existence(problem: BalanceProblem) -> Existence:
         full = tuple(h.get(k, Fraction(0)) for k in range(problem.count))
         return Existence(False, Verdict.certified, method, direction=full, falling=tuple(falling))
     return Existence(None, Verdict.undecided, "neither certificate could be rounded to exact rationals")
+
+
+def _of_components(problem: BalanceProblem, found: Walks) -> Existence:
+    """The answer where weights are too many for a circulation, which strong components make superfluous."""
+    method = "strongly connected components of the nonzero weights"
+    if found.direction is None:
+        return Existence(True, Verdict.certified, method)
+    full = tuple(_UNITS[v] for v in found.direction.tolist())
+    falls = np.flatnonzero(problem.A @ found.direction < 0)  # whole numbers: exact
+    return Existence(
+        False,
+        Verdict.certified,
+        method,
+        direction=full,
+        falling=tuple(problem.element(int(i)) for i in falls),
+    )
+
+
+_UNITS = {v: Fraction(v) for v in (-1, 0, 1)}
 
 
 def is_circulation(rows: Sequence[Form], z: Sequence[Fraction]) -> bool:

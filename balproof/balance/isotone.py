@@ -164,20 +164,20 @@ class _Parts:
         Everything that stays where it is is one node, joined to both. So is, to be safe, what moves with
         another coefficient than ±1.
         """
-        n, groups = problem.manifold.count, sum(pair.groups for pair in problem.pairs)
+        n, groups = problem.manifold.count, sum(pair.joined[2] for pair in problem.pairs)
         ground = 2 * (n + groups)
         tails: list[Array] = []
         heads: list[Array] = []
         at = 2 * n
         for pair in problem.pairs:
-            for turn, side in ((1, pair.rows), (-1, pair.columns)):
+            for turn, side, own in zip((1, -1), (pair.rows, pair.columns), pair.joined[:2], strict=True):
                 free = side.moves(problem.active) & (np.abs(side.coefficient) == 1)
-                group = at + np.arange(len(free)) // max(1, len(free) // pair.groups)
+                group = at + own
                 same = turn * side.coefficient > 0
                 for sign in (0, 1):
                     tails.append(np.where(free, side.unit + sign * n, ground))
                     heads.append(group + np.where(same == (sign == 0), 0, groups))
-            at += pair.groups
+            at += pair.joined[2]
         i, j = (np.concatenate(x) if x else np.zeros(0, int) for x in (tails, heads))
         size = ground + 1
         graph = sparse.coo_array((np.ones(len(i), bool), (i, j)), (size, size))
@@ -267,12 +267,11 @@ def _rounding(problem: BlockProblem, h: Array) -> float:
     longest, furthest, exponent = 0, 0.0, 0.0
     uses = np.zeros(problem.manifold.count, int)
     for pair in problem.pairs:
-        count, columns, kernel = pair.weights.shape
-        for (_, side), terms in zip(pair.sides(), (columns, count // pair.groups), strict=True):
+        for (_, side), terms in zip(pair.sides(), pair.lengths, strict=True):
             scaled = side.unit[side.unit >= 0]
             if len(scaled):
                 np.add.at(uses, scaled, 1)
-                longest = max(longest, kernel + terms)
+                longest = max(longest, terms)
         logs = (np.abs(side.logs(h)).max(initial=0.0) for _, side in pair.sides())
         furthest = max(furthest, 4 * pair.power * sum(logs))
         if pair.power * 2**20 % 1:  # a double near the exponent that is meant: 700 > log of any cost

@@ -454,6 +454,15 @@ def best_mixture(residuals, residual):
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
+def norm(x):
+    """The Euclidean norm."""
+    total = 0.0
+    for k in range(len(x)):
+        total += x[k] * x[k]
+    return np.sqrt(total)
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
 def less(x, g, rows):
     """x − g·rows."""
     found = x.copy()

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from balproof.balance.clusters import Digraph, balanced_groups, between_groups
 from balproof.balance.coarse import shift_of_groups
+from balproof.balance.colouring import coloured
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.state import Iterate, Progress
 from balproof.balance.steps import columns_of, step
@@ -27,6 +28,10 @@ def colours(problem: BalanceProblem) -> list[Array]:
     """Active units in groups without a common weight; layers alternate between two colours."""
     units = np.flatnonzero(problem.active)
     pattern = sparse.csr_array(problem.A[:, units] != 0, dtype=np.int32)
+    if len(units) > _MANY:
+        colour = coloured(sparse.csr_array(pattern.T @ pattern))
+        order = np.argsort(colour, kind="stable")
+        return [units[own] for own in np.split(order, np.cumsum(np.bincount(colour))[:-1])]
     neighbours = (pattern.T @ pattern).tocoo()
     graph: nx.Graph[int] = nx.Graph()
     graph.add_nodes_from(range(len(units)))
@@ -72,6 +77,10 @@ class Coarse:
         """The change of h, constant on every group, that minimises F: one read of the weights for C."""
         cost = np.bincount(self.label, problem.marginal(h), len(self.distinct)) / self.power
         return self.lift @ shift_of_groups(cost, self.distinct, self.power)
+
+
+_MANY = 5_000
+"""More units than this are coloured in compiled code."""
 
 
 def multilevel(

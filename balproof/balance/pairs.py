@@ -187,6 +187,38 @@ class Pair:
             self.table[weights] if self.mode == kernels.TABLE else np.abs(weights, dtype=float) ** self.power
         )
 
+    @cached_property
+    def lengths(self) -> tuple[int, int]:
+        """How many weights the sums of a row and of a column have at most, counting one kernel once."""
+        count, columns, kernel = self.weights.shape
+        return columns + kernel, count // self.groups + kernel
+
+    @cached_property
+    def joined(self) -> tuple[Array, Array, int]:
+        """Of rows and of columns, which of so many parts each is in: no weight joins two parts."""
+        sizes = (len(side.unit) for _, side in self.sides())
+        rows, columns = (np.arange(n) // max(1, n // self.groups) for n in sizes)
+        return rows, columns, self.groups
+
+    @cached_property
+    def fixed(self) -> float:
+        """The cost of the weights of units to themselves, without ``factor``: 0 where none do.
+
+        No scale changes it, and no sum has it.
+        """
+        if not self.loop:
+            return 0.0
+        return float(self.costs_of(np.einsum("iik->ik", self.weights)).sum())
+
+    def costs_at(self, i: Array, j: Array) -> Array:
+        """|w|^p in these rows and columns of their group, summed over the kernel."""
+        return self.costs_of(self.weights[i, j]).sum(axis=1)
+
+    @property
+    def full(self) -> bool:
+        """Whether it has a weight for every row and column."""
+        return True
+
     def sides(self) -> Iterator[tuple[int, Side]]:
         yield 0, self.rows
         yield 1, self.columns

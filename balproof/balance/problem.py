@@ -342,12 +342,12 @@ class BalanceProblem:
         """Whether the balance of a unit is a two-term equation: one power, and one degree a column."""
         if self.single_power is None:
             return False
-        columns = sparse.csc_array(self.A)
-        for k in np.flatnonzero(self.active):
-            values = columns.data[columns.indptr[k] : columns.indptr[k + 1]]
-            if len(np.unique(values)) > 2:
-                return False
-        return True
+        columns = sparse.csc_array(self.A[:, np.flatnonzero(self.active)])
+        column = np.repeat(np.arange(columns.shape[1]), np.diff(columns.indptr))
+        order = np.lexsort((columns.data, column))
+        column, value = column[order], columns.data[order]
+        new = (column[1:] != column[:-1]) | (value[1:] != value[:-1])
+        return bool(np.bincount(np.append(column[:1], column[1:][new])).max(initial=0) <= 2)
 
     def names(self, columns: Sequence[int]) -> list[str]:
         """The names of the scales in these columns."""

@@ -27,6 +27,7 @@ from balproof.balance.connected import components
 from balproof.balance.pairs import Pair
 from balproof.balance.prescale import settle
 from balproof.balance.problem import Costs
+from balproof.balance.sparse_pair import SparsePair
 from balproof.balance.wide import Wide, power
 from balproof.errors import RequestError
 from balproof.network.forms import Forms
@@ -66,12 +67,14 @@ class Far:
 
     @staticmethod
     def of(manifold: Manifold, costs: Costs) -> Far | None:
-        """None where a cost is no power, or a weight has two scales on one side."""
+        """None where a cost is no power, a weight has two scales on one side, or a matrix is sparse."""
         network = manifold.network
         doubles = {t.name: network.numbers(t.name) for t in network.parameters}
         manifold = replace(manifold, network=network.with_parameters(doubles))
         pairs = pairs_of(manifold, costs)
         if pairs is None or len({p.name for p in pairs}) < len(pairs):
+            return None
+        if any(isinstance(pair, SparsePair) for pair in pairs):
             return None
         costly = {p.name for p in pairs}
         support = {name: value for name, value in manifold.support.items() if name in costly}

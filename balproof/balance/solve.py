@@ -21,7 +21,7 @@ from balproof.balance.connected import strongly_connected
 from balproof.balance.convex import solve_convex
 from balproof.balance.cyclic import sweeps
 from balproof.balance.descent import Schedule, require_schedule, stochastic
-from balproof.balance.direct import direct
+from balproof.balance.direct import direct, fits
 from balproof.balance.elimination import order
 from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
@@ -33,9 +33,10 @@ from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem, Costs
 from balproof.balance.ranged import Far
+from balproof.balance.sparse_pair import SparsePair
 from balproof.balance.state import BALANCED, Iterate, Progress
 from balproof.balance.ties import cuts_of_blocks
-from balproof.balance.unattained import infimum_of
+from balproof.balance.unattained import infimum_of, toward_infimum
 from balproof.errors import RangeError, RequestError, require_seed
 from balproof.importers import load
 from balproof.network.graph import Network
@@ -385,13 +386,17 @@ def _solve_blocks(
     if method == "auto" and problem.nonzero <= min(BLOCKS, LARGE):
         return None  # large with zeros alone
     coarse, memory = _BY_BLOCKS[method]
+    listed = any(isinstance(pair, SparsePair) for pair in problem.pairs)
     passes, cuts = 0.0, 0.0
     for goal in (SETTLED, BALANCED / 100, None):
         # Groups are balanced less well than their units; what hangs on the weakest ties no sweep moves.
         if goal is not None and cuts > _ROUGH:
             continue
         if goal is not None:
-            state = sweeps(problem, tolerance=goal, coarse=coarse, memory=memory, progress=progress)
+            limit = 100_000 if listed and method == "sweeps" else 500
+            state = sweeps(
+                problem, tolerance=goal, limit=limit, coarse=coarse, memory=memory, progress=progress
+            )
         else:
             state = _best(BalanceProblem.build(manifold, costs), progress)
         h, sums, reads = state.h, problem.sums(state.h), 0
@@ -402,6 +407,13 @@ def _solve_blocks(
         cuts = cuts_of_blocks(problem, h, balance, most=LARGE)
         if method != "auto" or cuts is None or cuts <= SETTLED:
             break
+    if method == "auto" and listed and problem.imbalance_of(balance) > BALANCED:
+        # Long rings and grids: sweeps are slow there, and factors small.
+        exact = BalanceProblem.build(manifold, costs)
+        if fits(exact):
+            state = direct(exact, h, progress=progress)
+            h, sums = state.h, problem.sums(state.h)
+            passes, balance = passes + state.passes + 1, problem.balanced_by(sums, h)
     zero = np.zeros(manifold.count)
     before = problem.balanced_by(problem.start)
     imbalance = problem.imbalance_of(balance)
@@ -414,6 +426,9 @@ def _solve_blocks(
     names = manifold.names
     run_away = {names[k]: "-1" if balance.incoming[k] else "1" for k in problem.dead
                 if (balance.incoming[k] > 0) != (balance.outgoing[k] > 0)}  # fmt: skip
+    infimum, vanishing = (
+        infimum_of(BalanceProblem.build(manifold, costs)) if run_away and listed else (None, ())
+    )
     settled = max(imbalance, cuts or 0.0) <= BALANCED
     return Solution(
         status="unattained" if run_away else "balanced" if settled else "unconverged",
@@ -436,6 +451,8 @@ def _solve_blocks(
         certificate=certificate if isinstance(certificate, GapCertificate) else None,
         no_certificate=certificate.reason if isinstance(certificate, NoCertificate) else None,
         witness=dict(list(run_away.items())[:1]) or None,
+        infimum=infimum,
+        falling=vanishing,
     )
 
 
@@ -454,6 +471,9 @@ def _minimise(
 ) -> Iterate:
     if not attained:
         # The scales run away: a bounded number of sweeps shows how far the cost falls.
+        near = toward_infimum(problem, progress) if len(problem.weights) > BLOCKS else None
+        if near is not None:
+            return near
         return multilevel(problem, sweeps=200, coarse=False, progress=progress)
     if method == "stochastic":
         return stochastic(problem, schedule, seed=seed, progress=progress)
@@ -488,8 +508,9 @@ def _best(problem: BalanceProblem, progress: Progress | None) -> Iterate:
         if _settled(problem, swept):
             return swept
     start = None if swept is None else swept.h
-    found = newton(problem, start, progress=progress) if graph is not None and not cheap else None
-    if found is None or not _settled(problem, found):
+    able = graph is not None or not fits(problem)
+    found = newton(problem, start, progress=progress) if able and not cheap else None
+    if found is None or (not _settled(problem, found) and fits(problem)):
         found = direct(problem, start, progress=progress)
     if not _settled(problem, found):
         found = stochastic(problem, "cyclic", sweeps=2_000, progress=progress)
@@ -516,6 +537,10 @@ def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
     gives one.
     """
     small = len(problem.weights) <= _EXACT_CERTIFICATE
+    if not small and (blocks := BlockProblem.build(problem.manifold, problem.costs)) is not None:
+        found = certify_blocks(blocks)  # by states above and below, in seconds
+        if isinstance(found, GapCertificate):
+            return found
     found = certify_gap(problem, "rational") if small else NoCertificate("large")
     if isinstance(found, NoCertificate):
         found = certify_gap(problem, "double")

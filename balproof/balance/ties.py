@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from balproof.balance.blocks import Balance, BlockProblem
 from balproof.balance.clusters import Cuts, Edges
 from balproof.balance.pairs import Pair, Side
+from balproof.balance.sparse_pair import SparsePair
 
 Array = np.ndarray
 
@@ -73,6 +74,8 @@ def _held(problem: BlockProblem, ends: Ends, h: Array, balance: Balance) -> bool
 
 
 def _all(pair: Pair) -> Places:
+    if isinstance(pair, SparsePair):
+        return pair.support()
     count, columns = pair.weights.shape[:2]
     i, j = np.divmod(np.arange(count * columns), columns)
     return i, j
@@ -80,6 +83,8 @@ def _all(pair: Pair) -> Places:
 
 def _some(pair: Pair) -> Places:
     """Some columns of every row and rows of every column, at random: few hold a random graph together."""
+    if isinstance(pair, SparsePair):
+        return pair.support()
     rng = np.random.default_rng(0)
 
     def some(count: int, most: int) -> Array:
@@ -98,11 +103,9 @@ def _edges(problem: BlockProblem, ends: Ends, h: Array, places: Sequence[Places]
     """Costs at h as a directed graph: scale k is node k + 1, what does not move node 0."""
     tails, heads, rates, costs = ([np.zeros(0, int)], [np.zeros(0, int)], [np.zeros(0)], [np.zeros(0)])
     for pair, ((left, a), (right, b)), (i, j) in zip(problem.pairs, ends, places, strict=True):
-        values = pair.weights[i, j]
-        sizes = pair.table[values] if values.dtype.kind == "u" else np.abs(values, dtype=float) ** pair.power
-        across = j + i // (len(pair.weights) // pair.groups) * pair.weights.shape[1]
+        across = j + i // (len(pair.rows.unit) // pair.groups) * (len(pair.columns.unit) // pair.groups)
         e, y = pair.factors(h)
-        cost = pair.factor * sizes.sum(axis=1) * e[i] * y[across]
+        cost = pair.factor * pair.costs_at(i, j) * e[i] * y[across]
         row, column = left[i], right[across]
         kept = (cost > 0) & (row != column)
         inward = (a[i] > 0) | (b[across] < 0)

@@ -27,6 +27,7 @@ from balproof.crosscheck.sums import powers
 from balproof.errors import RequestError, require_seed
 from balproof.importers import load
 from balproof.network.graph import Network, Numbers, Tensor
+from balproof.network.listed import alike
 from balproof.network.manifold import Block, Manifold, assemble, solve_scales
 from balproof.network.rules import RULES
 from balproof.verdict import Verdict
@@ -118,7 +119,7 @@ def check(
     [('unbalanced-unit', 'fc1[0]')]
     """
     require_seed(seed)
-    before, after = load(before), load(after, finite=False)
+    before, after = alike(load(before), load(after, finite=False))
     costs = asked(costs)
     solved = solve_scales(before)
     manifold, column = assemble(before, solved)

@@ -27,6 +27,7 @@ from balproof.errors import RequestError
 from balproof.importers import load
 from balproof.network.axes import Permutable, permutable
 from balproof.network.graph import Network
+from balproof.network.listed import alike
 from balproof.network.manifold import Manifold, infer
 
 Array = np.ndarray
@@ -201,7 +202,7 @@ def same_orbit(
     >>> same_orbit(one, {"J": [[0.0]], "W_in": [[1.0]], "W_out": [[3.0]]}).why
     'W_in[0,0] is off by 0.13'
     """
-    nets = [load(a, example_inputs), load(b, example_inputs)]
+    nets = list(alike(load(a, example_inputs), load(b, example_inputs)))
     differs = structure_faults(*nets)
     if differs:
         return Comparison(False, None, differs[0].where)

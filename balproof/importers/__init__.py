@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from balproof.errors import ModelError
 from balproof.importers.rounding import require_finite
@@ -40,7 +41,7 @@ def load(model: object, example_inputs: object = None, *, finite: bool = True) -
     """Read a network from a file, or from an object in memory.
 
     ``model`` is a path (its suffix tells the form), a ``Network`` (returned as it is), a mapping (a JSON
-    document of our own form, or the arrays of a recurrent network), a square array J, an
+    document of our own form, or the arrays of a recurrent network), a square array J (of NumPy or sparse of SciPy), an
     ``onnx.ModelProto``, or a ``torch.nn.Module`` with example inputs (a tensor or a tuple of them, the
     batch in front); ``balproof.importers.torch_program.module_with(network, module)`` then makes a copy of
     the module with the network's weights. Pickled files are never opened. With ``finite=False`` parameters
@@ -65,7 +66,7 @@ def _read(model: object, example_inputs: object = None) -> Network:
         return _module(path.suffix, str(path)).load(path)
     if isinstance(model, Network):
         return model
-    if isinstance(model, np.ndarray):
+    if isinstance(model, np.ndarray) or issparse(model):
         return _module(".npz").from_arrays({"J": model})
     if isinstance(model, Mapping):
         document: Mapping[str, Any] = model

@@ -18,6 +18,7 @@ import numpy as np
 from balproof.errors import ModelError
 from balproof.importers.rounding import MAX_ACTIVATION
 from balproof.network.graph import Network, Operation, Tensor
+from balproof.network.places import Places
 from balproof.network.scales import aligned
 from balproof.symbolic.activation import Activation
 
@@ -131,6 +132,9 @@ def _read(entry: Mapping[str, Any]) -> Attributes:
     found = {key: read(entry[key]) for key, read in _READERS.items() if key in entry}
     if entry["kind"] == "linear":
         found.setdefault("transpose", True)
+    elif entry["kind"] == "sparse":
+        rows, columns = (np.array(entry[side], dtype=np.int64) for side in ("rows", "columns"))
+        found["places"] = Places((int(entry["matrix"][0]), int(entry["matrix"][1])), rows, columns)
     elif entry["kind"] in ("reshape", "expand"):
         found["shape"] = _full(entry)
     elif entry["kind"] == "unknown":
@@ -171,6 +175,9 @@ def entry_of(op: Operation, network: Network) -> dict[str, Any]:
             entry[key] = _text(value, op)
         elif key == "shape":
             entry[key] = list(network.tensors[op.output].shape[1:])
+        elif key == "places":
+            entry["matrix"] = list(value.shape)
+            entry |= {"rows": value.rows.tolist(), "columns": value.columns.tolist()}
         elif key == "signs":
             entry[key] = [int(s) if s == int(s) else float(s) for s in value]
         elif key == "value" and not isfinite(value):
@@ -267,6 +274,23 @@ def _linear(a: Attributes, given: list[Tensor]) -> Shape:
     lead = x.shape[: -2 - len(stack)]
     inner = _broadcast(x.shape[len(lead) : -2], stack) if stack else x.shape[len(lead) : -2]
     return (*lead, *inner, *x.shape[-2:-1], weight.shape[out])
+
+
+def _sparse(a: Attributes, given: list[Tensor]) -> Shape:
+    x, weight = given
+    places: Places = a["places"]
+    m, n = places.shape
+    count = len(places.rows)
+    if len(x.shape) < 2 or x.shape[-1] != n or weight.shape != (count,) or len(places.columns) != count:
+        raise _Misfit(
+            f"{count} rows, {len(places.columns)} columns and {weight.name} of shape {weight.shape} make no "
+            f"matrix of {m}×{n} that acts on {x.name} of shape {x.shape[1:]}",
+            "give a row and a column for each weight, and one column for each input",
+        )
+    inside = (places.rows >= 0) & (places.rows < m) & (places.columns >= 0) & (places.columns < n)
+    if not inside.all() or np.any(np.diff(places.key) <= 0):
+        raise _Misfit("places are outside the matrix or not in order", "list them row by row, none twice")
+    return (*x.shape[:-1], m)
 
 
 def _conv(a: Attributes, given: list[Tensor]) -> Shape:
@@ -481,6 +505,7 @@ def _unknown(a: Attributes, given: list[Tensor]) -> Shape:
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "linear": Kind(1, _linear),
+        "sparse": Kind(1, _sparse),
         "conv": Kind(1, _conv),
         "matmul": Kind(2, _matmul),
         "embedding": Kind(1, _embedding),

@@ -9,6 +9,12 @@ N may be left out, and so may ``activation``, a name or a formula in x (default 
 there is no input and no output: nothing is visible, every unit may scale, and balancing the network is
 balancing the matrix. A zero of J is an absent synapse.
 
+J may be sparse: an array of SciPy, a file of ``scipy.sparse.save_npz`` (csr, csc or coo, into which ``W_in``,
+``b``, ``W_out`` and ``activation`` may be put as well), or a list of entries in ``.mtx``. It stays sparse, and
+is written back in that form. What may have weights then is what the matrix has entries for
+(`balproof.importers.sparse`). A ``.mtx`` list of a small matrix, or of one that is more than an eighth full,
+is read as an array.
+
 Real floating-point and integer arrays are read (integers as float64). Pickled objects are never loaded.
 """
 
@@ -26,6 +32,7 @@ import scipy.io
 import scipy.sparse
 
 from balproof.errors import ModelError
+from balproof.importers import sparse
 from balproof.importers.arrays import npy_chunks, read_array, read_arrays, write_npz
 from balproof.importers.files import first_line, read_bytes, replacing, write_atomically
 from balproof.importers.rounding import Pieces, Weights, require_size, rounded_pieces, whole
@@ -42,9 +49,9 @@ def load(path: Path) -> Network:
     Raises ModelError for damaged files, pickles, unknown names, wrong shapes and types.
     """
     kind = path.suffix.lower().removeprefix(".")
-    known = (*MATRICES, "activation")
+    known = (*MATRICES, "activation", *sparse.NAMES)
     read: dict[str, Callable[[Path], Mapping[str, Any]]] = {
-        "npz": lambda p: read_arrays(p, known),
+        "npz": lambda p: sparse.gathered(read_arrays(p, known), p),
         "npy": lambda p: {"J": read_array(p)},
         "mtx": _read_mtx,
     }
@@ -68,9 +75,10 @@ def from_arrays(arrays: Mapping[str, Any], kind: str = "npz", source: str | None
         )
     parts = {n: _parameter(n, arrays[n]) for n in MATRICES if n in arrays}
     j = parts["J"]
-    if len(j.shape) != 2 or j.shape[0] != j.shape[1]:
-        raise ModelError(f"J has shape {j.shape}", "give a square matrix of connections")
-    n = j.shape[0]
+    shape = j.places.shape if j.places is not None else j.shape
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise ModelError(f"J has shape {shape}", "give a square matrix of connections")
+    n = shape[0]
     fits = {"W_in": lambda s: len(s) == 2 and s[0] == n, "W_out": lambda s: len(s) == 2 and s[1] == n}
     fits["b"] = lambda s: s == (n,)
     form = {"W_in": f"({n}, inputs)", "W_out": f"(outputs, {n})", "b": f"({n},)"}
@@ -83,7 +91,8 @@ def from_arrays(arrays: Mapping[str, Any], kind: str = "npz", source: str | None
 
 
 def _build(parts: dict[str, Tensor], function: Activation, kind: str, source: str | None) -> Network:
-    n = parts["J"].shape[0]
+    places = parts["J"].places
+    n = parts["J"].shape[0] if places is None else places.shape[0]
     tensors = dict(parts)
     operations: list[Operation] = []
 
@@ -95,7 +104,11 @@ def _build(parts: dict[str, Tensor], function: Activation, kind: str, source: st
     tensors["s"] = Tensor("s", (1, n), "state")
     rates = apply("activation", "phi", ("s",), n, "phi(s)", function=function)
     steps = [name for name in ("W_in", "b") if name in parts]
-    after = apply("linear", "J", (rates, "J"), n, "s'" if not steps else "J·phi(s)", transpose=True)
+    product = "s'" if not steps else "J·phi(s)"
+    if places is None:
+        after = apply("linear", "J", (rates, "J"), n, product, transpose=True)
+    else:
+        after = apply("sparse", "J", (rates, "J"), n, product, places=places)
     if "W_in" in parts:
         width = parts["W_in"].shape[1]
         tensors["u"] = Tensor("u", (1, width), "input")
@@ -111,6 +124,12 @@ def _build(parts: dict[str, Tensor], function: Activation, kind: str, source: st
 
 
 def _parameter(name: str, given: Any) -> Tensor:
+    if scipy.sparse.issparse(given):
+        if name != "J":
+            raise ModelError(
+                f"{name} is sparse", f"give it as an array, {name}.toarray(); only J may be sparse"
+            )
+        return sparse.parameter(name, given)
     array = np.asarray(given)
     require_size(name, array.shape)
     if array.dtype.kind in "iu":
@@ -135,7 +154,7 @@ def _activation(given: Any) -> Activation:
 # --- reading ------------------------------------------------------------------------------------------
 
 
-def _read_mtx(path: Path) -> dict[str, np.ndarray]:
+def _read_mtx(path: Path) -> dict[str, Any]:
     """A Matrix Market file: a banner, comments, the size, and entries (``i j value``) or columns.
 
     Read here and not by SciPy, whose reader has crashed the interpreter on truncated files.
@@ -161,11 +180,11 @@ def _read_mtx(path: Path) -> dict[str, np.ndarray]:
     if len(size) != (3 if form == "coordinate" else 2):
         raise ModelError(f"{path} has no size line", repair)
     shape = (size[0], size[1])
-    require_size(str(path), shape, MAX_BYTES // 8)
+    listed = form == "coordinate" and not sparse.is_dense(size[-1], shape)
+    require_size(str(path), shape, 2**62 if listed else MAX_BYTES // 8)
     mirrored = symmetry != "general"
     if mirrored and shape[0] != shape[1]:
         raise ModelError(f"{path} is {symmetry} and has shape {shape}", repair)
-    matrix = np.zeros(shape)
     if form == "coordinate":
         if numbers.size != 3 * size[2]:
             raise ModelError(f"{path} announces {size[2]} entries and has {numbers.size / 3:g}", repair)
@@ -181,10 +200,14 @@ def _read_mtx(path: Path) -> dict[str, np.ndarray]:
         values = numbers
         if values.size != rows.size:
             raise ModelError(f"{path} announces {rows.size} entries and has {values.size}", repair)
-    np.add.at(matrix, (rows, columns), values)
     if mirrored:
         below = rows != columns
-        np.add.at(matrix, (columns[below], rows[below]), _MIRROR[symmetry] * values[below])
+        rows, columns = np.append(rows, columns[below]), np.append(columns, rows[below])
+        values = np.append(values, _MIRROR[symmetry] * values[below])
+    if listed:
+        return {"J": scipy.sparse.coo_array((values, (rows, columns)), shape=shape)}
+    matrix = np.zeros(shape)
+    np.add.at(matrix, (rows, columns), values)
     return {"J": matrix}
 
 
@@ -203,6 +226,11 @@ def save(network: Network, path: Path, weights: Weights = MappingProxyType({})) 
     Raises ModelError if a weight does not fit its type, or the file cannot be written.
     """
     pieces = {t.name: weights.get(t.name, network.pieces(t.name)) for t in network.parameters}
+    j = network.tensors["J"]
+    if network.format == "mtx" and j.places is not None:
+        with replacing(path) as (file,):
+            file.writelines(sparse.mtx_text(j, whole(j, pieces["J"], np.float64)))
+        return
     if network.format == "mtx":
         listed = network.source is None or _is_listed(Path(network.source))
         matrix = whole(network.tensors["J"], pieces["J"], np.float64)
@@ -216,9 +244,15 @@ def save(network: Network, path: Path, weights: Weights = MappingProxyType({})) 
     if network.format == "npz" and _names_activation(network):
         text = np.array(functions[0].text)
         arrays["activation"] = npy_chunks(text.shape, text.dtype, [text])
+    packing = zipfile.ZIP_STORED
+    if j.places is not None:
+        value = whole(j, pieces["J"], np.dtype(j.dtype))
+        arrays = {**dict(sparse.members(j, value, sparse.form_of(network))), **arrays}
+        del arrays["J"]
+        packing = zipfile.ZIP_DEFLATED  # as SciPy does
     with replacing(path) as (file,):
         if network.format == "npz":
-            write_npz(file, ((name, chunks, zipfile.ZIP_STORED) for name, chunks in arrays.items()))
+            write_npz(file, ((name, chunks, packing) for name, chunks in arrays.items()))
         else:
             file.writelines(arrays["J"])
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from balproof.errors import ModelError
+from balproof.network.places import Places
 
 Role = Literal["input", "state", "parameter", "constant", "activation"]
 
@@ -32,7 +33,8 @@ class Tensor:
     and symbolic networks. It is not to be written to: that of a large file is the file itself, mapped into
     memory. ``dtype`` is the type in the file that it came from
     (``"float32"``, ``"float64"``, ``"exact"``), to which it is rounded when written back. A ``buffer`` is a
-    parameter that training does not learn (a running mean): it may have to scale, and has no cost.
+    parameter that training does not learn (a running mean): it may have to scale, and has no cost. The entries
+    of a sparse matrix are a tensor of one axis, and ``places`` says where they stand.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Tensor:
     value: np.ndarray | None = None
     dtype: str = "float64"
     buffer: bool = False
+    places: Places | None = None
 
     @property
     def size(self) -> int:
@@ -52,8 +55,8 @@ class Tensor:
         >>> Tensor("W", (2, 3), "parameter").element(5)
         'W[1,2]'
         """
-        index = ",".join(str(int(i)) for i in np.unravel_index(flat, self.shape))
-        return f"{self.name}[{index}]" if self.shape else self.name
+        at = self.places.position(flat) if self.places is not None else np.unravel_index(flat, self.shape)
+        return f"{self.name}[{','.join(str(int(i)) for i in at)}]" if self.shape else self.name
 
 
 @dataclass(frozen=True, eq=False)

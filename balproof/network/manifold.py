@@ -21,6 +21,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from balproof.network.equations import Equation, ExactSolution, combine, solve_equations
 from balproof.network.forms import Form, Forms
 from balproof.network.graph import Network, Nonzero, Operation, parts
+from balproof.network.peeling import dead_scales
 from balproof.network.rules import implication
 from balproof.network.rules_elementwise import exact_degree
 from balproof.network.scales import (
@@ -324,11 +325,23 @@ class Manifold:
         """
         endless = np.zeros(self.count, bool)
         endless[list(self.endless)] = True
+        if any(t.places is not None for t in self.network.parameters):
+            return tuple(np.flatnonzero(dead_scales(self._supported(support), ~endless)).tolist())
         found, dead = ~self.alive(support) & ~endless, np.zeros(self.count, bool)
         while found.any() and not np.array_equal(found, dead):
             dead = found
             found = dead | (~self.alive(support, dead) & ~endless)
         return tuple(int(k) for k in np.flatnonzero(found))
+
+    def _supported(self, support: Mapping[str, Array]) -> sparse.csr_array:
+        """The rows of A where ``support`` is true."""
+        kept = [
+            self._block_matrix(b)[np.flatnonzero(np.asarray(support[b.name]).ravel())]
+            for b in self.blocks
+            if b.name in support
+        ]
+        empty = sparse.csr_array((0, self.count))
+        return sparse.csr_array(sparse.vstack([empty, *kept], format="csr"))
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -355,7 +368,11 @@ class Manifold:
             if (self.network.tensors[block.name].buffer and not buffers) or not block.terms:
                 continue
             keep = None if support is None else np.asarray(support[block.name]).reshape(block.shape)
-            entries = _star(block) if keep is None or keep.all() else _spanning_entries(block, keep)
+            listed = self.network.tensors[block.name].places is not None
+            if listed and keep is None:  # a list of entries has no corner that leads to all
+                keep = np.ones(block.shape, bool)
+            whole = keep is None or (keep.all() and not listed)
+            entries = _star(block) if keep is None or whole else _spanning_entries(block, keep)
             seen.update(block.rows(entries))
         equations = [Equation(form, "") for form in seen if form]
         return self.count - len(solve_equations(self.count, equations).free)
@@ -671,6 +688,7 @@ def assemble(network: Network, solved: SolvedScales) -> tuple[Manifold, dict[int
     # Scales that no parameter feels (between two constant maps, say) are not part of the manifold.
     learned = {t.name for t in network.learned}
     felt = [Forms.of(t.forms).scales for b in drafts if b.name in learned for t in b.terms]
+    felt += [_ends(op, scales, solution) for op in network.operations if op.kind == "sparse"]
     kept = np.unique(np.concatenate(felt)) if felt else np.zeros(0, dtype=np.int64)
     new = np.full(len(solution.free), -1)
     new[kept] = np.arange(len(kept))
@@ -691,6 +709,12 @@ def assemble(network: Network, solved: SolvedScales) -> tuple[Manifold, dict[int
         if k in column
     }
     return _of_degree_zero(manifold, normalised), column
+
+
+def _ends(op: Operation, scales: Scales, solution: ExactSolution) -> Array:
+    """The scales on both sides of a sparse matrix, those of lines without entries too: they are dead units."""
+    ends = np.concatenate([scales[name].ravel() for name in (op.inputs[0], op.output)])
+    return Forms.of(solution.forms).at(ends).scales
 
 
 def _of_degree_zero(manifold: Manifold, normalised: set[int]) -> Manifold:
@@ -787,7 +811,7 @@ def _units(
     return (*units, *blocked.values())
 
 
-_WEIGHTED = ("linear", "conv", "batchnorm", "norm", "embedding", "scale")
+_WEIGHTED = ("linear", "sparse", "conv", "batchnorm", "norm", "embedding", "scale")
 _PASSING = ("bias", "identity", "reshape", "scale")
 
 

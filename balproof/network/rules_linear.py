@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from balproof.network.equations import Equation
 from balproof.network.graph import Operation, Tensor
+from balproof.network.places import Places
 from balproof.network.rule import ScalingRule, instance, length, parameter, source
 from balproof.network.scales import (
     ONE,
@@ -91,6 +92,45 @@ def _example_linear(rng: np.random.Generator) -> tuple[Operation, dict[str, Tens
     into = instance("linear", {"x": source((*lead, n)), "W": weight}, (1,), {"transpose": transpose})[0]
     shape = _evaluate_linear(into, [np.zeros((*lead, n)), np.zeros(shape)]).shape
     return instance("linear", {"x": source((*lead, n)), "W": weight}, shape, {"transpose": transpose})
+
+
+# --- sparse matrices -----------------------------------------------------------------------------------
+
+
+def _sparse(op: Operation, tensors: Tensors, scales: Scales, new: Variables) -> Implication:
+    """y_i = Σ_j W_ij x_j over the entries that there are: s_y[i] = s_W[i,j] + s_x[j].
+
+    The weights are a tensor of one axis, and the attribute ``places`` says where they stand.
+    """
+    x, weight = op.inputs
+    places, tensor = op.attributes["places"], tensors[weight]
+    given = spread(scales[x], tensors[x].shape, [-1])
+    output = new((*given.shape[:-1], places.shape[0]))
+    ends = zip(output.reshape(-1, places.shape[0]), given.reshape(-1, places.shape[1]), strict=True)
+    pairs = [(s_out[places.rows], s_in[places.columns]) for s_out, s_in in ends]
+    if tensor.role == "constant":
+        used, reason = nonzero(tensor), f"constant matrix (operation {op.name})"
+        return Implication(output, tuple(eq for a, b in pairs for eq in equal(a[used], b[used], reason)))
+    terms = [(Term(a), Term(b, -ONE)) for a, b in pairs]
+    return Implication(output, (), tuple(ParameterScale(weight, tensor.shape, t) for t in terms))
+
+
+def _evaluate_sparse(op: Operation, values: list[Array]) -> Array:
+    x, weight = values
+    matrix = op.attributes["places"].matrix(weight)
+    return np.asarray((matrix @ x.reshape(-1, x.shape[-1]).T).T).reshape(*x.shape[:-1], matrix.shape[0])
+
+
+def _example_sparse(rng: np.random.Generator) -> tuple[Operation, dict[str, Tensor]]:
+    m, n = length(rng), length(rng)
+    there = np.flatnonzero(rng.random(m * n) < 0.6)
+    there = there if len(there) else np.array([0])
+    places = Places.of((m, n), *np.divmod(there, n))[0]
+    weight = parameter(rng, "W", there.shape)
+    if rng.integers(4) == 0:
+        weight = Tensor("W", there.shape, "constant", np.where(rng.random(there.shape) < 0.5, 0.0, 1.0))
+    lead: tuple[int, ...] = (1,) if rng.integers(2) else (1, 2)
+    return instance("sparse", {"x": source((*lead, n)), "W": weight}, (*lead, m), {"places": places})
 
 
 # --- convolutions ---------------------------------------------------------------------------------------
@@ -260,6 +300,7 @@ def _example_embedding(rng: np.random.Generator) -> tuple[Operation, dict[str, T
 
 LINEAR = {
     "linear": ScalingRule("s_out[i] = s_W[i,j] + s_in[j]", _linear, _evaluate_linear, _example_linear),
+    "sparse": ScalingRule("s_out[i] = s_W[i,j] + s_in[j]", _sparse, _evaluate_sparse, _example_sparse),
     "conv": ScalingRule("s_out[o] = s_W[o,i] + s_in[i]", _conv, _evaluate_conv, _example_conv),
     "matmul": ScalingRule(
         "s_out[i,j] = s_x[i,d] + s_z[d,j]", _matmul, lambda op, v: v[0] @ v[1], _example_matmul

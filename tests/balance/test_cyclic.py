@@ -132,8 +132,8 @@ def test_few_reads_at_every_depth() -> None:
 
 
 FEW_READS: dict[str, tuple[Network, float]] = {
-    "dense": (mlp([64] * 31, seed=1, spread=0.5), 10),
-    "narrow": (mlp([5] * 60, seed=1), 16),
+    "dense": (mlp([64] * 31, seed=1, spread=0.5), 8.5),
+    "narrow": (mlp([5] * 60, seed=1), 11),
     "heavy tails": (mlp([64] * 13, seed=1, spread=6.0), 32),
     "weakly coupled": (coupled([32] * 31, 1e-3), 22),
     "residual": (resnet(8, (1, 2, 2), 32, 10), 13),

@@ -51,7 +51,8 @@ def test_ties_settle_by_the_sums_that_there_are() -> None:
     assert {"stem", "stem.bn", "stage1.1.conv2", "stage1.1.conv2.bn"} <= names
     assert not len(linked(plan_of(problem_of(mlp([3] * 7, seed=1))), np.arange(5)))
     before = problem.imbalance(run.h)
-    settle_links(run.plan, order, 500, run.h, run.factors, run.sums, run.fresh)
+    for _ in range(500):
+        settle_links(run.plan, order, run.h, run.factors, run.sums, run.fresh)
     # Blocks of one weight in every group are exact: their sums are those at the new h.
     tied = [
         b for b, p in enumerate(problem.pairs) if p.groups == len(p.weights) > 1 and p.weights.shape[1] == 1

@@ -158,7 +158,7 @@ def _swept(network: Network, dtype: Any, sweeps: int, inverse: bool) -> Values:
 @pytest.mark.parametrize("inverse", [True, False], ids=["times 1/s", "divided"])
 @pytest.mark.parametrize("spread", [1.0, 4.0], ids=["3 decades", "12 decades"])
 def test_hundreds_of_roundings_are_no_fault(dtype: Any, inverse: bool, spread: float) -> None:
-    network = mlp([12, 16, 16, 4], spread=spread, seed=5)
+    network = mlp([20, 30, 30, 4], spread=spread, seed=5)
     start = network.with_parameters(
         {name: v.astype(dtype).astype(np.float64) for name, v in values(network).items()}
     )

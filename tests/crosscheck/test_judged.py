@@ -20,7 +20,7 @@ from tests.networks import mlp
 
 
 def dense() -> Network:
-    return mlp((12, 20, 16, 5), seed=1)
+    return mlp((12, 20, 18, 5), seed=1)
 
 
 def with_dead_units() -> Network:
