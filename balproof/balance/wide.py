@@ -6,10 +6,15 @@ A sum over a unit is taken relative to its largest cost, so that only what is lo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
+from flint import arb
 
-from balproof.balance.problem import BalanceProblem
+from balproof.balance.problem import HIGHEST, LOWEST, BalanceProblem
+from balproof.symbolic.ball import NotReal, Unknown, enclose
+from balproof.symbolic.convexity import W
+from balproof.symbolic.regularizer import Regularizer
 
 Array = np.ndarray
 
@@ -68,19 +73,46 @@ def power(w: Array, p: float, factor: float) -> Wide:
 def wide(problem: BalanceProblem, order: int) -> Wide:
     """The costs (0) or marginal costs (1) of all weights of the problem.
 
-    Raises RequestError where the costs are no sums of powers.
+    Where they are no sums of powers, few of them may be beyond doubles: RangeError where they are many.
     """
     parts: list[Wide] = []
+    if problem.exponents is None:
+        parts = [_any(problem, regularizer, part, order) for regularizer, part in problem.groups]
     for part, terms in problem.exponents or ():
         own = [power(problem.weights[part], p, a * p**order) for a, p in terms]
         top = np.max([t.exponent for t in own], axis=0)
         value = np.sum([np.ldexp(t.value, _int(t.exponent - top)) for t in own], axis=0)
         parts.append(Wide(value, top))
-    if problem.exponents is None:
-        problem.require_range()
     if not parts:
         return Wide(np.zeros(0), np.zeros(0, dtype=np.int64))
     return Wide(np.concatenate([t.value for t in parts]), np.concatenate([t.exponent for t in parts]))
+
+
+_FEW, _BITS = 1_000, 4096
+"""Weights whose costs are formed in ball arithmetic, and its precision: 1 + w² is exact in it."""
+
+
+def _any(problem: BalanceProblem, regularizer: Regularizer, part: slice, order: int) -> Wide:
+    """Costs of any form: those beyond doubles from balls."""
+    w = problem.weights[part]
+    expression = regularizer.marginal_expression if order else regularizer.half
+    values = regularizer.marginal(w) if order else regularizer.cost(w)
+    exponent = np.zeros(len(w), dtype=np.int64)
+    beyond = np.flatnonzero(~((np.abs(values) > LOWEST) & (np.abs(values) < HIGHEST)))
+    if len(beyond) > _FEW:
+        problem.require_range()
+    for i in beyond.tolist():
+        try:
+            found = enclose(expression, {W: Fraction(float(w[i]))}, _BITS)
+        except (NotReal, Unknown):
+            found = arb.nan()
+        if not found.is_finite() or found.rel_accuracy_bits() < 60:
+            problem.require_range()
+        mantissa, power_of_two = found.mid().man_exp()
+        size = int(mantissa).bit_length() - 60
+        values[i] = float(Fraction(int(mantissa)) / Fraction(2) ** size) if mantissa else 0.0
+        exponent[i] = int(power_of_two) + size if mantissa else _NOTHING
+    return Wide(values, exponent)
 
 
 def imbalances(problem: BalanceProblem) -> Array:

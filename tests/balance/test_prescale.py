@@ -221,6 +221,44 @@ def test_unattained_however_far(method: Method) -> None:
     json.dumps(found.as_json(), allow_nan=False)
 
 
+GENERAL: dict[str, tuple[str, float, float, float]] = {
+    # in, out and the cost of both by hand, at weights of 1
+    "Huber": ("Piecewise((w**2/2, abs(w) <= 1), (abs(w) - 1/2, True))", 1e200, 1e-200, 1.0),
+    "a logarithm": ("log(1 + w**2)", 1e200, 1e-200, float(2 * np.log(2.0))),
+    "the other way": ("log(1 + w**2)", 1e-190, 1e190, float(2 * np.log(2.0))),
+    "a root": ("sqrt(1 + w**2) - 1", 1e180, 1e-180, float(2 * np.sqrt(2.0) - 2)),
+}
+
+
+@pytest.mark.parametrize("name", GENERAL)
+def test_costs_that_are_no_powers_before_and_after(name: str) -> None:
+    """What no double holds of the weights that are given is formed in balls."""
+    costs, into, out, after = GENERAL[name]
+    network = with_weights(mlp([1, 1, 1], bias=False), fc1__weight=[[into]], fc2__weight=[[-out]])
+    found = solve(network, costs)
+    assert found.status == "balanced" and found.imbalance_before == 1
+    np.testing.assert_allclose(found.network.numbers("fc1.weight"), 1, rtol=1e-12)
+    assert found.cost_after == pytest.approx(after, rel=1e-12)
+    with mpmath.workdps(900):
+        sizes = [mpmath.mpf(into), mpmath.mpf(out)]
+        exact = {
+            "Huber": lambda w: w**2 / 2 if w <= 1 else w - 0.5,
+            "a root": lambda w: mpmath.sqrt(1 + w**2) - 1,
+        }.get(name, lambda w: mpmath.log(1 + w**2))
+        cost = wide.cost(BalanceProblem.stated(network, costs))
+        assert cost.log10() == pytest.approx(float(mpmath.log10(sum(map(exact, sizes)))), rel=1e-14)
+        tiny = wide.wide(BalanceProblem.stated(network, costs), 0)
+        numbers = [float(mpmath.log10(exact(w))) for w in sizes]
+        assert np.log10(tiny.value) + tiny.exponent * np.log10(2) == pytest.approx(numbers, rel=1e-13)
+
+
+def test_many_costs_beyond_doubles_that_are_no_powers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wide, "_FEW", 1)
+    network = with_weights(mlp([1, 1, 1], bias=False), fc1__weight=[[1e200]], fc2__weight=[[1e-200]])
+    with pytest.raises(RequestError, match="costs of single weights range from"):
+        solve(network, "log(1 + w**2)")
+
+
 # --- the sweeps -------------------------------------------------------------------------------------------
 
 
