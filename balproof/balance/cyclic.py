@@ -265,7 +265,7 @@ def _at_once(problem: BlockProblem) -> tuple[tuple[Array, Array], Array]:
 
     Those are contiguous ones of that type. Large ones are read by several threads instead.
     """
-    plain = [type(p) is Pair and not p.loop and p.weights.flags.c_contiguous for p in problem.pairs]
+    plain = [type(p) is Pair and not p.loop and p.alike is not None for p in problem.pairs]
     able = [
         p if own and not is_threaded(p.size) else None for p, own in zip(problem.pairs, plain, strict=True)
     ]

@@ -442,15 +442,15 @@ def orthonormal(rows):
 
 
 @njit(nogil=True, cache=True)
-def best_mixture(residuals, residual):
-    """The g for which ``residual`` − g·residuals is least, but for directions that rounding decides."""
+def small_system(residuals, residual):
+    """a and b for which a·g = b, by least squares, has the g for which ``residual`` − g·residuals is least."""
     q = residuals.copy()
-    r = orthonormal(q)  # so that only a small matrix needs its singular values
-    right = np.zeros(len(q))
+    a = orthonormal(q).T.copy()
+    b = np.zeros(len(q))
     for i in range(len(q)):
         for k in range(len(residual)):
-            right[i] += q[i, k] * residual[k]
-    return np.linalg.lstsq(r.T.copy(), right, 1e-8)[0]
+            b[i] += q[i, k] * residual[k]
+    return a, b
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)

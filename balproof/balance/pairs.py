@@ -7,6 +7,7 @@ Everything is done from exp(pR)∘(K exp(pS)) and exp(pS)∘(Kᵀ exp(pR)), and 
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -227,6 +228,19 @@ class Pair:
         """Those of both sides at h."""
         return self.rows.factor(h, self.power), self.columns.factor(h, self.power)
 
+    @cached_property
+    def alike(self) -> Array | None:
+        """The weights as an array of the one type that `kernels.visit_all` makes; None if not in one piece.
+
+        It is writeable, though nothing here writes, so that loops are compiled once for both.
+        """
+        flags = self.weights.flags
+        if not (flags.c_contiguous and flags.aligned and self.weights.size):
+            return None
+        address = self.weights.__array_interface__["data"][0]
+        memory = (ctypes.c_char * self.weights.nbytes).from_address(address)
+        return np.frombuffer(memory, self.weights.dtype).reshape(self.weights.shape)
+
     @property
     def fused(self) -> bool:
         """Whether `step` is there."""
@@ -278,16 +292,16 @@ class Pair:
         into, out, inverse, h = step or (none, none, none, none)
         common = (self.power, self.power * self.factor, into, out, inverse, self.rows.coefficient, h, rows)
         squares = self.mode == kernels.SQUARE and self.weights.shape[2] == 1
-        bits, moves = _bits(self.weights), step is not None
+        weights = self.weights if self.alike is None else self.alike
+        bits, moves = _bits(weights), step is not None
 
         def part(lo: int, hi: int) -> Array:
             total, found = np.zeros(self.groups * columns), _blank(seen)
             if squares:
-                flat = self.weights[:, :, 0]
-                kernels.read_squares(flat, bits, found, r, e, y, lo, hi, moves, *common, total)
+                kernels.read_squares(weights[:, :, 0], bits, found, r, e, y, lo, hi, moves, *common, total)
             else:
                 form = (moves, self.mode, self.table)
-                kernels.read_costs(self.weights, bits, found, r, e, y, lo, hi, *form, *common, total)
+                kernels.read_costs(weights, bits, found, r, e, y, lo, hi, *form, *common, total)
             if seen is not None:
                 seen.append(Extremes(*found.tolist()))
             return total
