@@ -16,6 +16,9 @@ DEV    := $(VENV)/.dev
 TORCH  := $(VENV)/.torch
 PYTEST := $(BIN)/python -m pytest
 
+# What is compiled is kept, also where the environment says otherwise: tests start many programs.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DELETE_ON_ERROR:
 .PHONY: help verify test test-fast test-slow lint bench bench-compare bench-methods derivations formal formal-pin torch clean
 

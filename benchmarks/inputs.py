@@ -135,9 +135,17 @@ def transformer(blocks: int, width: int, heads: int, tokens: int = 16, classes: 
     return net.network(net.linear(norm(x, "norm"), "head", normal(rng, classes, width)))
 
 
-def recurrent(n: int, spread: float = 1.0) -> Network:
-    """A dense matrix of connections, none of them of a unit to itself, and nothing that is visible."""
-    j = log_normal(spread)(np.random.default_rng(n), n, n)
+def recurrent(n: int, spread: float = 1.0, scales: float = 0.0) -> Network:
+    """A dense matrix of connections, none of them of a unit to itself, and nothing that is visible.
+
+    Weights are log-normal, of standard deviation ``spread`` of log|w|. With ``scales`` units are scaled as
+    well, J = D·K·D⁻¹ with log-normal entries of D: what balancing is to put right.
+    """
+    rng = np.random.default_rng(n)
+    j = log_normal(spread)(rng, n, n)
+    if scales:
+        d = np.exp(scales * rng.standard_normal(n))
+        j *= d[:, None] / d
     np.fill_diagonal(j, 0.0)
     return from_arrays({"J": j})
 
@@ -188,8 +196,29 @@ CASES = (
         Case("recurrent", f"n = {n}, σ = 1", lambda n=n: recurrent(n), None, MATRIX, n == 4000)
         for n in (500, 1000, 2000, 4000)
     ),
-    Case("sparse recurrent", "1e5 units, degree 5", lambda: sparse_recurrent(100_000, 5), 50, ("plain", "l-bfgs")),
-    Case("sparse recurrent", "1e5 units, degree 10", lambda: sparse_recurrent(100_000, 10), 50, ("plain",), True),
+    Case(
+        "sparse recurrent",
+        "1e5 units, degree 5",
+        lambda: sparse_recurrent(100_000, 5),
+        50,
+        ("plain", "l-bfgs"),
+    ),
+    Case(
+        "sparse recurrent",
+        "1e5 units, degree 10",
+        lambda: sparse_recurrent(100_000, 10),
+        50,
+        ("plain",),
+        True,
+    ),
+    *(
+        Case("recurrent", f"n = {n}, {name}", lambda n=n, own=own: recurrent(n, *own), None, MATRIX)
+        for n in (1000, 2000)
+        for name, own in (
+            ("σ = 2", (2.0,)),
+            ("σ = ½, units' scales σ = 3", (0.5, 3.0)),
+        )
+    ),
     *(
         Case("sizes", f"{name} in 10 layers", lambda w=w: mlp(w), 12, peers, full)
         for name, w, peers, full in (

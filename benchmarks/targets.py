@@ -44,7 +44,9 @@ def _of(case: Record) -> Iterator[Record]:
         wanted["clarabel"] = 1000.0
     for peer in case["peers"]:
         if peer["name"] in wanted and peer["skipped"] is None:
-            yield record(f"times faster than {peer['name']}", peer["ratio"], least=wanted[peer["name"]])
+            # A user of SciPy has one core work; what the second one is good for is seen by the clock alone.
+            ratio = peer["wall_ratio" if peer["name"] == "matrix_balance" else "ratio"]
+            yield record(f"times faster than {peer['name']}", ratio, least=wanted[peer["name"]])
     stream = case["stream"]
     if stream is not None and weights >= 100_000_000:
         for own in stream["threads"]:

@@ -27,9 +27,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs PyTorch: make torch"))
 
 
+def pytest_configure() -> None:
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """What was imported and collected, a million objects, is not looked through again for garbage."""
-    gc.collect()
+    """What was imported and collected, a million objects, is never looked through for garbage."""
+    gc.enable()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from balproof.balance.kernels import best_mixture, less
+from balproof.balance.kernels import best_mixture, less, norm
 
 Array = np.ndarray
 
@@ -32,7 +32,7 @@ class Anderson:
     def mix(self, x: Array, image: Array, follow: Array) -> tuple[Array, Array]:
         """From x, G(x) and what follows G(x) the next x, and what follows it."""
         now = image - x, image, follow
-        size = float(np.linalg.norm(now[0]))
+        size = norm(now[0])
         if not size <= 4 * self._least or (self._last and len(self._last[2]) != len(follow)):
             self.forget()  # it went the wrong way, or other values follow than before
         self._least = min(size, self._least)

@@ -1,22 +1,20 @@
 """Groups of units that only costs beyond double precision tie together: each group as one unit.
 
-Against the costs that hold a group together those between groups are nothing, and no group feels them; and as
-nothing else depends on how groups stand to each other, they alone decide that, however small they are. A group
-moves as a whole, so that the weights from one group to another are one weight, the p-norm of all. What has to
-be balanced then is a recurrent network with a unit for each group, which is solved as any other, by way of
-powers of two again. `clusters` does the same where doubles hold all
-costs.
+Against the costs that hold a group together those between groups are nothing, and no group feels them; but
+nothing else depends on how groups stand to each other, so that they alone decide it, however small they are.
+A group moves as a whole, and the weights from one group to another are as one weight, the p-norm of all. What
+has to be balanced then is a recurrent network with a unit for each group, which is solved as any other, by
+way of powers of two again. `clusters` does the same where doubles hold all costs.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
+from balproof.balance import powers
 from balproof.balance.pairs import Pair
 
 if TYPE_CHECKING:
@@ -36,21 +34,19 @@ Reduce = Callable[[dict[str, Array], float], "Solution"]
 
 def between(
     pairs: Sequence[Pair], labels: Array, active: Array, shift: Array, h: Array, reduce: Reduce
-) -> tuple[Array, float, float] | None:
-    """The log-scale of every scale's group, how unbalanced groups are with it, and the largest cost between.
+) -> tuple[Array, float] | None:
+    """The log-scale of every scale's group, and how unbalanced groups are with it.
 
     ``labels`` are the groups of the scales and of all that does not move; the weights have the log-scales
-    ``shift``·log 2 + h. The cost is given by its binary exponent. None for degrees other than 1, for costs
-    of several powers, or where the weights between groups are too many or too far apart.
+    ``shift``·log 2 + h. All costs are one, and all degrees are 1. None where groups are too many, or the
+    weights between them too far apart.
     """
     moving = np.append(active, True)
     groups = np.unique(labels[moving], return_inverse=True)[1].ravel()
     group = np.zeros(len(labels), int)
     group[moving] = groups
     count, power = int(groups.max()) + 1, pairs[0].power if pairs else 1.0
-    sides = [side for pair in pairs for _, side in pair.sides()]
-    plain = all(bool(np.isin(np.abs(s.coefficient), (0.0, 1.0)).all()) for s in sides)
-    if count > MOST or not plain or any((p.power, p.factor) != (power, pairs[0].factor) for p in pairs):
+    if count > MOST:
         return None
     top = np.full((count, count), np.iinfo(np.int64).min // 4)
     norm = np.zeros((count, count))
@@ -65,7 +61,7 @@ def between(
                     np.rint(side.coefficient * shift[side.unit]).astype(np.int64) if len(h) else ends[0]
                 )
                 ends.append(np.exp(side.logs(h)))
-            _norms(pair.weights, len(pair.weights) // pair.groups, power, filling, *ends, top, norm)
+            powers.norms(pair.weights, len(pair.weights) // pair.groups, power, filling, top, norm, *ends)
     there = norm > 0
     if not there.any():
         return None
@@ -77,9 +73,8 @@ def between(
     inner = np.delete(np.arange(count), group[-1])
     t = np.zeros(count)
     t[inner] = found.h
-    cost = math.log2(power * pairs[0].factor) + power * largest + math.log2(float(norm[there].max()))
     rest = max(found.imbalance, found.cut_imbalance or 0.0)
-    return np.where(active, t[group[:-1]], 0.0), rest, cost
+    return np.where(active, t[group[:-1]], 0.0), rest
 
 
 def _network(sizes: Array, ground: int) -> dict[str, Array]:
@@ -89,26 +84,3 @@ def _network(sizes: Array, ground: int) -> dict[str, Array]:
     if sizes[inner, ground].any() or sizes[ground, inner].any():
         found |= {"W_in": sizes[inner][:, [ground]], "W_out": sizes[[ground]][:, inner]}
     return found
-
-
-@njit(nogil=True, cache=True)
-def _norms(w, r, p, filling, at, a, up, e, to, b, left, y, top, norm):  # pyright: ignore  # pragma: no cover
-    """Of weights between groups the largest binary exponent first, then Σ (|w|/2^top)^p with the scales."""
-    n, c, k = w.shape
-    for i in range(n):
-        start = i // r * c
-        for j in range(c):
-            x = start + j
-            if at[i] == to[x]:
-                continue
-            inward = a[i] > 0 or b[x] < 0
-            head, tail = (at[i], to[x]) if inward else (to[x], at[i])
-            moved = up[i] + left[x]
-            for m in range(k):
-                v = abs(w[i, j, m])
-                if v == 0:
-                    continue
-                if filling:
-                    norm[head, tail] += (math.ldexp(v, moved - top[head, tail]) * e[i] * y[x]) ** p
-                else:
-                    top[head, tail] = max(top[head, tail], math.frexp(v)[1] + moved)

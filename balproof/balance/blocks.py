@@ -1,6 +1,6 @@
 """The problem over whole blocks of weights: row and column sums, never a matrix of weights and scales.
 
-For costs that are multiples of powers |w|^p, of any p for each tensor; `balproof.balance.pairs` reads blocks.
+For costs that are sums of powers |w|^p, other ones for each tensor; `balproof.balance.pairs` reads blocks.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class BlockProblem:
 
     @staticmethod
     def build(manifold: Manifold, costs: Costs) -> BlockProblem | None:
-        """One read of the weights. None where a cost is no power, or a weight has two scales on one side.
+        """One read of the weights. None for a cost that is no sum of powers, or scales twice on one side.
 
         Raises ModelError for weights that are not finite, RequestError for weights too far apart for double
         precision.
@@ -119,8 +119,14 @@ class BlockProblem:
 
     @cached_property
     def size(self) -> int:
-        """How many weights one read of all reads."""
-        return max(1, sum(p.size for p in self.pairs))
+        """How many weights there are; one read of all reads each once for every power in its cost."""
+        return max(1, sum({p.name: p.size for p in self.pairs}.values()))
+
+    @cached_property
+    def nonzero(self) -> int:
+        """How many of the weights are not 0."""
+        zeros = dict(zip((p.name for p in self.pairs), self.zeros, strict=True))
+        return self.size - sum(zeros.values())
 
     @cached_property
     def power(self) -> float:
@@ -272,7 +278,7 @@ def require_measurable(manifold: Manifold, costs: Costs) -> None:
 
 
 def pairs_of(manifold: Manifold, costs: Costs) -> list[Pair] | None:
-    """The blocks of all weights with a cost. None where `BlockProblem.build` has None."""
+    """The blocks of all weights, one for each power in the cost. None where `BlockProblem.build` has None."""
     network = manifold.network
     biases = frozenset[str]() if costs.bias_cost else network.biases
     found: list[Pair] = []
@@ -280,20 +286,20 @@ def pairs_of(manifold: Manifold, costs: Costs) -> list[Pair] | None:
         tensor = network.tensors[block.name]
         if tensor.buffer or block.name in biases:
             continue
-        term = one_power(costs, block.name)
-        if term is None:
+        terms = powers(costs, block.name)
+        if terms is None:
             return None
-        factor, power = term
+        own: list[Pair | None]
         if tensor.places is not None:
-            listed = sparse_pair(block, tensor, power, factor)
-            if listed is None:
+            own = [sparse_pair(block, tensor, power, factor) for factor, power in terms]
+        else:
+            made, stored = layout(block), _stored(manifold, block)
+            if made is None:
                 return None
-            found.append(listed)
-            continue
-        made = layout(block)
-        if made is None:
-            return None
-        found.append(pair_of(block.name, _stored(manifold, block), block.shape, made, power, factor))
+            own = [pair_of(block.name, stored, block.shape, made, power, factor) for factor, power in terms]
+        if any(pair is None for pair in own) or (len(own) > 1 and own[0] is not None and own[0].loop):
+            return None  # a unit in its turn would see what the others were by all powers but one
+        found += [pair for pair in own if pair is not None]
     return found
 
 
@@ -307,10 +313,17 @@ def _stored(manifold: Manifold, block: Block) -> Array:
     return manifold.network.numbers(block.name)
 
 
+def powers(costs: Costs, name: str) -> list[tuple[float, float]] | None:
+    """(a, p) of every term where the cost of a tensor is a sum of a·|w|^p with a, p > 0."""
+    terms = costs.regularizer(name).terms
+    found = [(float(a), float(p)) for a, p in terms or ()]
+    return found if found and all(a > 0 and p > 0 for a, p in found) else None
+
+
 def one_power(costs: Costs, name: str) -> tuple[float, float] | None:
     """(a, p) where the cost of a tensor is a·|w|^p."""
-    terms = costs.regularizer(name).terms
-    return (float(terms[0][0]), float(terms[0][1])) if terms is not None and len(terms) == 1 else None
+    found = powers(costs, name)
+    return found[0] if found is not None and len(found) == 1 else None
 
 
 def _require_usable(tensor: Tensor, pair: Pair, extremes: Extremes) -> None:

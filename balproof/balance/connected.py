@@ -34,7 +34,9 @@ def components(problem: BlockProblem) -> tuple[Array | None, Array]:
 
     First None unless `strongly_connected` says that every weight is within one.
     """
-    answer, labels = _walks(problem, sampled=False)
+    answer, labels = _walks(problem, sampled=True)
+    if not answer:
+        answer, labels = _walks(problem, sampled=False)
     return labels if answer else None, labels
 
 

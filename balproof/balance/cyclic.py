@@ -7,7 +7,16 @@ come into a layer, all of them but one are read once more.
 
 Two things carry it over the slow modes: after every sweep whole layers are moved by one scale each, by sums
 that are there anyway, and the state is mixed with earlier ones by Anderson's method. What a sweep starts from
-is mixed, the sums with the scales, so that this reads nothing.
+is mixed, the sums with the scales, so that this reads nothing. Where it is slow all the same, few weights are
+balanced alone if they carry most of the cost (`balproof.balance.strong`), and along a chain every layer is
+mixed by itself (`balproof.balance.layerwise`).
+
+A network that is one loop begins with all its units at once, mixed by the same method. Where it is dense
+every unit meets nearly the mean of all others, and that leaves little (of D·K·D⁻¹ with K balanced but for
+noise, the noise), while units in turn do not know of what comes later: on the matrix of ones they gain a
+factor 8 a sweep. Nothing moves during such a read, so that threads share it, and it takes some 0.6 of the
+time of a sweep. Where units hang together loosely it is slow, and turns go on from there: they cannot raise
+F.
 """
 
 from __future__ import annotations
@@ -20,21 +29,31 @@ from balproof.balance import kernels
 from balproof.balance.anderson import Anderson
 from balproof.balance.blocks import BlockProblem
 from balproof.balance.coarse import shift_by_rows
+from balproof.balance.layerwise import Layerwise
 from balproof.balance.links import linked, settle_links
-from balproof.balance.multilevel import stagnant
+from balproof.balance.multilevel import slow, stagnant
 from balproof.balance.order import order_of
 from balproof.balance.pairs import Pair, is_threaded, team
 from balproof.balance.plan import plan_of
-from balproof.balance.simultaneous import simultaneous
 from balproof.balance.state import Iterate, Progress
+from balproof.balance.strong import by_few, promising
 
 Array = np.ndarray
 
 LAYERS = 20_000
 """More layers than this are not moved as wholes."""
 
+_OVER, _GAIN = 8, 0.2
+"""So many steps of all units at once are to bring the imbalance down to this share of what it was."""
+
+_SPREAD = 2
+"""So many of them take the scales of units away; then it shows whether few weights carry most of the cost."""
+
 _PARTS = 8
 """So many times a check of all layers can end."""
+
+_FIRST, _AGAIN = 2, 8
+"""After so many more sweeps than one, and so many later again, it is asked what is slow."""
 
 
 class _Run:
@@ -48,16 +67,22 @@ class _Run:
         self.sums = np.concatenate([np.zeros(0), *(part for own in sums for part in own)])
         self.fresh = np.ones(2 * len(problem.pairs), bool)
         self._lengths = np.diff(plan.start)
-        after = () if h.any() else problem.after  # which is of h = 0
-        self.after = {b: own for b, own in enumerate(after) if own is not None}
-        self._factor()
+        self.after = {b: known for b, known in enumerate(problem.after) if known is not None}  # at h = 0
+        self.refactor()
         count = len(plan.unit_start) - 1
         self.order = order_of(plan)
         self._like, self._at_once = _at_once(problem)
         of_touch = self._at_once[plan.side // 2]
         self._fast = np.logical_and.reduceat(of_touch, plan.touch_start[:-1]) if count else np.zeros(0, bool)
 
-    def _factor(self) -> None:
+    def again(self, h: Array) -> _Run:
+        """From h, whose sums it reads."""
+        run = _Run(self.problem, h.copy(), self.problem.sums(h))
+        run.read = self.read + self.problem.size
+        return run
+
+    def refactor(self) -> None:
+        """Make the factors those of h."""
         unit = self.plan.unit
         self.factors = np.exp(self.plan.exponent * self.h[unit]) if len(self.h) else np.ones(len(unit))
 
@@ -110,6 +135,13 @@ class _Run:
         else:
             rows, columns = pair.read(*self._sides(self.factors, b))
         self._keep(b, rows, columns)
+
+    def place(self, h: Array) -> None:
+        """Go on from h, and read everything there."""
+        self.h = h
+        self.refactor()
+        for b in range(len(self.problem.pairs)):
+            self.renew(b)
 
     def _visit(self, layer: int) -> float:
         plan, fresh = self.plan, self.fresh
@@ -167,10 +199,10 @@ class _Run:
             moved = plan.kind_coefficient[kind] * t[plan.kind_layer[kind]]
             self.after[b] = self.after[b] * float(np.exp(plan.power[b] * moved))
 
-    def settle_links(self, layers: Array, times: int = 2) -> None:
+    def settle_links(self, layers: Array) -> None:
         """Move layers that are tied one to one, and then all as wholes, by sums that are only near."""
         if len(layers):
-            settle_links(self.plan, layers, times, self.h, self.factors, self.sums, self.fresh)
+            settle_links(self.plan, layers, self.h, self.factors, self.sums, self.fresh)
             self.shift_layers()
 
     def cost(self) -> float:
@@ -218,7 +250,7 @@ class _Run:
     def restart(self, h: Array, carried: Array) -> None:
         """Go on from h and from other sums."""
         self.h = h
-        self._factor()
+        self.refactor()
         fresh = self._up_to_date()
         old = self.sums[fresh]
         new, at = np.exp(carried), len(old)
@@ -241,6 +273,38 @@ def _at_once(problem: BlockProblem) -> tuple[tuple[Array, Array], Array]:
     kind = max(set(kinds), key=kinds.count, default=np.dtype(float))
     like = np.zeros(0, kind), np.zeros((0, 1, 0), f"u{kind.itemsize}")
     return like, np.array([p is not None and p.weights.dtype == kind for p in able], bool)
+
+
+def _all_at_once(
+    run: _Run, tolerance: float, limit: int, memory: int, progress: Progress | None
+) -> tuple[list[float], list[float], bool]:
+    """Move all units of one loop at once, as far as that goes well: the best state stays.
+
+    Gives the imbalances of all states, F of those after the first, and whether it was to stop.
+    """
+    plan, mixer, best = run.plan, Anderson(memory), run.h
+    seen, costs, stopped = [run.imbalance()], list[float](), False
+    while min(seen) > tolerance and len(costs) < limit and not stopped:
+        before, run.h, none = run.h, run.h.copy(), np.zeros(0)
+        into, out = kernels.gather(plan, 0, -1, run.factors, run.sums)
+        kernels.settle(plan, 0, -1, run.h, run.factors, run.sums, run.fresh, into, out, none, none)
+        with np.errstate(over="ignore", invalid="ignore"):  # where it goes badly
+            run.place(mixer.mix(before, run.h, none)[0])
+        seen.append(kernels.imbalance(*kernels.gather(plan, 0, -1, run.factors, run.sums)))
+        costs.append(run.cost())
+        best = run.h if seen[-1] <= min(seen) else best
+        stopped = bool(progress and progress(f"step {len(costs)}: imbalance {seen[-1]:.1e}"))
+        going = len(seen) <= _OVER or min(seen) < _GAIN * min(seen[:-_OVER])
+        if len(costs) == _SPREAD:
+            able, looked_at = promising(run.problem, plan, run.factors)
+            run.read += looked_at
+            going &= not able
+        if not going or not costs[-1] <= 1.01 * min(costs):
+            break
+    if best is not run.h:
+        run.place(best)
+        costs.append(run.cost())
+    return seen, costs, stopped
 
 
 @team()
@@ -266,19 +330,18 @@ def sweeps(
     run, mixer = _Run(problem, zero.copy(), problem.start), Anderson(memory)
     imbalance = run.imbalance()
     history, recent = [run.cost()], [imbalance]
-    run.read = problem.size  # what `BlockProblem.build` read
+    run.read = sum(pair.size for pair in problem.pairs)  # what `BlockProblem.build` read
     best = imbalance, zero
     if coarse and memory and run.one_loop:
-        inverse = np.where(problem.active, run.plan.inverse, 0.0)  # dead units may have both in and out
-        found = simultaneous(problem, inverse, tolerance, limit, memory, progress)
-        imbalance, history, recent = found.imbalance, list(found.history), [found.imbalance]
-        best, limit = (imbalance, found.h), 0 if found.stopped else limit - found.reads
-        run = _Run(problem, found.h.copy(), found.sums)
-        run.read = problem.size * (1 + found.reads)
+        recent, costs, stopped = _all_at_once(run, tolerance, limit, memory, progress)
+        imbalance, limit = min(recent), 0 if stopped else limit - len(costs)
+        history, recent, best = history + costs, [imbalance], (imbalance, run.h.copy())
     links = linked(run.plan, run.order) if coarse and memory else run.order[:0]
     if coarse:
         run.shift_layers()
-        run.settle_links(links, 20)
+        run.settle_links(links)
+    layerwise: Layerwise | None = None
+    look = _FIRST
     for sweep in range(limit):
         if imbalance <= tolerance or not len(run.order):
             break
@@ -300,9 +363,29 @@ def sweeps(
                 best = imbalance, run.h.copy()
             if still or stopped:
                 break
-        if memory and imbalance > tolerance:
-            if lag > 2 * min(recent[-4:]):
-                links = links[:0]  # the sums were not near enough
-            run.settle_links(links)
-            run.restart(*mixer.mix(before, run.h, run.carried()))
+        if not memory or imbalance <= tolerance:
+            continue
+        if layerwise:
+            layerwise.step(run.h, run.factors, run.sums, lag)
+            run.refactor()
+            continue
+        if coarse and sweep >= look and slow(recent, tolerance):
+            few = by_few(problem, run.plan, run.order, run.h, tolerance, progress=progress)
+            run.read += few.read
+            history += few.history
+            if few.imbalance < best[0]:
+                best = few.imbalance, few.h
+            if few.imbalance <= tolerance or few.stopped:
+                break
+            if few.imbalance < 0.1 * lag:
+                run = run.again(few.h)
+                mixer.forget()
+                continue
+            if Layerwise.able(run.plan):
+                layerwise, run.order = Layerwise(run.plan), np.arange(len(run.order))
+            look = limit if few.history else sweep + _AGAIN  # once it was of no use, not again
+        if lag > 2 * min(recent[-4:]):
+            links = links[:0]  # the sums were not near enough
+        run.settle_links(links)
+        run.restart(*mixer.mix(before, run.h, run.carried()))
     return Iterate(best[1], "block sweeps", best[0], run.read / problem.size, tuple(history))

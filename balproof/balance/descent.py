@@ -15,8 +15,8 @@ from scipy import sparse
 from balproof.balance import kernels
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.state import Iterate, Progress
-from balproof.balance.swift import sides, swept
 from balproof.balance.steps import columns_of, step
+from balproof.balance.swift import sides, swept
 from balproof.errors import RequestError
 
 Array = np.ndarray

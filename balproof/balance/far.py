@@ -1,7 +1,7 @@
 """Large networks whose costs no double holds, solved by way of powers of two, and taken back exactly.
 
-What came out is w·2^(A n)·exp(A rest): the powers change no digit, so that a certificate of the scaled weights
-is one of these. Only their sum h is rounded, to |h|·2^-53, and the weights that are written once each.
+What came out is w·2^(A n)·exp(A rest): the powers change no digit, so that a certificate of the scaled
+weights is one of these. Only their sum h is rounded, to |h|·2^-53, and each weight once that is written.
 """
 
 from __future__ import annotations
@@ -36,19 +36,27 @@ BEYOND = "costs are too far apart for doubles, and scales too many for more bits
 
 
 def solve_far(
-    manifold: Manifold, costs: Costs, solve: Callable[[BlockProblem], Solution | None], reduce: Reduce
+    manifold: Manifold,
+    costs: Costs,
+    solve: Callable[[BlockProblem], Solution | None],
+    reduce: Reduce,
+    start: Solution | None = None,
 ) -> Solution | None:
     """The solution by ``solve`` of the network brought into range; None where it has None.
 
-    ``reduce`` balances groups that only costs beyond double precision tie together (`apart`). Raises
-    RequestError, naming the weights, where powers of two cannot do it, and for a result that no double holds.
+    ``reduce`` balances groups that only costs beyond double precision tie together (`apart`). With ``start``,
+    a solution without powers of two, None unless there are such groups in it. Raises RequestError, naming
+    the weights, where powers of two cannot do it, and for a result that no double holds.
     """
     far = Far.of(manifold, costs)
-    if far is None:
+    if far is None or (start is not None and not far.plain):
         return None
-    shift, passes = far.shift(), 0.0
-    for _ in range(_ROUNDS):
-        brought = far.brought(shift, far.unit(shift))
+    shift = far.shift() if start is None else _steps(manifold, start.h)
+    passes = 0.0 if start is None else start.passes
+    brought = far.brought(shift, far.unit(shift))
+    for number in range(_ROUNDS):
+        if number:
+            brought = far.brought(shift, far.unit(shift))
         problem = BlockProblem.build(brought.manifold, costs)
         if problem is None:
             return None
@@ -56,44 +64,58 @@ def solve_far(
         if lost is None:
             if brought.whole is None:
                 return None
-            groups = brought.felt(problem)
-            t = _between(far, brought, groups, np.zeros(manifold.count), reduce)[0]
-            steps = np.rint(t / np.log(2.0)).astype(np.int64)
-            if steps.any():
-                shift = shift + steps
-                continue
+            groups = brought.groups(problem)
+        elif far.plain and (brought.unit or start is not None):
+            groups = brought.loose(problem)
+        if start is not None and groups is None and not number:
+            return None
+        apart = groups is not None and _between(far, brought, groups, np.zeros(manifold.count), reduce)
+        if lost is None and not apart:
+            raise brought.refused()
+        if apart and (moved := _steps(manifold, apart[0])).any():
+            shift = shift + moved
+            continue
         found = solve(replace(problem, lost=lost or 0.0))
         if found is None:
             return None
         passes += found.passes
         if _reach(problem, found.h) > (ALLOWED if brought.dropped else DRIFT):
-            whole = manifold.whole
-            shift = shift + np.rint(found.h / (np.log(2.0) * whole)).astype(np.int64) * whole
+            shift = shift + _steps(manifold, found.h)
             continue
-        if groups is not None:
-            found = _joined(far, brought, groups, found, reduce)
+        if groups is None and found.cut_imbalance is None and far.plain:
+            groups = brought.loose(problem)
+        if groups is not None and (lost is None or found.cut_imbalance is None):
+            apart = _between(far, brought, groups, found.h, reduce)
+            if lost is None and not apart:
+                raise brought.refused()
+            if apart and _steps(manifold, apart[0]).any():
+                shift = shift + _steps(manifold, found.h + apart[0])
+                continue
+            if apart:
+                found = _joined(far, found, *apart)
         _require_doubles(manifold, found.h, shift)
         return _taken_back(far, brought, replace(found, passes=passes))
     raise brought.refused()
 
 
+def _steps(manifold: Manifold, h: Array) -> Array:
+    """The nearest whole log₂-scales."""
+    return np.rint(h / (np.log(2.0) * manifold.whole)).astype(np.int64) * manifold.whole
+
+
 def _between(
     far: Far, brought: Brought, groups: Array, h: Array, reduce: Reduce
-) -> tuple[Array, float, float]:
+) -> tuple[Array, float] | None:
+    if not far.plain:
+        return None
     try:
-        found = between(far.pairs, groups, far.active, brought.shift, h, reduce)
+        return between(far.pairs, groups, far.active, brought.shift, h, reduce)
     except RequestError:
-        raise brought.refused() from None
-    if found is None:
-        raise brought.refused()
-    return found
+        return None
 
 
-def _joined(far: Far, brought: Brought, groups: Array, found: Solution, reduce: Reduce) -> Solution:
+def _joined(far: Far, found: Solution, t: Array, rest: float) -> Solution:
     """The groups of a solution moved to where they are balanced among each other."""
-    t, rest, largest = _between(far, brought, groups, found.h, reduce)
-    if largest + brought.unit * (far.single_power or 0.0) > brought.floor:
-        raise brought.refused()  # groups would feel it
     names, moving = far.manifold.names, far.active
     settled = found.status == "balanced" and rest <= BALANCED
     return replace(

@@ -85,7 +85,7 @@ def _compile_cost(w, mode, power, table):
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def _fill(w, mode, power, table, row):
+def fill(w, mode, power, table, row):
     """row_j = Σ_k |w_jk|^p."""
     for j in range(len(row)):
         total = 0.0
@@ -328,7 +328,7 @@ def read_costs(
     for at in range(lo, hi):
         start = at // r * c
         x, total = y[start : start + c], columns[start : start + c]
-        _fill(w[at], mode, power, table, row)
+        fill(w[at], mode, power, table, row)
         dot = 0.0
         for j in range(c):
             dot += row[j] * x[j]
@@ -454,6 +454,15 @@ def best_mixture(residuals, residual):
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
+def norm(x):
+    """The Euclidean norm."""
+    total = 0.0
+    for k in range(len(x)):
+        total += x[k] * x[k]
+    return np.sqrt(total)
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
 def less(x, g, rows):
     """x − g·rows."""
     found = x.copy()
@@ -500,7 +509,7 @@ def loop(
             for a in range(8):
                 y[at + a] = held[a]
         else:
-            _fill(w[at], mode, power, table, row)
+            fill(w[at], mode, power, table, row)
             row[at] = 0.0
             s[0] = 0.0
             for j in range(n):

@@ -1,4 +1,4 @@
-"""Layers that are tied one to one, as by the scale of a normalisation: settled between sweeps, without a read.
+"""Layers that are tied one to one, as by the scale of a normalisation: settled between sweeps, unread.
 
 Sweeps balance one of two tied layers at a time and are slow along both. Every block is taken for one of rank
 one, in each of its groups, with the sums that it has; a tie is a group of one weight and so taken as it is.
@@ -30,27 +30,26 @@ def linked(plan: Plan, order: Array) -> Array:
 
 
 @njit(nogil=True, cache=True)
-def settle_links(plan, order, times, h, factors, sums, fresh):
-    """Balance these layers in turn, ``times`` times; what is out of date is made to agree first."""
+def settle_links(plan, order, h, factors, sums, fresh):
+    """Balance these layers in turn; what is out of date is made to agree first."""
     for b in range(len(plan.power)):
         for s in (2 * b, 2 * b + 1):
             if not fresh[s] and fresh[s ^ 1]:
                 _scale(plan, s, _totals(plan, s, factors, sums), _totals(plan, s ^ 1, factors, sums), sums)
-    for _ in range(times):
-        for layer in order:
-            into, out = gather(plan, layer, -1, factors, sums)
-            first = plan.unit_start[layer]
-            for i in range(len(into)):
-                unit = plan.units[first + i]
-                if into[i] > 0 and out[i] > 0:
-                    h[unit] += np.log(out[i] / into[i]) * plan.inverse[unit]
-            for t in range(plan.touch_start[layer], plan.touch_start[layer + 1]):
-                s = plan.side[t]
-                was = _totals(plan, s, factors, sums)
-                for k in range(plan.entry_start[t], plan.entry_start[t + 1]):
-                    j = plan.entry[k]
-                    factors[j] = np.exp(plan.exponent[j] * h[plan.unit[j]])
-                _scale(plan, s ^ 1, was, _totals(plan, s, factors, sums), sums)
+    for layer in order:
+        into, out = gather(plan, layer, -1, factors, sums)
+        first = plan.unit_start[layer]
+        for i in range(len(into)):
+            unit = plan.units[first + i]
+            if into[i] > 0 and out[i] > 0:
+                h[unit] += np.log(out[i] / into[i]) * plan.inverse[unit]
+        for t in range(plan.touch_start[layer], plan.touch_start[layer + 1]):
+            s = plan.side[t]
+            was = _totals(plan, s, factors, sums)
+            for k in range(plan.entry_start[t], plan.entry_start[t + 1]):
+                j = plan.entry[k]
+                factors[j] = np.exp(plan.exponent[j] * h[plan.unit[j]])
+            _scale(plan, s ^ 1, was, _totals(plan, s, factors, sums), sums)
 
 
 @njit(nogil=True, cache=True)

@@ -160,3 +160,11 @@ def _remaining(recent: list[float], tolerance: float, over: int = 3) -> float:
 def stagnant(recent: list[float], over: int = 8) -> bool:
     """Whether the last values are hardly below what was reached before: rounding puts a floor there."""
     return len(recent) > over and min(recent[-over:]) > 0.9 * min(recent[:-over])
+
+
+def slow(recent: list[float], tolerance: float, sweeps: float = 15) -> bool:
+    """Whether more than so many sweeps are still to be expected at the rate of the last two."""
+    if len(recent) < 3 or not recent[-1] > tolerance:
+        return False
+    rate = np.log(recent[-1] / recent[-3]) / 2
+    return bool(rate >= 0 or np.log(tolerance / recent[-1]) / rate > sweeps)

@@ -26,7 +26,7 @@ from balproof.network.manifold import Axes, Block
 
 Array = np.ndarray
 
-_THREADED = 1 << 19
+_THREADED = 1_000_000
 """Blocks of fewer weights are read before a second thread has started."""
 
 
@@ -203,20 +203,22 @@ class Pair:
         if not self.loop:
             return 0.0
         own = np.einsum("iik->ik", self.weights)
-        return float(self._sizes(own).sum())
+        return float(self.costs_of(own).sum())
 
     def costs_at(self, i: Array, j: Array) -> Array:
         """|w|^p in these rows and columns of their group, summed over the kernel."""
-        return self._sizes(self.weights[i, j]).sum(axis=1)
-
-    def _sizes(self, values: Array) -> Array:
-        bits = values.dtype.kind == "u"
-        return self.table[values] if bits else np.abs(values.astype(np.float64)) ** self.power
+        return self.costs_of(self.weights[i, j]).sum(axis=1)
 
     @property
     def full(self) -> bool:
         """Whether it has a weight for every row and column."""
         return True
+
+    def costs_of(self, weights: Array) -> Array:
+        """|w|^p of some of its weights, as they are stored."""
+        return (
+            self.table[weights] if self.mode == kernels.TABLE else np.abs(weights, dtype=float) ** self.power
+        )
 
     def sides(self) -> Iterator[tuple[int, Side]]:
         yield 0, self.rows

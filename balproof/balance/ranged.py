@@ -6,9 +6,10 @@ power, with one power of two on all of its weights) is solved as any other; its 
 the network, since powers of two change no digit.
 
 Costs below `FLOOR` are left out of its sums. That is no loss where the costs above `FELT` tie together all
-units that all weights tie together: then every unit has a cost above `FELT` on both sides of it, against which
-what is left out is below 2^-60 of the sum, and the certificate counts it as rounding (`BlockProblem.lost`).
-Otherwise a weight too small to be felt decides what is best, and it is refused by name.
+units that all weights tie together: then every unit has a cost above `FELT` on both sides of it, against
+which what is left out is below 2^-60 of the sum, and the certificate counts it as rounding
+(`BlockProblem.lost`). Otherwise weights too small to be felt decide what is best: `apart` does that, or they
+are refused by name.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numba import njit
 
+from balproof.balance import powers
 from balproof.balance.blocks import BlockProblem, pairs_of
 from balproof.balance.connected import components
 from balproof.balance.pairs import Pair
@@ -42,10 +43,11 @@ _LEAST = -1000
 """Weights below this power of two are left out as well: the products of smaller ones have lost digits."""
 
 _ASIDE = -900.0
-"""The exponent of the marginal costs that weights get which no scale moves: they are there, and are nothing."""
+"""The exponent of the marginal costs that weights get which no scale moves: there, and yet nothing."""
 
-_NONE = -32_768
-"""The exponent of 0."""
+_GAP, _UNFELT = 40.0, 60.0
+"""Binary exponents: by so much are groups held by larger costs than those between them, and these are smaller
+than the sums of all units."""
 
 ALLOWED = 20.0
 """So far may the logarithms of costs move from where what is left out was compared with what is felt."""
@@ -70,7 +72,9 @@ class Far:
         doubles = {t.name: network.numbers(t.name) for t in network.parameters}
         manifold = replace(manifold, network=network.with_parameters(doubles))
         pairs = pairs_of(manifold, costs)
-        if pairs is None or any(isinstance(pair, SparsePair) for pair in pairs):
+        if pairs is None or len({p.name for p in pairs}) < len(pairs):
+            return None
+        if any(isinstance(pair, SparsePair) for pair in pairs):
             return None
         costly = {p.name for p in pairs}
         support = {name: value for name, value in manifold.support.items() if name in costly}
@@ -84,6 +88,18 @@ class Far:
         found = {pair.power for pair in self.pairs}
         return found.pop() if len(found) == 1 else None
 
+    @cached_property
+    def plain(self) -> bool:
+        """Whether all costs are one, and no scale has a degree other than 1."""
+        sides = [side for pair in self.pairs for _, side in pair.sides()]
+        same = len({(pair.power, pair.factor) for pair in self.pairs}) == 1
+        return same and all(bool(np.isin(np.abs(s.coefficient), (0.0, 1.0)).all()) for s in sides)
+
+    @property
+    def costly(self) -> Array:
+        """Which scales have any cost, in or out."""
+        return np.isfinite(np.maximum(*self._largest(np.zeros(len(self.active)))[:2]))
+
     def shift(self) -> Array:
         """Whole log₂-scales by which the largest costs in and out of every unit come near each other."""
         return settle(self.manifold, self.active, self._largest)
@@ -93,7 +109,7 @@ class Far:
         best, fastest = np.full((2, len(n)), -np.inf), np.zeros((2, len(n)))
         for pair, exponents in zip(self.pairs, self.exponents, strict=True):
             moved = [side.logs(n) for _, side in pair.sides()]
-            tops = _tops(exponents, len(exponents) // pair.groups, *moved)
+            tops = powers.tops(exponents, len(exponents) // pair.groups, *moved)
             for (_, side), top, own in zip(pair.sides(), tops, moved, strict=True):
                 seen = np.flatnonzero(side.unit >= 0)
                 unit, c = side.unit[seen], side.coefficient[seen]
@@ -105,7 +121,7 @@ class Far:
         return best[0], best[1], fastest[0] + fastest[1]
 
     def unit(self, shift: Array) -> int:
-        """The power of two on all weights that puts the largest costs where most of the others are in range."""
+        """The power of two on all weights that puts the largest costs where most others are in range."""
         p = self.single_power
         into, out, _ = self._largest(shift.astype(np.float64))
         top = np.maximum(into, out)[self.active]
@@ -122,12 +138,12 @@ class Far:
         """The largest exponent of each row of every block, with the scales."""
         for pair, exponents in zip(self.pairs, self.exponents, strict=True):
             own = [side.logs(shift.astype(np.float64)) for _, side in pair.sides()]
-            yield _tops(exponents, len(exponents) // pair.groups, *own)[0] + own[0]
+            yield powers.tops(exponents, len(exponents) // pair.groups, *own)[0] + own[0]
 
     def _least(self, number: int, shift: Array) -> float:
         pair, own = self.pairs[number], self.exponents[number]
         rows, columns = (side.logs(shift.astype(np.float64)) for _, side in pair.sides())
-        return float(_lowest(own, len(own) // pair.groups, rows, columns))
+        return float(powers.lowest(own, len(own) // pair.groups, rows, columns))
 
     def brought(self, shift: Array, unit: int) -> Brought:
         """The network times 2^(A ``shift``)·2^``unit``, less what its sums would not feel.
@@ -165,14 +181,13 @@ class Far:
         return Brought(self, scaled, shift, unit, rest, dropped, floor, weak, smallest)
 
     def _moved(self, block: Block, shift: Array) -> Iterator[tuple[slice, Array, Array, Array]]:
-        """Piece by piece: the weights, their exponents A ``shift``, and which of them a moving scale moves."""
+        """Piece by piece: the weights, their exponents A ``shift``, and which of them a scale moves."""
         flat = self.manifold.network.flat(block.name)
         forms = [Forms.of(t.forms) for t in block.terms]
         whole = [np.rint(f.floats * f.look_up(shift)).astype(np.int64) for f in forms]
         moving = [f.look_up(self.active) for f in forms]
         for here, part in parts(block.shape):
-            at = [t.index[tuple(s if n > 1 else slice(0, 1) for s, n in zip(part, t.index.shape, strict=True))]
-                  for t in block.terms]  # fmt: skip
+            at = [t.index[_within(part, t.index.shape)] for t in block.terms]
             shape = tuple(s.stop - s.start for s in part)
             exponents, moves = np.zeros(shape, np.int64), np.zeros(shape, bool)
             for index, own, able in zip(at, whole, moving, strict=True):
@@ -182,6 +197,11 @@ class Far:
                 scales = [f.scale[index] for f, index in zip(forms, at, strict=True)]
                 moves &= (scales[0] != scales[1]) | (scales[0] < 0)
             yield here, flat[here], exponents.reshape(-1), moves.reshape(-1)
+
+
+def _within(part: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """What of an index with these axes belongs to a part of a block."""
+    return tuple(s if n > 1 else slice(0, 1) for s, n in zip(part, shape, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,15 +230,16 @@ class Brought:
         """
         if not self.dropped:
             return 0.0
-        balance = problem.balanced_by(problem.start)
-        least = float(np.min((balance.incoming + balance.outgoing)[problem.active], initial=np.inf))
         sides = [side for pair in problem.pairs for _, side in pair.sides()]
         steepest = max(float(np.max(np.abs(s.coefficient), initial=1.0)) for s in sides)
-        most = self.dropped * steepest * 2.0 ** (self.floor + 2 * ALLOWED / math.log(2))
-        share = most / least if least else np.inf
+        most, least = (
+            self.dropped * steepest * 2.0 ** (self.floor + 2 * ALLOWED / math.log(2)),
+            _least(problem),
+        )
+        share = max(most / least, float(np.finfo(float).tiny)) if least else np.inf
         if not np.array_equal(problem.active, self.far.active) or share >= 2.0**-60:
             return None
-        whole, felt = self.whole, self.felt(problem)
+        whole, felt = self.whole, self.felt(problem, self.floor + FELT - FLOOR)
         same = whole is not None and len(np.unique(whole)) == len(np.unique(felt))
         return share if same else None
 
@@ -227,12 +248,29 @@ class Brought:
         """The strong components of all weights, where every weight is within one."""
         return components(self._of(self.far.pairs))[0]
 
-    def felt(self, problem: BlockProblem) -> Array:
-        """The strong components of the weights that are felt for sure."""
+    def felt(self, problem: BlockProblem, low: float) -> Array:
+        """The strong components of the weights whose marginal costs are at least 2^low."""
         pairs = problem.pairs
-        if self.weak:
-            pairs = tuple(_without_weak(p, self.floor + FELT - FLOOR) for p in pairs)
+        if self.weak or low > self.floor + FELT - FLOOR:
+            pairs = tuple(_without_weak(p, low) for p in pairs)
         return components(self._of(pairs))[1]
+
+    def groups(self, problem: BlockProblem) -> Array | None:
+        """The strong components of what is felt for sure; None where some hang by no more than that."""
+        low = self.floor + FELT - FLOOR
+        found = self.felt(problem, low)
+        return found if _alike(found, self.felt(problem, low + _GAP)) else None
+
+    def loose(self, problem: BlockProblem) -> Array | None:
+        """Groups that no sum of a unit's costs feels the ties between; None where all are one group, or some
+        hang by little more."""
+        least = _least(problem)
+        if not 0 < least < np.inf or self.whole is None:
+            return None
+        low = math.log2(least) - _UNFELT
+        found = self.felt(problem, low)
+        loose = not _alike(found, self.whole) and _alike(found, self.felt(problem, low + _GAP))
+        return found if loose else None
 
     def _of(self, pairs: Sequence[Pair]) -> BlockProblem:
         """Those blocks, for what is connected by them."""
@@ -243,6 +281,17 @@ class Brought:
     def refused(self) -> RequestError:
         """For a weight that is too small, and cannot be left out."""
         return _refused(self.smallest, "small")
+
+
+def _least(problem: BlockProblem) -> float:
+    """The least sum of the marginal costs of a unit that moves."""
+    balance = problem.balanced_by(problem.start)
+    return float(np.min((balance.incoming + balance.outgoing)[problem.active], initial=np.inf))
+
+
+def _alike(coarse: Array, fine: Array) -> bool:
+    """Whether two partitions of which one refines the other are one."""
+    return len(np.unique(coarse)) == len(np.unique(fine))
 
 
 def _without_weak(pair: Pair, low: float) -> Pair:
@@ -275,9 +324,9 @@ def measured(far: Far) -> tuple[Wide, Array]:
     signed: list[Wide] = []
     for pair, exponents in zip(far.pairs, far.exponents, strict=True):
         r = len(exponents) // pair.groups
-        tops = _tops(exponents, r, np.zeros(len(exponents)), np.zeros(pair.groups * exponents.shape[1]))
+        tops = powers.tops(exponents, r, np.zeros(len(exponents)), np.zeros(pair.groups * exponents.shape[1]))
         whole = [np.where(np.isfinite(t), t, 0.0).astype(np.int64) for t in tops]
-        sums = _relative(pair.weights, r, pair.power, pair.loop, *whole)
+        sums = powers.relative(pair.weights, r, pair.power, pair.loop, *whole)
         found = [_times(s, pair.power * w.astype(np.float64)) for s, w in zip(sums, whole, strict=True)]
         total.append(Wide(pair.factor * found[0].value, found[0].exponent))
         if pair.loop:
@@ -321,61 +370,8 @@ def _exponents(pair: Pair) -> Array:
     step = max(1, (1 << 20) // max(1, pair.weights[:1].size))
     for at in range(0, len(found), step):
         part = pair.weights[at : at + step]
-        own = np.where(part != 0, np.frexp(part)[1], _NONE)
-        found[at : at + step] = own.max(axis=2, initial=_NONE)
+        own = np.where(part != 0, np.frexp(part)[1], powers.NONE)
+        found[at : at + step] = own.max(axis=2, initial=powers.NONE)
     if pair.loop:
-        np.fill_diagonal(found, _NONE)
+        np.fill_diagonal(found, powers.NONE)
     return found
-
-
-# --- compiled reads ---------------------------------------------------------------------------------------
-
-
-@njit(nogil=True, cache=True)
-def _tops(exponents, r, rows, columns):  # pyright: ignore  # pragma: no cover - compiled
-    """max_j (e_ij + columns_j) of every row, and max_i (e_ij + rows_i) of every column."""
-    n, c = exponents.shape
-    across, down = np.full(n, -np.inf), np.full(len(columns), -np.inf)
-    for i in range(n):
-        start = i // r * c
-        x, best = columns[start : start + c], down[start : start + c]
-        own, top = rows[i], -np.inf
-        for j in range(c):
-            e = exponents[i, j]
-            if e != _NONE:
-                top = max(top, e + x[j])
-                best[j] = max(best[j], e + own)
-        across[i] = top
-    return across, down
-
-
-@njit(nogil=True, cache=True)
-def _lowest(exponents, r, rows, columns):  # pyright: ignore  # pragma: no cover - compiled
-    """The least e_ij + rows_i + columns_j."""
-    n, c = exponents.shape
-    least = np.inf
-    for i in range(n):
-        start = i // r * c
-        x, own = columns[start : start + c], rows[i]
-        for j in range(c):
-            if exponents[i, j] != _NONE:
-                least = min(least, exponents[i, j] + own + x[j])
-    return least
-
-
-@njit(nogil=True, cache=True)
-def _relative(w, r, p, loop, row_tops, column_tops):  # pyright: ignore  # pragma: no cover - compiled
-    """Σ_j (|w_ij|/2^top)^p along rows and down columns, less the weights of units to themselves."""
-    n, c, k = w.shape
-    rows, columns = np.zeros(n), np.zeros(len(column_tops))
-    for i in range(n):
-        start = i // r * c
-        for j in range(c):
-            if loop and i == j:
-                continue
-            for m in range(k):
-                v = abs(w[i, j, m])
-                if v != 0:
-                    rows[i] += math.ldexp(v, -row_tops[i]) ** p
-                    columns[start + j] += math.ldexp(v, -column_tops[start + j]) ** p
-    return rows, columns

@@ -65,9 +65,6 @@ BLOCKS = 20_000
 SETTLED = BALANCED / 4
 """The imbalance that is aimed at, with something to spare for the rounding of weights."""
 
-_TRIED = 60
-"""Sweeps over blocks where only the certificate will tell whether there is a minimum."""
-
 _EXACT_CERTIFICATE = 20_000
 """Up to this many weights the gap is certified in exact rationals as well, in a second or so."""
 
@@ -186,6 +183,8 @@ def solve(
     if method in _BY_BLOCKS and sum(t.size for t in manifold.network.parameters) > min(BLOCKS, LARGE):
         costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
         large = _solve_blocks(manifold, costs, method, start, certify and bits is None, progress)
+        if large is not None and large.factors is None:
+            large = _nearer(manifold, costs, large, method, start, certify and bits is None, progress)
         if large is not None:
             return large if bits is None else dataclasses.replace(large, no_certificate=TOO_MANY)
 
@@ -201,6 +200,30 @@ def solve(
         return found
 
 
+def _nearer(
+    manifold: Manifold,
+    costs: Costs,
+    found: Solution,
+    method: Method,
+    start: float,
+    certify: bool,
+    progress: Progress | None,
+) -> Solution:
+    """By way of powers of two where scales were too large for doubles, or where cuts were not judged and some
+    groups are tied by less than their units' sums feel."""
+    overflown = not np.isfinite(found.history).all()
+    if found.cut_imbalance is not None and not overflown:
+        return found
+    again = solve_far(
+        manifold,
+        costs,
+        lambda p: _solve_blocks(p.manifold, costs, method, start, certify, progress, p),
+        _reduce,
+        None if overflown else found,
+    )
+    return again or found
+
+
 def _apart(
     manifold: Manifold,
     costs: Costs | str | Sequence[str],
@@ -208,7 +231,7 @@ def _apart(
     certify: bool,
     bits: int | None,
 ) -> Solution | None:
-    """A network that no powers of two bring into range, in groups of units; None where it is not such a one."""
+    """A network that no powers of two bring into range, in groups of units; None where it is none."""
     costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
     if BalanceProblem.stated(manifold, costs).in_range:
         return None
@@ -359,8 +382,8 @@ def _solve_blocks(
         )
     connected = False if problem is None else strongly_connected(problem)
     if problem is None or connected is False:
-        return None
-    if method == "auto" and problem.size - sum(problem.zeros) <= min(BLOCKS, LARGE):
+        return None  # where it is not known (None), the certificate shows that there is a minimum, or not
+    if method == "auto" and problem.nonzero <= min(BLOCKS, LARGE):
         return None  # large with zeros alone
     coarse, memory = _BY_BLOCKS[method]
     listed = any(isinstance(pair, SparsePair) for pair in problem.pairs)
@@ -370,7 +393,7 @@ def _solve_blocks(
         if goal is not None and cuts > _ROUGH:
             continue
         if goal is not None:
-            limit = 100_000 if listed and method == "sweeps" else 500 if connected else _TRIED
+            limit = 100_000 if listed and method == "sweeps" else 500
             state = sweeps(
                 problem, tolerance=goal, limit=limit, coarse=coarse, memory=memory, progress=progress
             )
@@ -403,7 +426,9 @@ def _solve_blocks(
     names = manifold.names
     run_away = {names[k]: "-1" if balance.incoming[k] else "1" for k in problem.dead
                 if (balance.incoming[k] > 0) != (balance.outgoing[k] > 0)}  # fmt: skip
-    infimum, vanishing = infimum_of(BalanceProblem.build(manifold, costs)) if run_away and listed else (None, ())
+    infimum, vanishing = (
+        infimum_of(BalanceProblem.build(manifold, costs)) if run_away and listed else (None, ())
+    )
     settled = max(imbalance, cuts or 0.0) <= BALANCED
     return Solution(
         status="unattained" if run_away else "balanced" if settled else "unconverged",

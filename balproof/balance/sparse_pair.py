@@ -133,7 +133,9 @@ def sparse_pair(block: Block, tensor: Tensor, power: float, factor: float) -> Sp
         if closed is None:
             return None
         rows, columns, places = closed
-    return SparsePair(tensor.name, weights.reshape(-1, 1, 1), 1, power, factor, 0, np.zeros(1), rows, columns, places, costs)
+    return SparsePair(
+        tensor.name, weights.reshape(-1, 1, 1), 1, power, factor, 0, np.zeros(1), rows, columns, places, costs
+    )
 
 
 def _sides(block: Block, places: Places) -> tuple[Side, Side] | None:
@@ -175,7 +177,7 @@ def _closed(rows: Side, columns: Side, places: Places) -> tuple[Side, Side, Plac
     if len(lines) != len(used) or len(np.unique(unit)) < len(unit) or np.any(c != c[0]):
         return None
     new = np.cumsum(np.isin(np.arange(len(rows.unit)), lines)) - 1
-    kept = Places((len(lines),) * 2, new[places.rows], new[places.columns])
+    kept = Places((len(lines), len(lines)), new[places.rows], new[places.columns])
     return Side(unit, c), Side(unit, -c), kept
 
 

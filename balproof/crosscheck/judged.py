@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 
-from balproof.balance import wide
+from balproof.balance import ranged, wide
 from balproof.balance.blocks import BlockProblem, measured, require_measurable
 from balproof.balance.certificates import GapCertificate
 from balproof.balance.connected import strongly_connected
 from balproof.balance.cyclic import sweeps
 from balproof.balance.isotone import certify_blocks
 from balproof.balance.problem import BalanceProblem, Costs
+from balproof.balance.ranged import Far
 from balproof.balance.solve import is_large
 from balproof.crosscheck.extremes import Asked, Extremes, feeds_back, sides
 from balproof.crosscheck.faults import Fault
-from balproof.crosscheck.optimality import WHOLE, Optimality, optimality
+from balproof.crosscheck.optimality import WHOLE, Optimality, by_solution, optimality
 from balproof.crosscheck.reading import Read
 from balproof.crosscheck.sums import Sums, certify_by_layers, measurable
+from balproof.errors import RangeError
 from balproof.network.manifold import Manifold
 
 Array = np.ndarray
@@ -32,7 +35,7 @@ class Judged:
     """Imbalances of the scales that move (0 for the others), and which do not.
 
     ``falling`` are the dead units whose cost could still fall. ``problem`` is None for a large network, and
-    there is neither problem nor cost for extremes.
+    there is neither problem nor cost for extremes. ``far``: the costs of a large network are beyond doubles.
     """
 
     manifold: Manifold
@@ -45,6 +48,7 @@ class Judged:
     falling: tuple[int, ...]
     problem: BalanceProblem | None
     sums: Sums | None = None
+    far: bool = False
 
     @property
     def imbalance(self) -> float:
@@ -59,6 +63,8 @@ class Judged:
             return _of_extremes(self.manifold, self.costs)
         if self.problem is not None:
             return optimality(self.problem, tolerance, balanced=balanced)
+        if self.far:
+            return by_solution(self.manifold.network, self.costs, tolerance)
         if balanced and (found := _certified(self)) is not None and found.gap <= tolerance:
             return Optimality(found.gap, True, None)
         return _by_sweeps(self, tolerance)
@@ -71,7 +77,8 @@ def refuse(manifold: Manifold, costs: Asked) -> None:
     else:
         costs.require_known(manifold.network)
         if not measurable(manifold.network, costs):
-            require_measurable(manifold, costs)
+            with suppress(RangeError):  # `judge` does without doubles then
+                require_measurable(manifold, costs)
 
 
 def judge(
@@ -93,7 +100,12 @@ def judge(
     if large and (sums := Sums.of(manifold, costs, right)) is not None and sums.all_alive:
         costs.require_known(manifold.network)
         return dataclasses.replace(_judged(manifold, costs, sums.cost, sums.marginal(), ()), sums=sums)
-    found = measured(manifold, costs) if large else None
+    try:
+        found = measured(manifold, costs) if large else None
+    except RangeError:
+        if (far := Far.of(manifold, costs)) is not None:
+            return _judged_far(far, manifold, costs)
+        found = None
     if found is None:
         problem = BalanceProblem.stated(manifold, costs)
         costly = problem.absolute.T @ np.ones(len(problem.weights))
@@ -118,6 +130,16 @@ def _judged(
     imbalances = np.where(active, np.abs(incoming - outgoing) / np.where(total > 0, total, 1.0), 0.0)
     falling = tuple(k for k in dead if incoming[k] or outgoing[k])
     return Judged(manifold, costs, cost, imbalances, active, dead, left_out, falling, None)
+
+
+def _judged_far(far: Far, manifold: Manifold, costs: Costs) -> Judged:
+    cost, imbalances = ranged.measured(far)
+    left_out = tuple(sorted(manifold.endless))
+    dead = tuple(int(k) for k in np.flatnonzero(~far.active) if int(k) not in left_out)
+    falling = tuple(k for k in dead if far.costly[k])
+    return Judged(
+        manifold, costs, cost.double(), imbalances, far.active, dead, left_out, falling, None, far=True
+    )
 
 
 def _judge_extremes(manifold: Manifold, extremes: Extremes) -> Judged:

@@ -10,10 +10,11 @@ from scipy import sparse
 from balproof.balance import wide
 from balproof.balance.certificates import UNIT
 from balproof.balance.existence import Existence, existence
-from balproof.balance.problem import BalanceProblem
+from balproof.balance.problem import BalanceProblem, Costs
 from balproof.balance.solve import solve
 from balproof.crosscheck.faults import Fault, shown
 from balproof.crosscheck.scales import least_squares
+from balproof.network.graph import Network
 
 OPTIMALITY_TOLERANCE = 1e-6
 """The cost may be so much above the optimum, relatively."""
@@ -49,7 +50,7 @@ def optimality(problem: BalanceProblem, tolerance: float, *, balanced: bool) -> 
     """
     if len(problem.weights) > EXACT:
         if not problem.in_range:
-            return Optimality(None, False, None, ("no optimality gap: costs beyond double precision",))
+            return by_solution(problem.manifold.network, problem.costs, tolerance)
         return _by_newton_step(problem, tolerance, balanced)
     best = solve(problem.manifold.network, problem.costs, certify=True)
     cost = wide.cost(problem)
@@ -80,6 +81,30 @@ def optimality(problem: BalanceProblem, tolerance: float, *, balanced: bool) -> 
     fault = Fault("not-optimal", WHOLE, gap or excess) if excess > tolerance else None
     certified = gap is not None and (gap <= tolerance or fault is not None)
     return Optimality(gap, certified, fault, tuple(notes), excess)
+
+
+def by_solution(network: Network, costs: Costs, tolerance: float) -> Optimality:
+    """Judge a network whose costs are beyond doubles by the state that `solve` finds, and its certificate."""
+    best = solve(network, costs, certify=True)
+    if best.existence.attained is False:
+        return Optimality(None, False, Fault("not-optimal", WHOLE, None), ("no rescaling is optimal",))
+    if best.status == "unconverged":
+        return Optimality(None, False, None, ("no optimality gap: the optimum was not reached",))
+    logs = best.log10_costs or tuple(float(np.log10(c)) for c in (best.cost_before, best.cost_after))
+    if logs[0] - logs[1] > _FARTHEST:
+        why = f"the cost is 10^{logs[0] - logs[1]:.0f} times the least one"
+        return Optimality(None, False, Fault("not-optimal", f"{WHOLE}: {why}", None), (why,))
+    # Logarithms of up to 600 decades, and sums of as many costs as there are weights.
+    slack = 1e-12 + 4 * UNIT * sum(t.size for t in network.parameters)
+    excess = max(0.0, 10.0 ** (logs[0] - logs[1]) - 1)
+    gap = None if best.certificate is None else (1 + excess) * (1 + slack) * (1 + best.certificate.gap) - 1
+    fault = Fault("not-optimal", WHOLE, gap or excess) if excess > tolerance else None
+    notes = () if gap is not None else (f"no certified optimality gap: {best.no_certificate}",)
+    return Optimality(gap, gap is not None and (gap <= tolerance or fault is not None), fault, notes, excess)
+
+
+_FARTHEST = 300.0
+"""Decades between costs of which the quotient is a double."""
 
 
 def _power(problem: BalanceProblem) -> float:

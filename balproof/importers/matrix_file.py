@@ -126,7 +126,9 @@ def _build(parts: dict[str, Tensor], function: Activation, kind: str, source: st
 def _parameter(name: str, given: Any) -> Tensor:
     if scipy.sparse.issparse(given):
         if name != "J":
-            raise ModelError(f"{name} is sparse", f"give it as an array, {name}.toarray(); only J may be sparse")
+            raise ModelError(
+                f"{name} is sparse", f"give it as an array, {name}.toarray(); only J may be sparse"
+            )
         return sparse.parameter(name, given)
     array = np.asarray(given)
     require_size(name, array.shape)

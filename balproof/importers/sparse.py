@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,15 +59,14 @@ def _tensor(name: str, shape: tuple[int, int], rows: Array, columns: Array, data
     if data.dtype.kind in "iu":
         data = data.astype(np.float64)
     if data.dtype.kind != "f" or data.dtype.itemsize > 8:
-        raise ModelError(
-            f"{name} holds {data.dtype.name}", "give real numbers in float64 or a narrower type"
-        )
+        raise ModelError(f"{name} holds {data.dtype.name}", "give real numbers in float64 or a narrower type")
     require_size(name, shape, MAX_ELEMENTS**2)
     if not data.size:
         raise ModelError(f"{name} has no entries", "give a matrix with at least one weight")
     if max(shape) > min(_LINES + _LINES_FOR_ENTRY * data.size, MAX_ACTIVATION):
         raise ModelError(
-            f"{name} is {shape[0]}×{shape[1]} with {data.size} entries, more than {_LINES_FOR_ENTRY} lines for each",
+            f"{name} is {shape[0]}×{shape[1]} with {data.size} entries, "
+            f"more than {_LINES_FOR_ENTRY} lines for each",
             "leave out units that have no weights",
         )
     places, number = Places.of(shape, rows, columns)

@@ -24,6 +24,7 @@ from balproof.importers import load
 from balproof.network.graph import Network
 from tests.balance.samples import at, dense, raw, recurrent
 from tests.networks import called_twice, mlp
+from tests.sweeps import slow_but
 
 Array = np.ndarray
 
@@ -191,13 +192,17 @@ def test_every_fast_method_sees_the_cuts(name: str, method: Any) -> None:
     assert error(network, found.h) < 1e-10
 
 
-@pytest.mark.parametrize(
-    "network",
-    [mlp([8] * 31, bias=False, spread=6), mlp([2] * 51), mlp([3] * 1001, bias=False), subnets(20, width=4)],
-    ids=["heavy tails", "narrow", "deep", "subnets"],
-)
-def test_hard_networks_take_few_passes(network: Network) -> None:
-    found = solve(network)
+HARD: dict[str, Callable[[], Network]] = {
+    "heavy tails": lambda: mlp([8] * 31, bias=False, spread=6),
+    "narrow": lambda: mlp([2] * 51),
+    "deep": lambda: mlp([3] * 1001, bias=False),
+    "subnets": lambda: subnets(20, width=4),
+}
+
+
+@pytest.mark.parametrize("name", slow_but(HARD, "heavy tails", "narrow", "subnets"))
+def test_hard_networks_take_few_passes(name: str) -> None:
+    found = solve(HARD[name]())
     assert found.status == "balanced" and found.passes <= 50
 
 

@@ -18,7 +18,7 @@ from balproof.importers import load
 from balproof.network.graph import Network
 from balproof.network.manifold import infer
 from tests.convnets import resnet
-from tests.networks import mlp
+from tests.networks import mlp, weights
 
 RNG = np.random.default_rng(0)
 
@@ -27,11 +27,27 @@ def ring(n: int, **others: Any) -> Network:
     return load({"J": RNG.standard_normal((n, n)), **others})
 
 
+def coupled(widths: list[int], strength: float) -> Network:
+    """Two networks side by side; weights between them are smaller by the factor ``strength``."""
+    network = mlp(widths, seed=7, bias=False)
+    return network.with_parameters(
+        {
+            t.name: np.asarray(t.value)
+            * np.where(np.add.outer(*(2 * np.arange(n) // n for n in t.shape)) % 2, strength, 1)
+            for t in network.parameters
+        }
+    )
+
+
 NETWORKS: dict[str, tuple[Network, str | list[str]]] = {
     "one power for each layer": (mlp([3, 5, 4, 2], seed=1), ["l2", "fc2.*=l1", "fc3.bias=lp:3"]),
     "degree 2": (mlp([3, 6, 9, 2], seed=4, activation="Max(x,0)**2"), "l2"),
     "degree 1/2, l1": (mlp([3, 4, 3, 2], seed=4, activation="sqrt(abs(x))"), "l1"),
+    "two powers": (mlp([3, 6, 7, 2], seed=3), ["w**2+abs(w)", "fc2.*=w**4+sqrt(abs(w))/9"]),
+    "two powers, residual": (resnet(1, (2,), 12, 5), "w**2/2+abs(w)**3"),
     "deep": (mlp([4] * 60, seed=6), "l2"),
+    "heavy tails": (mlp([20, 64, 64, 64, 20], seed=3, spread=4.0), "l2"),
+    "weakly coupled": (coupled([12] * 8, 1e-2), "l2"),
     "residual": (resnet(2, (1, 2), 16, 5), "l2"),
     "residual, lp": (resnet(1, (2,), 12, 5), "lp:1.3"),
     "recurrent": (ring(9), "l2"),
@@ -113,6 +129,26 @@ def test_few_reads_at_every_depth() -> None:
         assert found.imbalance <= 1e-10 and found.passes <= most
         certificate = certify_blocks(blocks, found.h)
         assert (getattr(certificate, "radius", None) or 1.0) < 1e-8
+
+
+FEW_READS: dict[str, tuple[Network, float]] = {
+    "dense": (mlp([64] * 31, seed=1, spread=0.5), 8.5),
+    "narrow": (mlp([5] * 60, seed=1), 11),
+    "heavy tails": (mlp([64] * 13, seed=1, spread=6.0), 32),
+    "weakly coupled": (coupled([32] * 31, 1e-3), 22),
+    "residual": (resnet(8, (1, 2, 2), 32, 10), 13),
+    "recurrent, heavy tails": (load({"J": weights(RNG, (300, 300), 4.0)}), 22),
+}
+
+
+@pytest.mark.parametrize("name", FEW_READS)
+def test_few_reads_of_every_kind_of_network(name: str) -> None:
+    network, most = FEW_READS[name]
+    blocks = BlockProblem.build(infer(network), Costs.parse("l2"))
+    assert blocks is not None
+    found = sweeps(blocks, tolerance=1e-10)
+    assert blocks.imbalance(found.h) <= 1e-10
+    assert found.passes <= most
 
 
 def test_solve_takes_them_for_networks_of_some_size() -> None:

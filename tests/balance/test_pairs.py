@@ -186,6 +186,7 @@ def test_threads_read_a_loop_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(y, own)
     np.testing.assert_allclose(rows, costs @ y, rtol=1e-13)
     np.testing.assert_allclose(columns, e @ costs, rtol=1e-13)
+    assert after is not None
     np.testing.assert_allclose(after, e @ np.tril(costs, -1), rtol=1e-13)
     sizes = np.abs(pair.weights)
     assert seen.sizes(pair) == (sizes.min(), sizes.max())
@@ -195,10 +196,10 @@ def test_threads_are_shared_inside_a_team(monkeypatch: pytest.MonkeyPatch) -> No
     made = 0
 
     class Counted(pairs.ThreadPoolExecutor):
-        def __init__(self, *args: int) -> None:
+        def __init__(self, threads: int) -> None:
             nonlocal made
             made += 1
-            super().__init__(*args)
+            super().__init__(threads)
 
     monkeypatch.setattr(pairs, "ThreadPoolExecutor", Counted)
     monkeypatch.setattr(pairs, "_THREADED", 1)

@@ -181,30 +181,10 @@ def test_the_order_of_magnitude_of_what_is_left_out_does_not_matter() -> None:
 
 
 REFUSED = {
-    "a bridge that a whole depends on": (
-        recurrent(
-            [[0, 1, 0, 1e-250], [1, 0, 0, 0], [0, 1e-240, 0, 1], [0, 0, 1, 0]], W_in=[[1], [0], [0], [0]],
-            W_out=[[1, 0, 0, 0]],
-        ),
-        "l2",
-        r"the cost of weight J\[(0,3|2,1)\] is too small",
-    ),
-    "a way back that a whole depends on": (
-        recurrent([[0, 1, 0, 1e-250], [1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 1, 0]]),
-        "l2",
-        r"the cost of weight J\[0,3\] is too small",
-    ),
     "a unit of small costs": (
         with_weights(mlp([1, 2, 1], bias=False), fc1__weight=[[1], [1e-300]], fc2__weight=[[1, 1e-300]]),
         "abs(w) + w**2",
         r"the cost of weight fc1.weight\[1,0\] is too small",
-    ),
-    "units without common weights": (
-        with_weights(
-            mlp([1, 2, 1], bias=False), fc1__weight=[[1e300], [1e-300]], fc2__weight=[[1e300, 1e-300]]
-        ),
-        "l2",
-        r"the cost of weight fc1.weight\[0,0\] is too large",
     ),
     "two powers": (
         with_weights(mlp([1, 1, 1], bias=False), fc1__weight=[[1e200]], fc2__weight=[[1e190]]),
@@ -363,18 +343,15 @@ def test_a_factor_that_no_double_holds() -> None:
     np.testing.assert_allclose(moved.numbers("fc2.weight"), 1e-150, rtol=1e-12)
 
 
-def test_networks_that_go_by_blocks_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_that_go_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     network, costs = KNOWN["mlp"]
     monkeypatch.setattr(solving, "BLOCKS", 5)
     plain = solve(network, costs)
     assert plain.method == "block sweeps"
     far, _ = wild(network, 0, 400)
     found = solve(far, costs)
-    assert found.method.startswith("multilevel") and found.status == "balanced"
+    assert found.method == "block sweeps" and found.status == "balanced"
     same_weights(found.network, plain.network, rtol=2e-12)
-    monkeypatch.setattr(solving, "LARGE", 5)
-    with pytest.raises(RequestError, match=r"costs of single weights range from .* in fc\d\.\w+: "):
-        solve(far, costs)
 
 
 def test_what_is_written_is_what_was_solved_for(tmp_path: Path) -> None:

@@ -136,6 +136,9 @@ def test_inputs_are_what_their_names_say() -> None:
     assert 5 < np.log(np.abs(heavy)).std() < 7
     assert len(narrow(200).parameters) == 200
     assert not np.diag(recurrent(5).numbers("J")).any()
+    spread = np.log(np.abs(recurrent(200, 0.5, 3.0).numbers("J") + np.eye(200)))
+    assert 2.5 < spread.mean(axis=1).std() < 3.5
+    assert (spread + spread.T)[~np.eye(200, dtype=bool)].std() == pytest.approx(0.5 * np.sqrt(2), rel=0.05)
     attention = transformer(1, 4, 2, tokens=3, classes=2)
     names = {u.name.split("[")[0] for u in infer(attention).units if u.free}
     assert {"0.fc1", "0.v"} <= names
@@ -155,7 +158,8 @@ def test_measures() -> None:
 def test_targets_say_what_is_not_reached() -> None:
     ours = {"imbalance": 1e-11, "reads": 13.0, "extra_memory": 20, "radius": 2e-9}
     thread = {"threads": 1, "solve_in_reads": 41.0, "sweep_share": 0.6}
-    peers = [{"name": n, "skipped": None, "ratio": 4.0} for n in ("plain", "matrix_balance", "stochastic")]
+    names = ("plain", "matrix_balance", "stochastic")
+    peers = [{"name": n, "skipped": None, "ratio": 4.0, "wall_ratio": 2.0} for n in names]
     case = {"group": "dense", "name": "n", "reads_wanted": 12, "weights": 10**8, "bytes": 100, "ours": ours,
             "peers": peers, "stream": {"threads": [thread]}}  # fmt: skip
     made = {t["what"]: (t["target"], t["reached"], t["ok"]) for t in targets([case])}
@@ -166,7 +170,7 @@ def test_targets_say_what_is_not_reached() -> None:
         other = {**case, "group": group, "ours": {**ours, "radius": radius}}
         assert [t["ok"] for t in targets([other]) if t["what"] == "certified radius"] == ok
     assert made["times faster than plain"] == ("≥ 5", 4.0, False)
-    assert made["times faster than matrix_balance"] == ("≥ 3", 4.0, True)
+    assert made["times faster than matrix_balance"] == ("≥ 3", 2.0, False)  # by the clock
     assert made["solve and certificate in streaming reads, 1 thread"] == ("≤ 40", 41.0, False)
     assert made["a sweep's share of the streaming speed, 1 thread"] == ("≥ 0.5", 0.6, True)
     assert made["extra memory / weights"] == ("≤ 0.1", 0.2, False)

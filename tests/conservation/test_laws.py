@@ -85,9 +85,9 @@ COMPLETE = {
     # Each weight that no output sees is at rest.
     "weights that read padding": (padded(), 6 + 6 * 2 * 5),
     # r(r + 1)/2 for queries with keys, and for values with the output.
-    "attention 4, 3": (attention(4, 3, softmax=True), 12),
+    "attention 3, 2": (attention(3, 2, softmax=True), 6),
     # Without softmax also one between the two pairs: scores and values are multiplied.
-    "attention without softmax": (attention(4, 3), 13),
+    "attention without softmax": (attention(3, 2), 7),
     "relu rnn": (rnn(2, 3, 2), 3),
     "linear rnn": (rnn(2, 3, 2, "linear"), 6),
     "skip around a block": (skip("block"), 3),
@@ -98,7 +98,7 @@ COMPLETE = {
     "layer normalisation": (layer_norm(3, 4), 4 + 3 + 1),
     "layer normalisation, ε = 0": (layer_norm(3, 4, 0.0), 4 + 3 + 1 + 1),
     # γ and the next layer; the bias less the running mean and γ.
-    "batch normalisation": (normalised(3, 4), 8),
+    "batch normalisation": (normalised(2, 3), 6),
 }
 NONE = {
     "tanh": mlp([3, 3, 2], activation="tanh"),

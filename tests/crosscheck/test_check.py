@@ -22,6 +22,7 @@ from balproof.network.graph import Network
 from balproof.verdict import Verdict
 from tests.importers.models import model, run, weights, write
 from tests.networks import mlp
+from tests.sweeps import slow_but
 
 REGULARIZERS = ["l1", "l2", "lp:1.5", "abs(w)+w**2/10"]
 Values = dict[str, np.ndarray]
@@ -80,7 +81,7 @@ def times(index: Any, factor: float) -> Callable[[np.ndarray], None]:
 # --- what is right -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spec", REGULARIZERS)
+@pytest.mark.parametrize("spec", slow_but(REGULARIZERS, "l1", "l2"))
 def test_the_balanced_digits_network_is_certified(spec: str, digits: Path, tmp_path: Path) -> None:
     target = tmp_path / "balanced.onnx"
     save(solve(load(digits), spec).network, target)
@@ -248,7 +249,7 @@ def test_a_bias_left_behind_is_one_fault(digits: Path, balanced_digits: Values, 
     assert audit.function_error is not None and truth / 4 < audit.function_error < 20 * truth
 
 
-@pytest.mark.parametrize("layers", [("fc1",), ("fc2",), ("fc1", "fc2")])
+@pytest.mark.parametrize("layers", slow_but([("fc1",), ("fc2",), ("fc1", "fc2")], ("fc2",)))
 def test_whole_bias_vectors_left_behind(
     layers: tuple[str, ...], digits: Path, balanced_digits: Values
 ) -> None:

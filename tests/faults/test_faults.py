@@ -16,14 +16,17 @@ from tests.faults import wrong
 from tests.faults.corpus import ONE_FAULT, TWO_FAULTS, Case, by_step, correct, is_alarm
 from tests.faults.nets import ALL, rescaled, scales, values
 
+QUICK = ("recurrent", "tied", "residual", "mlp", "conv")
+
 
 def named(case: Case) -> str:
     return f"{case.name} on {case.network}".replace(" ", "_")
 
 
-def first_of_each(cases: tuple[Case, ...]) -> list[Case]:
+def one_of_each(cases: tuple[Case, ...]) -> list[Case]:
+    """Each fault on the network where it is soonest found."""
     found: dict[str, Case] = {}
-    for case in cases:
+    for case in sorted(cases, key=lambda c: QUICK.index(c.network)):
         found.setdefault(case.name, case)
     return list(found.values())
 
@@ -39,17 +42,18 @@ def test_the_corpus_is_as_large_as_it_should_be() -> None:
     kinds = {kind for case in ONE_FAULT for kind, _ in case.expected}
     assert len(kinds) >= 14
     assert {case.network for case in ONE_FAULT} == {case.network for case in TWO_FAULTS} == set(ALL)
+    assert sorted(QUICK) == sorted(ALL)
     assert all(len({kind for kind, _ in case.expected}) == 2 for case in TWO_FAULTS)
 
 
-@pytest.mark.parametrize("case", first_of_each(ONE_FAULT), ids=named)
+@pytest.mark.parametrize("case", one_of_each(ONE_FAULT), ids=named)
 def test_a_fault_is_named(case: Case) -> None:
     audit = case.audit(seed=1)
     assert not audit.ok
     assert case.right(audit), (case.found(audit), case.expected)
 
 
-@pytest.mark.parametrize("case", first_of_each(TWO_FAULTS), ids=named)
+@pytest.mark.parametrize("case", one_of_each(TWO_FAULTS), ids=named)
 def test_two_faults_are_named(case: Case) -> None:
     audit = case.audit(seed=1)
     assert case.right(audit), (case.found(audit), case.expected)
@@ -65,7 +69,7 @@ def test_all_faults_are_named(dtype: str) -> None:
 
 
 def test_what_is_right_is_left_alone() -> None:
-    assert [(n, t, w) for n, t, w, audit in correct(20) if is_alarm(w, audit)] == []
+    assert [(n, t, w) for n, t, w, audit in correct(10) if is_alarm(w, audit)] == []
 
 
 @pytest.mark.slow

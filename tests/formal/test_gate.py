@@ -108,12 +108,14 @@ def test_what_does_not_compile(plant: Plant, line: str, fault: str) -> None:
 
 
 @needs_coq
+@pytest.mark.slow
 def test_a_variable_outside_sections_is_an_assumption(plant: Plant) -> None:
     gate = run_gate(NAMES, folder=plant("Two.v", TWO + "Hypothesis wrong : 0 = 1.\nCheck wrong.\n"))
     assert any("wrong" in f for f in gate.faults), gate.faults
 
 
 @needs_coq
+@pytest.mark.slow
 def test_an_allowed_name_with_another_statement_is_not_allowed(plant: Plant) -> None:
     """The statements of the allowed axioms are compared too: here a theory takes the name of one."""
     plant("Classical_Prop.v", "Axiom classic : False.\nLemma use : False. Proof. exact classic. Qed.\n")
@@ -132,9 +134,16 @@ def test_an_allowed_name_with_another_statement_is_not_allowed(plant: Plant) -> 
             TWO.replace("double 1 = 2", "double 1 <= 2").replace("reflexivity", "apply le_n"),
             "Two.double_one does",
         ),
-        ("Two.v", TWO + "Definition new := 1.\n", "drift: Two.new is not pinned"),
-        ("One.v", ONE.replace("double_zero", "double_nought"), ""),
-        ("Two.v", TWO.replace("Theorem", 'Notation "1" := (S 0) : type_scope.\nTheorem'), ""),
+        pytest.param(
+            "Two.v", TWO + "Definition new := 1.\n", "drift: Two.new is not pinned", marks=pytest.mark.slow
+        ),
+        pytest.param("One.v", ONE.replace("double_zero", "double_nought"), "", marks=pytest.mark.slow),
+        pytest.param(
+            "Two.v",
+            TWO.replace("Theorem", 'Notation "1" := (S 0) : type_scope.\nTheorem'),
+            "",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_drift(plant: Plant, name: str, text: str, fault: str) -> None:
@@ -154,6 +163,7 @@ def test_a_notation_that_lies_is_drift(plant: Plant) -> None:
 
 
 @needs_coq
+@pytest.mark.slow
 def test_a_pinned_name_that_is_gone(plant: Plant) -> None:
     gate = run_gate(["One.double_zero"], folder=plant("Two.v", TWO))
     assert any("drift: Two.double_one is pinned and is not there" in f for f in gate.faults)
@@ -161,6 +171,7 @@ def test_a_pinned_name_that_is_gone(plant: Plant) -> None:
 
 
 @needs_coq
+@pytest.mark.slow
 def test_a_registered_name_that_no_theory_has(plant: Plant) -> None:
     gate = run_gate([*NAMES, "Two.double_two", "One.double"], folder=plant("Two.v", TWO))
     assert "no theorem is called Two.double_two" in gate.faults
@@ -201,6 +212,7 @@ def test_without_theories(tmp_path: Path) -> None:
 
 
 @needs_coq
+@pytest.mark.slow
 def test_variables_that_point_to_other_libraries_are_not_read(
     plant: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

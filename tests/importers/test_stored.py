@@ -35,6 +35,7 @@ from balproof.network.graph import Numbers, parts
 from balproof.network.manifold import infer
 from balproof.verdict import Verdict
 from tests.importers.models import model, run, write
+from tests.sweeps import slow_but
 
 RNG = np.random.default_rng(11)
 W1, B1, W2 = RNG.standard_normal((7, 5)), RNG.standard_normal(7), RNG.standard_normal((3, 7))
@@ -215,7 +216,7 @@ def test_they_are_solved_where_they_are(
     np.testing.assert_allclose(found.h, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("dtype", slow_but(TYPES, "float16", "float64"))
 def test_they_are_audited_where_they_are(dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large blocks are compared in their types; a block with a fault in it, in doubles."""
     monkeypatch.setattr(scales, "WHOLE_BLOCK", 100)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -416,24 +417,29 @@ MODELS: dict[str, tuple[Callable[[], Any], Any, int | None]] = {
 }
 
 
+@functools.cache
+def exported(name: str) -> tuple[Any, Any, Manifold]:
+    """A module, the same at random weights, and their manifold, once for the tests that read them."""
+    make, example, _ = MODELS[name]
+    torch.manual_seed(0)
+    plain = make().eval()
+    module = randomised(plain, 1)
+    return plain, module, infer(load(module, _double(example)))
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_free_scales_are_those_that_there_are(name: str) -> None:
-    make, example, by_hand = MODELS[name]
-    torch.manual_seed(0)
-    module = make().eval()
-    manifold = infer(load(randomised(module, 0), _double(example)))
-    found = numerical_free_scales(module, example)
+    _, example, by_hand = MODELS[name]
+    plain, _, manifold = exported(name)
+    found = numerical_free_scales(plain, example)
     assert manifold.free_scales == found
     assert by_hand in (None, found)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_rescaling_keeps_the_function_of_the_module(name: str) -> None:
-    make, example, _ = MODELS[name]
-    torch.manual_seed(0)
-    module = randomised(make(), 1)
-    manifold = infer(load(module, _double(example)))
-    _keeps(manifold, module, sample(example, 8, 2))
+    _, module, manifold = exported(name)
+    _keeps(manifold, module, sample(MODELS[name][1], 8, 2))
 
 
 def _keeps(manifold: Manifold, module: Any, x: Any) -> None:

@@ -22,6 +22,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("torch.nn.attention")
 
 from tests.network.test_torch_models import numerical_free_scales, randomised, sample  # noqa: E402
+from tests.sweeps import slow_but  # noqa: E402
 
 nn, F = torch.nn, torch.nn.functional
 
@@ -170,7 +171,11 @@ OTHERS: dict[str, tuple[Callable[[], Any], Any]] = {
 ALL = {**{name: case for name, (case, _) in RECURRENT.items()}, **OTHERS}
 
 
-@pytest.mark.parametrize("name", ALL)
+# Both ways and two layers deep are in "RNN, ReLU, deep", too; projections in "LSTM, projected".
+LONG = {"LSTM, projected, deep", "LSTM, both ways", "GRU, both ways"}
+
+
+@pytest.mark.parametrize("name", slow_but(ALL, *(name for name in ALL if name not in LONG)))
 def test_the_function_and_the_number_of_scales(name: str) -> None:
     make, example = ALL[name]
     torch.manual_seed(0)

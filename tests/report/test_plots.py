@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,16 +23,19 @@ NAMESPACE = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.mark.parametrize(
-    "svg",
+    ("figure", "data"),
     [
-        convergence_figure(HISTORY, 1.5, name="c"),
-        convergence_figure({}, 0.0, name="c"),
-        convergence_figure({0: [1.0]}, 1.0, name="c"),
-        imbalance_figure([0.5, 0.1], [0.0, 1e-16], name="c"),
-        imbalance_figure([], [], name="c"),
+        (convergence_figure, (HISTORY, 1.5)),
+        (convergence_figure, ({}, 0.0)),
+        (convergence_figure, ({0: [1.0]}, 1.0)),
+        (imbalance_figure, ([0.5, 0.1], [0.0, 1e-16])),
+        (imbalance_figure, ([], [])),
     ],
 )
-def test_inline_figures_have_a_title_a_description_and_ids_of_their_own(svg: str) -> None:
+def test_inline_figures_have_a_title_a_description_and_ids_of_their_own(
+    figure: Callable[..., str], data: tuple[Any, ...]
+) -> None:
+    svg = figure(*data, name="c")
     root = ET.fromstring(svg)
     assert root.find(f"{NAMESPACE}title") is not None
     assert (root.find(f"{NAMESPACE}desc").text or "").strip()

@@ -91,7 +91,7 @@ def test_of_an_identity_the_worst_run_is_told() -> None:
 
 def test_the_interval_covers_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
-    samples = rng.normal(1.0, 2.0, (4000, 8))
+    samples = rng.normal(1.0, 2.0, (2000, 8))
     covered = np.mean([low <= 1.0 <= high for low, high in map(interval, samples)])
     assert 0.94 < covered < 0.96
 

@@ -21,7 +21,7 @@ from balproof.symbolic.scale import optimal_scale
 from balproof.verdict import Verdict
 
 
-def busy(seconds=1.0):
+def busy(seconds=0.5):
     """Compute for so long, catching what SymPy would catch; an end, so that a broken limit is seen."""
     end = time.process_time() + seconds
     while time.process_time() < end:
@@ -47,7 +47,7 @@ def fresh():
 def test_stops_at_the_limit_and_not_before():
     start = time.process_time()
     assert within(0.1, busy, "late") == "late"
-    assert 0.08 < time.process_time() - start < 0.9
+    assert 0.08 < time.process_time() - start < 0.4
     assert within(5, lambda: busy(0.05), "late") == "through"
 
 
@@ -69,7 +69,7 @@ def test_limits_nest():
     # an inner limit that is longer does not lengthen the outer one
     start = time.process_time()
     assert within(0.1, lambda: within(30, busy, "inner") + busy(), "outer") == "outer"
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 0.45
 
 
 def test_handler_and_timer_of_others_are_put_back():
@@ -124,7 +124,7 @@ def test_an_endless_question_is_undecided_with_its_reason(monkeypatch):
     monkeypatch.setattr(regularizer, "_midpoint", lambda *_: None)
     start = time.process_time()
     g = Regularizer.parse(text)
-    assert time.process_time() - start < 0.9
+    assert time.process_time() - start < 0.45
     assert g.log_convex.holds is None
     assert g.log_convex.verdict == Verdict.undecided
     assert "no answer within 0.1 s" in g.log_convex.why
@@ -133,7 +133,7 @@ def test_an_endless_question_is_undecided_with_its_reason(monkeypatch):
     start = time.process_time()
     with pytest.raises(AttributeError):  # the endless method came to its end, and its answer is none
         Regularizer.parse(text)
-    assert time.process_time() - start > 0.95
+    assert time.process_time() - start > 0.45
 
 
 def test_endless_rewriting_of_an_activation(monkeypatch):
@@ -169,7 +169,10 @@ def test_nothing_is_left_half_done():
     [
         "tanh(erf(abs(w))/(1+exp(w)))*log(1+cosh(w))/(1+sinh(abs(w))**2)",
         "(abs(w)+1/3)**60*exp(-abs(w))*(abs(w)**(1/7)+abs(w)**(1/5)+1)**9",
-        "Max(" + ", ".join(f"abs(w)**{k}*{k + 1}-w**2/{k + 2}" for k in range(1, 9)) + ")",
+        pytest.param(
+            "Max(" + ", ".join(f"abs(w)**{k}*{k + 1}-w**2/{k + 2}" for k in range(1, 9)) + ")",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_slow_formulas_are_answered_in_time(text):

@@ -36,6 +36,7 @@ def test_back_propagation_against_differences():
             assert g[e] == pytest.approx((up - down) / 2e-6, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_slope_that_is_forgotten_is_seen(monkeypatch):
     right = graphs._run
 
@@ -48,6 +49,7 @@ def test_a_slope_that_is_forgotten_is_seen(monkeypatch):
     assert methods(r_conservation.graph_form) >= {"exact"}
 
 
+@pytest.mark.slow
 def test_a_graph_whose_rows_are_of_one_sign_is_seen(monkeypatch):
     right = graphs.Graph.incidence
     monkeypatch.setattr(graphs.Graph, "incidence", lambda self: [[abs(v) for v in r] for r in right(self)])
@@ -68,6 +70,7 @@ def test_training_uphill_is_seen(monkeypatch):
     assert methods(r_conservation.du_hu_lee) == {"sampled"}
 
 
+@pytest.mark.slow
 def test_euler_with_another_degree_is_seen(monkeypatch):
     from balproof.theorems import b_scaling
 

@@ -86,12 +86,14 @@ def test_ranks_by_numpy():
     assert np.linalg.matrix_rank(np.array(fields + brackets)) == 5
 
 
+@pytest.mark.slow
 def test_a_count_of_one_law_too_many_is_seen(monkeypatch):
     cases = tuple(replace(c, laws=c.laws + (c.name == "linear 2-3-2")) for c in r_completeness.CASES)
     monkeypatch.setattr(r_completeness, "CASES", cases)
     assert methods(r_completeness.completeness) == {"exact"}
 
 
+@pytest.mark.slow
 def test_a_replay_that_disagrees_is_seen(monkeypatch):
     right = r_completeness.replay
     monkeypatch.setattr(
@@ -100,6 +102,7 @@ def test_a_replay_that_disagrees_is_seen(monkeypatch):
     assert methods(r_completeness.completeness) >= {"exact"}
 
 
+@pytest.mark.slow
 def test_gradients_that_lose_a_sign_are_seen(monkeypatch):
     right = graphs.gradient
     monkeypatch.setattr(

@@ -83,6 +83,7 @@ def test_balls_that_do_not_fall_are_seen():
     assert not r_norms._falls_in_balls(((4, 0, 1), (4, 1, 2)), 3, (1,), 1, 1)
 
 
+@pytest.mark.slow
 def test_bernoulli_with_the_wrong_sign_is_seen(monkeypatch):
     monkeypatch.setattr(r_norms, "positive_beyond", lambda *args: False)
     assert methods(r_norms.saul) == {"sympy"}

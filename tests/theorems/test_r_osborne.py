@@ -36,6 +36,7 @@ def test_a_step_is_that_of_the_other_program():
     assert np.allclose(now, osborne(A, 1.0, 1), rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_a_constant_that_is_too_good_is_seen(monkeypatch):
     monkeypatch.setattr(r_osborne, "CONSTANT", 0.5)
     assert outcomes()[0] is Verdict.refuted

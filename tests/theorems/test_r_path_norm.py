@@ -57,6 +57,7 @@ def test_matrices_give_the_path_norm():
         ("_net_queries", lambda: [[r_path_norm.sympy.Symbol("a", positive=True) < 1]], "z3"),
     ],
 )
+@pytest.mark.slow
 def test_faults_are_seen(name, wrong, seen, monkeypatch):
     monkeypatch.setattr(r_path_norm, name, wrong)
     assert seen in methods()

@@ -76,6 +76,7 @@ def test_a_bound_below_without_its_square_is_seen(monkeypatch):
     assert not s._bridge_too()
 
 
+@pytest.mark.slow
 def test_a_middle_without_its_half_is_seen(monkeypatch):
     right = s.between
     monkeypatch.setattr(s, "between", lambda c: tuple(2 * v for v in right(c)))
@@ -90,6 +91,7 @@ def test_a_bound_above_over_pairs_alone_is_seen(monkeypatch):
     assert not s._convex_instances()
 
 
+@pytest.mark.slow
 def test_a_lemma_that_lacks_a_condition_is_seen(monkeypatch):
     right = s._queries
     monkeypatch.setattr(s, "_queries", lambda: [q[-1:] for q in right()])

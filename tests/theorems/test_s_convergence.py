@@ -77,12 +77,14 @@ def test_another_rule_is_seen(wrong, monkeypatch):
     assert not s._closed_forms()
 
 
+@pytest.mark.slow
 def test_a_synapse_that_falls_half_as_fast_is_seen(monkeypatch):
     monkeypatch.setattr(s, "single", lambda c0: c0 / (1 + s._P * c0 * s._T / s._TAU))
     assert not s._closed_forms()
     assert run_claim(s.convergence).findings.printed.verdict is Verdict.undecided
 
 
+@pytest.mark.slow
 def test_a_laplacian_of_one_direction_is_seen(monkeypatch):
     monkeypatch.setattr(s, "both_ways", lambda c: [[2 * v for v in row] for row in c])
     assert ("exact", Verdict.refuted) in verdicts(s.convergence)
@@ -113,6 +115,7 @@ def test_a_chain_whose_bridge_is_closed_is_no_twin(monkeypatch):
     assert not s._bridge_decays()[0]
 
 
+@pytest.mark.slow
 def test_a_balanced_start_is_no_counterexample(monkeypatch):
     pair = s.recurrent([[0, 1], [1, 0]])
     monkeypatch.setattr(s, "counterexample", lambda name: pair)
@@ -133,6 +136,7 @@ def test_a_growth_that_is_not_exponential_is_seen(monkeypatch):
     assert not s._decay_is_exponential()
 
 
+@pytest.mark.slow
 def test_a_bound_on_costs_without_the_circulation_is_seen(monkeypatch):
     right = s.bound_query
     monkeypatch.setattr(s, "bound_query", lambda: right()[1:])

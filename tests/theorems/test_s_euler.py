@@ -50,6 +50,7 @@ def test_exponential_steps_are_what_scipy_makes_of_them():
     assert np.allclose(s.exponential(J, alpha, 2.0, 0.1), expm(-0.1 * G) @ J @ expm(0.1 * G))
 
 
+@pytest.mark.slow
 def test_a_step_that_is_exact_has_no_drift(monkeypatch):
     def scaled(J, alpha, p, dt):
         return J

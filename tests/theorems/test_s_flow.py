@@ -57,6 +57,7 @@ def test_a_flow_that_does_not_move_is_seen(monkeypatch):
     assert not s_flow._flow_descends()
 
 
+@pytest.mark.slow
 def test_a_transform_that_divides_where_it_multiplies_is_seen(monkeypatch):
     monkeypatch.setattr(
         s_flow,
@@ -80,6 +81,7 @@ def test_a_wrong_count_of_components_is_seen(monkeypatch):
         ("similar", lambda J, D: D.T * J * D),
     ],
 )
+@pytest.mark.slow
 def test_a_transform_that_is_no_similarity_is_seen(name, wrong, monkeypatch):
     monkeypatch.setattr(s_flow, name, wrong)
     assert ("sympy", Verdict.refuted) in verdicts(s_flow.conserved)

@@ -65,6 +65,7 @@ def test_a_sum_that_loses_its_sign_is_seen(monkeypatch):
     assert not s._imbalances_of_any_size()
 
 
+@pytest.mark.slow
 def test_a_start_that_is_not_balanced_is_seen(monkeypatch):
     def lopsided(n, seed):
         return [[Fraction(int(i != j) * (1 + i)) for j in range(n)] for i in range(n)]
@@ -74,12 +75,14 @@ def test_a_start_that_is_not_balanced_is_seen(monkeypatch):
     assert not s._ends_alike()
 
 
+@pytest.mark.slow
 def test_a_lemma_without_balance_is_seen(monkeypatch):
     right = s._queries
     monkeypatch.setattr(s, "_queries", lambda: [q[1:] for q in right()])
     assert ("z3", Verdict.refuted) in verdicts(s.heterosynaptic)
 
 
+@pytest.mark.slow
 def test_a_ring_that_stays_is_no_twin(monkeypatch):
     monkeypatch.setattr(s, "exact_imbalances", lambda c: [Fraction(0)] * len(c))
     open_twins = [

@@ -51,6 +51,7 @@ def test_second_derivatives_are_those_of_finite_differences():
         lambda c, p, a, b: c * sympy.exp(a - b),
     ],
 )
+@pytest.mark.slow
 def test_another_transform_is_seen(wrong, monkeypatch):
     monkeypatch.setattr(s, "cost", wrong)
     assert not s._entries_of_any_size()
@@ -80,6 +81,7 @@ def test_a_wrong_hessian_of_the_package_is_seen(monkeypatch):
     assert not s._package_agrees()
 
 
+@pytest.mark.slow
 def test_a_twin_that_does_not_fail_is_seen(monkeypatch):
     monkeypatch.setattr(s, "_hessian", lambda total, variables: sympy.zeros(len(variables), len(variables)))
     record = run_claim(s.hessian_is_laplacian)

@@ -48,6 +48,7 @@ def test_renamed_units_have_the_same_scales():
         lambda u, v, a, b, p, log: log(a / b) / (2 * p) + log(abs(u) / abs(v)) / (2 * p),
     ],
 )
+@pytest.mark.slow
 def test_another_formula_is_seen(wrong, monkeypatch):
     monkeypatch.setattr(s, "closed_form", wrong)
     record = run_claim(s.rank_one)

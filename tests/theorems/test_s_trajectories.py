@@ -39,11 +39,13 @@ def test_a_weight_that_is_not_transformed_is_seen(name, monkeypatch):
     assert not s._field_is_carried_along()
 
 
+@pytest.mark.slow
 def test_a_state_that_is_multiplied_is_seen(monkeypatch):
     monkeypatch.setattr(s, "divided", lambda x, e: [v * w for v, w in zip(x, e, strict=True)])
     assert ("exact", Verdict.refuted) in verdicts(s.trajectories)
 
 
+@pytest.mark.slow
 def test_a_slope_beyond_the_bound_is_seen(monkeypatch):
     right = s._lipschitz
     monkeypatch.setattr(s, "_lipschitz", lambda: [conditions[2:] for conditions in right()])

@@ -1,0 +1,23 @@
+"""Parameters of broad sweeps: a spread of them in the fast stage, the others in the slow one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+
+def slow_but(values: Iterable[Any], *fast: Any) -> list[Any]:
+    """All of ``values``; but for those named, they are marked slow."""
+    values = list(values)
+    assert set(fast) <= set(values), "no such parameter"
+    return [v if v in fast else pytest.param(v, marks=pytest.mark.slow) for v in values]
+
+
+def spread(values: Iterable[Any], every: int) -> list[Any]:
+    """All of ``values``; but for each ``every``-th, they are marked slow. Tuples are several arguments."""
+    return [
+        pytest.param(*(v if isinstance(v, tuple) else (v,)), marks=[pytest.mark.slow] if i % every else [])
+        for i, v in enumerate(values)
+    ]
