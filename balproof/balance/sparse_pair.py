@@ -115,7 +115,7 @@ class SparsePair(Pair):
 
 
 def sparse_pair(block: Block, tensor: Tensor, power: float, factor: float) -> SparsePair | None:
-    """The pair of a sparse matrix; None where a line has several scales, or some feed themselves and some not.
+    """The pair of a sparse matrix; None where a line has several scales, or only some units feed themselves.
 
     Also where a unit feeds itself by a degree other than 1.
     """
