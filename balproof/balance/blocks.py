@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import sparse
 
-from balproof.balance.pairs import Extremes, Pair, Side, layout, pair_of
+from balproof.balance.pairs import Extremes, Pair, layout, pair_of
 from balproof.balance.problem import Costs, require_range
 from balproof.balance.sparse_pair import SparsePair, sparse_pair
 from balproof.errors import ModelError
@@ -193,66 +192,6 @@ class BlockProblem:
         found[self.active] = number.ravel()
         return found
 
-    @cached_property
-    def labels(self) -> tuple[tuple[Labels, Labels], ...]:
-        """Of both sides of every block, how entries move with layers."""
-        return tuple((Labels.of(p.rows, self.layers), Labels.of(p.columns, self.layers)) for p in self.pairs)
-
-    def layer_costs(
-        self, factors: Sequence[Sequence[Array]], sums: Sequence[Sums]
-    ) -> tuple[Array, tuple[int, ...]] | None:
-        """F with t on the layers added to h is Σ_b costs_b·exp⟨rows_b, t⟩: costs, and sides.
-
-        `layer_rows` makes the rows of that. By factors and sums at h. None where both sides of a block move
-        with several layers: its sums tell too little.
-        """
-        costs: list[Array] = []
-        sides: list[int] = []
-        for pair, labels, own, factor in zip(self.pairs, self.labels, sums, factors, strict=True):
-            side = 0 if own[0] is not None and len(labels[1].kinds) == 1 else 1
-            total = own[side]
-            if total is None or len(labels[1 - side].kinds) > 1:
-                return None
-            value, kinds = factor[side] * total, labels[side]
-            whole = np.array([value.sum()]) if len(kinds.kinds) == 1 else np.bincount(kinds.index, value)
-            costs.append(pair.factor * whole)
-            sides.append(side)
-        return np.concatenate(costs) if costs else np.zeros(0), tuple(sides)
-
-    def layer_rows(self, sides: tuple[int, ...]) -> sparse.csr_array:
-        """The rows that belong to costs by the sums of these sides."""
-        entries: list[tuple[int, int, float]] = []
-        count = 0
-        for pair, labels, side in zip(self.pairs, self.labels, sides, strict=True):
-            for kind in labels[side].kinds:
-                both = (kind, labels[1 - side].kinds[0])
-                entries += [(count, layer, pair.power * c) for layer, c in both if c]
-                count += 1
-        i, k, c = zip(*entries, strict=True) if entries else ((), (), ())
-        place = np.array(i, int), np.array(k, int)
-        return sparse.csr_array((np.array(c, float), place), (count, int(self.layers.max(initial=-1)) + 1))
-
-
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """How entries of a side move with layers: the (layer, coefficient) there are, and whose each is."""
-
-    kinds: tuple[tuple[int, float], ...]
-    index: Array
-
-    @staticmethod
-    def of(side: Side, layers: Array) -> Labels:
-        if side.run is not None:
-            where, coefficient = side.run
-            own = layers[where]
-            if own[0] >= 0 and np.all(own == own[0]):
-                return Labels(((int(own[0]), coefficient),), np.zeros(len(own), int))
-        moving = side.moves(layers >= 0)
-        layer = np.where(moving, layers[side.unit] if len(layers) else 0, -1)
-        keys, index = np.unique(layer + 1j * np.where(moving, side.coefficient, 0.0), return_inverse=True)
-        kinds = tuple((max(int(key.real), 0), float(key.imag)) for key in keys)
-        return Labels(kinds, index.ravel())
-
 
 def measured(manifold: Manifold, costs: Costs) -> tuple[float, Balance] | None:
     """Cost and balance at all scales of the weights as they are, in one read.
@@ -289,17 +228,18 @@ def pairs_of(manifold: Manifold, costs: Costs) -> list[Pair] | None:
         terms = powers(costs, block.name)
         if terms is None:
             return None
-        own: list[Pair | None]
         if tensor.places is not None:
             own = [sparse_pair(block, tensor, power, factor) for factor, power in terms]
-        else:
-            made, stored = layout(block), _stored(manifold, block)
-            if made is None:
-                return None
+        elif (made := layout(block)) is not None:
+            stored = _stored(manifold, block)
             own = [pair_of(block.name, stored, block.shape, made, power, factor) for factor, power in terms]
-        if any(pair is None for pair in own) or (len(own) > 1 and own[0] is not None and own[0].loop):
-            return None  # a unit in its turn would see what the others were by all powers but one
-        found += [pair for pair in own if pair is not None]
+        else:
+            return None
+        for pair in own:
+            # With several powers a unit in its turn would see what the others were by all of them but one.
+            if pair is None or (pair.loop and len(own) > 1):
+                return None
+            found.append(pair)
     return found
 
 

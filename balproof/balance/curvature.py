@@ -16,7 +16,9 @@ from scipy.sparse.linalg import splu
 
 from balproof.balance.blocks import BlockProblem
 from balproof.balance.cyclic import LAYERS
+from balproof.balance.kernels import layer_terms
 from balproof.balance.pairs import Side
+from balproof.balance.plan import plan_of
 
 Array = np.ndarray
 
@@ -102,11 +104,15 @@ class Curvature:
         layers, count = problem.layers, int(problem.layers.max(initial=-1)) + 1
         if not 0 < count <= LAYERS:
             return np.zeros_like
-        found = problem.layer_costs(self.factors, self.sums)
-        if found is None:
+        factors, sums = (
+            np.concatenate([np.zeros(0), *(part for own in parts for part in own)])
+            for parts in (self.factors, self.sums)
+        )
+        fresh = np.ones(2 * len(problem.pairs), bool)
+        costs, start, index, value = layer_terms(plan_of(problem), factors, sums, fresh)
+        if not len(costs):
             return np.zeros_like
-        costs, sides = found
-        rows = problem.layer_rows(sides)
+        rows = sparse.csr_array((value, index, start), (len(costs), count))
         small = sparse.csc_array(rows.T @ sparse.diags_array(costs) @ rows)
         diagonal = small.diagonal()
         if not np.all(diagonal > 0):

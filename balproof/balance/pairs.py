@@ -181,6 +181,12 @@ class Pair:
         """How many weights a read of the block reads."""
         return self.weights.size
 
+    def costs_of(self, weights: Array) -> Array:
+        """|w|^p of some of its weights, as they are stored."""
+        return (
+            self.table[weights] if self.mode == kernels.TABLE else np.abs(weights, dtype=float) ** self.power
+        )
+
     @cached_property
     def lengths(self) -> tuple[int, int]:
         """How many weights the sums of a row and of a column have at most, counting one kernel once."""
@@ -202,8 +208,7 @@ class Pair:
         """
         if not self.loop:
             return 0.0
-        own = np.einsum("iik->ik", self.weights)
-        return float(self.costs_of(own).sum())
+        return float(self.costs_of(np.einsum("iik->ik", self.weights)).sum())
 
     def costs_at(self, i: Array, j: Array) -> Array:
         """|w|^p in these rows and columns of their group, summed over the kernel."""
@@ -213,12 +218,6 @@ class Pair:
     def full(self) -> bool:
         """Whether it has a weight for every row and column."""
         return True
-
-    def costs_of(self, weights: Array) -> Array:
-        """|w|^p of some of its weights, as they are stored."""
-        return (
-            self.table[weights] if self.mode == kernels.TABLE else np.abs(weights, dtype=float) ** self.power
-        )
 
     def sides(self) -> Iterator[tuple[int, Side]]:
         yield 0, self.rows

@@ -302,7 +302,7 @@ def by_few(
             own = problem.sums(h)
             imbalance = problem.imbalance_of(problem.balanced_by(own, h))
             cost = problem.cost_by(own, h)
-        read += problem.size
+        read += sum(pair.size for pair in problem.pairs)
         if not np.isfinite(imbalance + cost):
             break
         history.append(cost)
@@ -317,7 +317,7 @@ def by_few(
         sums = np.concatenate([part for of_pair in own for part in of_pair])
         if made is None or imbalance > _SLOW * seen[-2]:
             made = few(problem, plan, _factors(plan, h), sums)
-            read += problem.size
+            read += sum(pair.size for pair in problem.pairs)
             if made is None:
                 break
             mixer.forget()
