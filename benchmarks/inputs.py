@@ -196,8 +196,21 @@ CASES = (
         Case("recurrent", f"n = {n}, σ = 1", lambda n=n: recurrent(n), None, MATRIX, n == 4000)
         for n in (500, 1000, 2000, 4000)
     ),
-    Case("sparse recurrent", "1e5 units, degree 5", lambda: sparse_recurrent(100_000, 5), 50, ("plain", "l-bfgs")),
-    Case("sparse recurrent", "1e5 units, degree 10", lambda: sparse_recurrent(100_000, 10), 50, ("plain",), True),
+    Case(
+        "sparse recurrent",
+        "1e5 units, degree 5",
+        lambda: sparse_recurrent(100_000, 5),
+        50,
+        ("plain", "l-bfgs"),
+    ),
+    Case(
+        "sparse recurrent",
+        "1e5 units, degree 10",
+        lambda: sparse_recurrent(100_000, 10),
+        50,
+        ("plain",),
+        True,
+    ),
     *(
         Case("recurrent", f"n = {n}, {name}", lambda n=n, own=own: recurrent(n, *own), None, MATRIX)
         for n in (1000, 2000)

@@ -115,7 +115,7 @@ class SparsePair(Pair):
 
 
 def sparse_pair(block: Block, tensor: Tensor, power: float, factor: float) -> SparsePair | None:
-    """The pair of a sparse matrix; None where a line has several scales, or some feed themselves and some not.
+    """The pair of a sparse matrix; None where a line has several scales, or only some units feed themselves.
 
     Also where a unit feeds itself by a degree other than 1.
     """
@@ -177,7 +177,7 @@ def _closed(rows: Side, columns: Side, places: Places) -> tuple[Side, Side, Plac
     if len(lines) != len(used) or len(np.unique(unit)) < len(unit) or np.any(c != c[0]):
         return None
     new = np.cumsum(np.isin(np.arange(len(rows.unit)), lines)) - 1
-    kept = Places((len(lines),) * 2, new[places.rows], new[places.columns])
+    kept = Places((len(lines), len(lines)), new[places.rows], new[places.columns])
     return Side(unit, c), Side(unit, -c), kept
 
 

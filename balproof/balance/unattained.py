@@ -54,7 +54,7 @@ def falling(problem: BalanceProblem) -> Array | None:
 
 
 _NEAR, _FARTHEST = 12.0, 300.0
-"""How far, in logarithms, weights that go to nothing are taken, and the most that any scale moves for that."""
+"""How far, in logarithms, weights that go to nothing are taken, and the most that a scale moves for that."""
 
 
 def toward_infimum(problem: BalanceProblem, progress: Progress | None = None) -> Iterate | None:

@@ -53,11 +53,14 @@ def conserved(
     from balproof.conservation import conserved as run
     from balproof.importers import load
     from balproof.importers.arrays import read_arrays
+    from balproof.network.listed import full
 
     require_outputs((json_,), (model,) if data is None else (model, data))
     with progress("looking for laws"):
         given = None if data is None else read_arrays(data)
-        found = run(load(model), flow=flow, loss=loss, data=given, signs=signs, degree=degree, seed=seed)
+        found = run(
+            full(load(model)), flow=flow, loss=loss, data=given, signs=signs, degree=degree, seed=seed
+        )
     if emit(found.as_json(), json_):
         return 0
     rows = _rows(found)

@@ -41,10 +41,10 @@ def load(model: object, example_inputs: object = None, *, finite: bool = True) -
     """Read a network from a file, or from an object in memory.
 
     ``model`` is a path (its suffix tells the form), a ``Network`` (returned as it is), a mapping (a JSON
-    document of our own form, or the arrays of a recurrent network), a square array J (of NumPy or sparse of SciPy), an
-    ``onnx.ModelProto``, or a ``torch.nn.Module`` with example inputs (a tensor or a tuple of them, the
-    batch in front); ``balproof.importers.torch_program.module_with(network, module)`` then makes a copy of
-    the module with the network's weights. Pickled files are never opened. With ``finite=False`` parameters
+    document of our own form, or the arrays of a recurrent network), a square array J (of NumPy, or sparse of
+    SciPy), an ``onnx.ModelProto``, or a ``torch.nn.Module`` with example inputs (a tensor or a tuple of them,
+    the batch in front); ``balproof.importers.torch_program.module_with(network, module)`` then makes a copy
+    of the module with the network's weights. Pickled files are never opened. With ``finite=False`` parameters
     may be NaN or infinite, for an audit of what another program wrote; constants never may.
 
     >>> load(np.array([[0.0, 2.0], [0.5, 0.0]])).parameters[0].name

@@ -10,8 +10,8 @@ there is no input and no output: nothing is visible, every unit may scale, and b
 balancing the matrix. A zero of J is an absent synapse.
 
 J may be sparse: an array of SciPy, a file of ``scipy.sparse.save_npz`` (csr, csc or coo, into which ``W_in``,
-``b``, ``W_out`` and ``activation`` may be put as well), or a list of entries in ``.mtx``. It stays sparse, and
-is written back in that form. What may have weights then is what the matrix has entries for
+``b``, ``W_out`` and ``activation`` may be put as well), or a list of entries in ``.mtx``. It stays sparse,
+and is written back in that form. What may have weights then is what the matrix has entries for
 (`balproof.importers.sparse`). A ``.mtx`` list of a small matrix, or of one that is more than an eighth full,
 is read as an array.
 

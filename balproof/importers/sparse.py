@@ -65,7 +65,8 @@ def _tensor(name: str, shape: tuple[int, int], rows: Array, columns: Array, data
         raise ModelError(f"{name} has no entries", "give a matrix with at least one weight")
     if max(shape) > min(_LINES + _LINES_FOR_ENTRY * data.size, MAX_ACTIVATION):
         raise ModelError(
-            f"{name} is {shape[0]}×{shape[1]} with {data.size} entries, more than {_LINES_FOR_ENTRY} lines for each",
+            f"{name} is {shape[0]}×{shape[1]} with {data.size} entries, "
+            f"more than {_LINES_FOR_ENTRY} lines for each",
             "leave out units that have no weights",
         )
     places, number = Places.of(shape, rows, columns)

@@ -281,12 +281,6 @@ def _reduce(op: Operation, walk: _Walk) -> Shape:
     return tuple(() if a in gone else f for a, f in enumerate(axes) if keep or a not in gone)
 
 
-def _sparse(op: Operation, walk: _Walk) -> Shape:
-    """A list of entries keeps its order, and so do the units on both sides."""
-    walk.pin(op.inputs)
-    return walk.fixed(walk.shape(op.output))
-
-
 EQUIVARIANCE: Mapping[str, _Rule] = MappingProxyType(
     {
         **dict.fromkeys(
@@ -297,7 +291,6 @@ EQUIVARIANCE: Mapping[str, _Rule] = MappingProxyType(
         "norm": _norm,
         "batchnorm": _batchnorm,
         "linear": _linear,
-        "sparse": _sparse,
         "matmul": _matmul,
         "conv": _conv,
         "embedding": _embedding,

@@ -33,8 +33,8 @@ class Tensor:
     and symbolic networks. It is not to be written to: that of a large file is the file itself, mapped into
     memory. ``dtype`` is the type in the file that it came from
     (``"float32"``, ``"float64"``, ``"exact"``), to which it is rounded when written back. A ``buffer`` is a
-    parameter that training does not learn (a running mean): it may have to scale, and has no cost. The entries
-    of a sparse matrix are a tensor of one axis, and ``places`` says where they stand.
+    parameter that training does not learn (a running mean): it may have to scale, and has no cost. The
+    entries of a sparse matrix are a tensor of one axis, and ``places`` says where they stand.
     """
 
     name: str

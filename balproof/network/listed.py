@@ -41,8 +41,8 @@ def full(network: Network) -> Network:
 def alike(before: Network, after: Network) -> tuple[Network, Network]:
     """Both with the places of either, if one has a sparse parameter that the other has with other places.
 
-    Entries that one of them lacks are 0 there. An array of the same shape is taken for a list of its nonzeros.
-    Small ones become arrays in both.
+    Entries that one of them lacks are 0 there. An array of the same shape is taken for a list of its
+    nonzeros. Small ones become arrays in both.
 
     >>> from balproof.importers import load
     >>> from scipy.sparse import csr_array

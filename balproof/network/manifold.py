@@ -712,7 +712,7 @@ def assemble(network: Network, solved: SolvedScales) -> tuple[Manifold, dict[int
 
 
 def _ends(op: Operation, scales: Scales, solution: ExactSolution) -> Array:
-    """The scales on both sides of a sparse matrix, those of lines without entries too: they are dead units."""
+    """The scales on both sides of a sparse matrix, those of lines without entries too: of dead units."""
     ends = np.concatenate([scales[name].ravel() for name in (op.inputs[0], op.output)])
     return Forms.of(solution.forms).at(ends).scales
 

