@@ -21,6 +21,7 @@ from balproof.balance.ranged import ALLOWED, Brought, Far, joined, measured
 from balproof.balance.state import BALANCED
 from balproof.balance.wide import Wide, held
 from balproof.errors import RequestError
+from balproof.network.forms import Forms
 from balproof.network.manifold import Manifold
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def solve_far(
     a solution without powers of two, None unless there are such groups in it. Raises RequestError, naming
     the weights, where powers of two cannot do it, and for a result that no double holds.
     """
+    if start is not None and not _plain(manifold):
+        return None  # before anything of the size of the weights is made
     far = Far.of(manifold, costs)
     if far is None or (start is not None and not far.plain):
         return None
@@ -96,6 +99,12 @@ def solve_far(
         _require_doubles(manifold, found.h, shift)
         return _taken_back(far, brought, replace(found, passes=passes))
     raise brought.refused()
+
+
+def _plain(manifold: Manifold) -> bool:
+    """Whether all scales enter with their logarithm as it is, or its negative."""
+    forms = (Forms.of(term.forms) for block in manifold.blocks for term in block.terms)
+    return all(abs(ratio) == 1 for own in forms for ratio in own.ratios)
 
 
 def _steps(manifold: Manifold, h: Array) -> Array:
