@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
+_APART = 16
+"""Groups farther than this from where they belong, in binary orders, are moved there before all is solved."""
+
 _ROUNDS = 8
 """So often scales that are left are taken over into powers of two."""
 
@@ -75,7 +78,7 @@ def solve_far(
         apart = groups is not None and _between(far, brought, groups, np.zeros(manifold.count), reduce)
         if lost is None and not apart:
             raise brought.refused()
-        if apart and (moved := _steps(manifold, apart[0])).any():
+        if apart and np.abs(moved := _steps(manifold, apart[0])).max() > _APART:
             shift = shift + moved
             continue
         found = solve(replace(problem, lost=lost or 0.0))
@@ -91,7 +94,7 @@ def solve_far(
             apart = _between(far, brought, groups, found.h, reduce)
             if lost is None and not apart:
                 raise brought.refused()
-            if apart and _steps(manifold, apart[0]).any():
+            if apart and np.abs(_steps(manifold, apart[0])).max() > _APART:
                 shift = shift + _steps(manifold, found.h + apart[0])
                 continue
             if apart:
