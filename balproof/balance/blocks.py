@@ -260,12 +260,6 @@ def powers(costs: Costs, name: str) -> list[tuple[float, float]] | None:
     return found if found and all(a > 0 and p > 0 for a, p in found) else None
 
 
-def one_power(costs: Costs, name: str) -> tuple[float, float] | None:
-    """(a, p) where the cost of a tensor is a·|w|^p."""
-    found = powers(costs, name)
-    return found[0] if found is not None and len(found) == 1 else None
-
-
 def _require_usable(tensor: Tensor, pair: Pair, extremes: Extremes) -> None:
     least, most = extremes.sizes(pair)
     if not math.isfinite(most):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from balproof.balance.blocks import BlockProblem, one_power
+from balproof.balance.blocks import BlockProblem, powers
 from balproof.balance.cyclic import sweeps
 from balproof.balance.pairs import Layout, Pair, layout, pair_of
 from balproof.balance.problem import Costs
@@ -68,11 +68,11 @@ class TensorPair(Pair):
 class Balancer:
     """Balances a module again and again; what can scale is found once.
 
-    ``regularizer`` is any cost that `balproof.solve` takes and that is a multiple of one |w|^p. The module is
+    ``regularizer`` is any cost that `balproof.solve` takes and that is a sum of powers |w|^p. The module is
     read through ``torch.export`` with ``example_inputs``, which costs seconds; `balance_` then takes a few
     passes over the weights. A module whose structure changes needs a new one.
 
-    Raises ModelError for what cannot be read, RequestError for a cost that is no single power and for layers
+    Raises ModelError for what cannot be read, RequestError for a cost that is no sum of powers and for layers
     that feed themselves (use `balproof.solve` there), MissingToolError where PyTorch is not installed.
     """
 
@@ -87,16 +87,16 @@ class Balancer:
         found = BlockProblem.build(manifold, costs)
         if found is None:
             raise RequestError(
-                f"{costs.name} is no single power of |w|, or a weight has two scales on one side",
+                f"{costs.name} is no sum of powers of |w|, or a weight has two scales on one side",
                 "use balproof.solve, which takes every cost, and write its weights back",
             )
         if any(pair.loop for pair in found.pairs):
             raise RequestError("a layer feeds itself", "use balproof.solve and write its weights back")
         biases = frozenset[str]() if bias_cost else manifold.network.biases
         self._costs = {
-            t.name: term
+            t.name: terms
             for t in manifold.network.parameters
-            if not t.buffer and t.name not in biases and (term := one_power(costs, t.name))
+            if not t.buffer and t.name not in biases and (terms := powers(costs, t.name))
         }
         self._manifold = _without_values(manifold)
         self._layouts = {b.name: made for b in manifold.blocks if (made := layout(b))}
@@ -160,7 +160,8 @@ class Balancer:
         zero = np.zeros(count)
         pairs = [
             _pair(name, tensors[name], self._block(name).shape, self._layouts[name], term)
-            for name, term in self._costs.items()
+            for name, terms in self._costs.items()
+            for term in terms
         ]
         read = [pair.read(*pair.factors(zero)) for pair in pairs]
         moves = [bool(len(p.rows.scales) or len(p.columns.scales)) for p in pairs]

@@ -383,14 +383,14 @@ def _balance_faults(state: Judged, h: Array, limit: float, noise: float) -> list
 def _notes(state: Judged) -> list[str]:
     notes: list[str] = []
     if state.dead:
-        notes.append("dead units, left out of the balance: " + ", ".join(state.names(state.dead)))
+        notes.append(f"dead units, left out of the balance: {shown(state.names(state.dead), 20)}")
     if state.falling:
         notes.append(
             f"the cost of dead units could still fall ({shown(state.names(state.falling))}): "
             "the optimum over all scales is not attained, and the gap is over the others"
         )
     if state.left_out:
-        notes.append("scales of degree ≤ 0, left out: " + ", ".join(state.names(state.left_out)))
+        notes.append(f"scales of degree ≤ 0, left out: {shown(state.names(state.left_out), 20)}")
     unknown = [op.name for op in state.manifold.network.operations if op.kind not in RULES]
     if unknown:
         notes.append(f"unknown operations, compared by kind alone and not run: {shown(unknown)}")

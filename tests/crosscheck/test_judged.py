@@ -20,7 +20,7 @@ from tests.networks import mlp
 
 
 def dense() -> Network:
-    return mlp((12, 20, 18, 5), seed=1)
+    return mlp((20, 40, 30, 5), seed=1)
 
 
 def with_dead_units() -> Network:
