@@ -21,12 +21,16 @@ from balproof.balance.ranged import ALLOWED, Brought, Far, joined, measured
 from balproof.balance.state import BALANCED
 from balproof.balance.wide import Wide, held
 from balproof.errors import RequestError
+from balproof.network.forms import Forms
 from balproof.network.manifold import Manifold
 
 if TYPE_CHECKING:
     from balproof.balance.solve import Solution
 
 Array = np.ndarray
+
+_APART = 16
+"""Groups farther than this from where they belong, in binary orders, are moved there before all is solved."""
 
 _ROUNDS = 8
 """So often scales that are left are taken over into powers of two."""
@@ -48,6 +52,8 @@ def solve_far(
     a solution without powers of two, None unless there are such groups in it. Raises RequestError, naming
     the weights, where powers of two cannot do it, and for a result that no double holds.
     """
+    if start is not None and not _plain(manifold):
+        return None  # before anything of the size of the weights is made
     far = Far.of(manifold, costs)
     if far is None or (start is not None and not far.plain):
         return None
@@ -72,7 +78,7 @@ def solve_far(
         apart = groups is not None and _between(far, brought, groups, np.zeros(manifold.count), reduce)
         if lost is None and not apart:
             raise brought.refused()
-        if apart and (moved := _steps(manifold, apart[0])).any():
+        if apart and np.abs(moved := _steps(manifold, apart[0])).max() > _APART:
             shift = shift + moved
             continue
         found = solve(replace(problem, lost=lost or 0.0))
@@ -88,7 +94,7 @@ def solve_far(
             apart = _between(far, brought, groups, found.h, reduce)
             if lost is None and not apart:
                 raise brought.refused()
-            if apart and _steps(manifold, apart[0]).any():
+            if apart and np.abs(_steps(manifold, apart[0])).max() > _APART:
                 shift = shift + _steps(manifold, found.h + apart[0])
                 continue
             if apart:
@@ -96,6 +102,12 @@ def solve_far(
         _require_doubles(manifold, found.h, shift)
         return _taken_back(far, brought, replace(found, passes=passes))
     raise brought.refused()
+
+
+def _plain(manifold: Manifold) -> bool:
+    """Whether all scales enter with their logarithm as it is, or its negative."""
+    forms = (Forms.of(term.forms) for block in manifold.blocks for term in block.terms)
+    return all(abs(ratio) == 1 for own in forms for ratio in own.ratios)
 
 
 def _steps(manifold: Manifold, h: Array) -> Array:

@@ -207,6 +207,23 @@ def test_bridges_of_large_networks(k: int) -> None:
     assert J[k, k - 1] * J[0, k] / 1e-298 == pytest.approx(gain * 1e-298, rel=1e-11)
 
 
+def test_many_units_far_below_all_others() -> None:
+    """Each of 200 units by itself: as much comes in as goes out, in sums of logarithms of 700 bits."""
+    network = mlp([60, 400, 60, 10], seed=2)
+    half = {t.name: network.numbers(t.name).copy() for t in network.parameters}
+    half["fc1.weight"][:200] *= 1e-300
+    half["fc1.bias"][:200] *= 1e-300
+    half["fc2.weight"][:, :200] *= 1e-300
+    found = solve(network.with_parameters(half))
+    assert found.status == "balanced" and found.dead_units == () and found.method.endswith("groups apart")
+    after = {t.name: found.network.numbers(t.name) for t in network.parameters}
+    with mpmath.workdps(700):
+        for k in (0, 1, 199):
+            into = sum(mpmath.mpf(float(w)) ** 2 for w in [*after["fc1.weight"][k], after["fc1.bias"][k]])
+            out = sum(mpmath.mpf(float(w)) ** 2 for w in after["fc2.weight"][:, k])
+            assert 0 < out < mpmath.mpf(10) ** -580 and abs(into / out - 1) < 1e-11
+
+
 # --- what is left out -------------------------------------------------------------------------------------
 
 
