@@ -443,7 +443,7 @@ def orthonormal(rows):
 
 @njit(nogil=True, cache=True)
 def small_system(residuals, residual):
-    """a and b for which a·g = b, by least squares, has the g for which ``residual`` − g·residuals is least."""
+    """a and b, for which the g of least |a·g − b| is that of least |``residual`` − g·residuals|."""
     q = residuals.copy()
     a = orthonormal(q).T.copy()
     b = np.zeros(len(q))

@@ -239,7 +239,7 @@ class Pair:
             return None
         address = self.weights.__array_interface__["data"][0]
         memory = (ctypes.c_char * self.weights.nbytes).from_address(address)
-        return np.frombuffer(memory, self.weights.dtype).reshape(self.weights.shape)
+        return np.frombuffer(memoryview(memory), self.weights.dtype).reshape(self.weights.shape)
 
     @property
     def fused(self) -> bool:
