@@ -371,6 +371,8 @@ def _solve_blocks(
 ) -> Solution | None:
     """By blocks of weights, which stay where they are; None where that does not apply."""
     costs.require_known(manifold.network)
+    if progress and problem is None:
+        progress("reading weights; at first use loops are compiled")  # the next call asks whether to stop
     try:
         problem = problem or BlockProblem.build(manifold, costs)
     except RangeError:
