@@ -34,8 +34,7 @@ def direct(
 ) -> Iterate:
     """Newton's method from ``start`` (default h = 0) until units and cuts are balanced to ``tolerance``.
 
-    Raises RequestError where it would take factors that do not fit into memory, and where a cost that is no
-    sum of powers overflows on the way.
+    Raises RequestError where it would take factors that do not fit into memory.
 
     >>> from balproof.importers import load
     >>> direct(BalanceProblem.build(load("tests/data/chain.json"))).imbalance <= 1e-13
@@ -139,14 +138,12 @@ def _by_factors(
             length /= 2
             passes += 1
         if not np.isfinite(value):  # where every step overflows, the best so far is all there is
-            _require_doubles(problem, lowest)
             break
         h, cost = trial, value
         passes += 4
         with np.errstate(over="ignore", invalid="ignore"):  # slopes may overflow where costs do not
             imbalance = problem.imbalance(h)
         if not np.isfinite(imbalance):
-            _require_doubles(problem, lowest)
             break
         worst = imbalance
         if graph is not None and imbalance < _ROUGH:
@@ -160,15 +157,6 @@ def _by_factors(
         if progress and progress(f"Newton step {count + 1}: imbalance {imbalance:.1e}"):
             break
     return Iterate(best, "direct", reached, passes, tuple(history))
-
-
-def _require_doubles(problem: BalanceProblem, lowest: float) -> None:
-    """Raise RequestError where a cost that is no sum of powers overflows far from balance."""
-    if problem.exponents is None and lowest > _ROUGH:
-        raise RequestError(
-            f"{problem.costs.name} overflows double precision on the way to balance",
-            "bring the weights nearer to 1, or take a cost that is a sum of powers",
-        )
 
 
 def _solve(hessian: sparse.csr_array, right: Array) -> Array:
