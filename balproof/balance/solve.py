@@ -515,7 +515,7 @@ def _best(problem: BalanceProblem, progress: Progress | None) -> Iterate:
     if found is None or (not _settled(problem, found) and fits(problem)):
         found = direct(problem, start, progress=progress)
     if not _settled(problem, found):
-        # A step of costs that are no sums of powers takes a search; far out, where they are flat, for nothing.
+        # A step of costs that are no sums of powers takes a search; far out, where they are flat, in vain.
         sweeps_left = 2_000 if problem.exponents is not None else 20
         found = stochastic(problem, "cyclic", sweeps=sweeps_left, progress=progress)
     if swept is None:
