@@ -10,7 +10,8 @@ import hashlib
 import importlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,12 +57,14 @@ def run(
     if progress:
         progress(len(results), len(instances), "")
     waiting = {k: v for k, v in instances.items() if k not in results}
-    for key, result in _finished(work, waiting, jobs, dask):
-        results[key] = result
-        if folder is not None:
-            folder.write(key, result)
-        if progress:
-            progress(len(results), len(instances), key)
+    # Closed at once where something is raised: joblib, cleaning up later, stops the workers of another run.
+    with closing(_finished(work, waiting, jobs, dask)) as finished:
+        for key, result in finished:
+            results[key] = result
+            if folder is not None:
+                folder.write(key, result)
+            if progress:
+                progress(len(results), len(instances), key)
     return {k: results[k] for k in instances}
 
 
@@ -137,7 +140,7 @@ def _bytes(data: object) -> bytes:
 
 def _finished(
     work: Callable[[T], Result], instances: Mapping[str, T], jobs: int, dask: str | None
-) -> Iterator[tuple[str, Result]]:
+) -> Generator[tuple[str, Result]]:
     """Keys and results, as they are finished."""
     if dask is not None:
         yield from _on_cluster(work, instances, dask)

@@ -35,7 +35,6 @@ def pytest_collection_finish() -> None:
     """What was imported and collected, a million objects, is never looked through for garbage."""
     gc.enable()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session", autouse=True)
