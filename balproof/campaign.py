@@ -57,7 +57,7 @@ def run(
     if progress:
         progress(len(results), len(instances), "")
     waiting = {k: v for k, v in instances.items() if k not in results}
-    # Closed at once where something is raised: joblib, cleaning up later, stops the workers of another run.
+    # Closed at once where something is raised: no worker goes on for nothing.
     with closing(_finished(work, waiting, jobs, dask)) as finished:
         for key, result in finished:
             results[key] = result
