@@ -1,4 +1,4 @@
-"""Colours of many units, in compiled code."""
+"""Colours of units or layers, in compiled code: none has that of a neighbour."""
 
 # Compiled code: pyright sees neither the types that Numba infers nor its decorators.
 # pyright: basic
@@ -19,6 +19,15 @@ def coloured(neighbours: sparse.csr_array) -> Array:
     >>> coloured(sparse.csr_array(np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]))).tolist()
     [0, 1, 0]
     """
+    return first_fit(neighbours, breadth_first(neighbours))
+
+
+def breadth_first(neighbours: sparse.csr_array) -> Array:
+    """The nodes of every part in the order of breadth, from its first one.
+
+    >>> breadth_first(sparse.csr_array(np.array([[0, 0, 1], [0, 0, 1], [1, 1, 0]]))).tolist()
+    [0, 2, 1]
+    """
     part = connected_components(neighbours, directed=False)[1]
     first = np.unique(part, return_index=True)[1]
     # One node more, joined to a node of every part, from which all are reached.
@@ -26,9 +35,13 @@ def coloured(neighbours: sparse.csr_array) -> Array:
     root = sparse.csr_array((np.ones(len(first), np.int8), (np.zeros(len(first), int), first)), (1, n))
     whole = sparse.csr_array(sparse.vstack([neighbours, root]))
     whole.resize((n + 1, n + 1))
-    order = breadth_first_order(whole, n, directed=True, return_predecessors=False)[1:]
-    colour = np.full(n, -1)
-    _first_fit(neighbours.indptr, neighbours.indices, order, colour)
+    return breadth_first_order(whole, n, directed=True, return_predecessors=False)[1:]
+
+
+def first_fit(neighbours: sparse.csr_array, order: Array) -> Array:
+    """Each node in turn has the first colour that no neighbour has."""
+    colour = np.full(neighbours.shape[0], -1)
+    _first_fit(neighbours.indptr, neighbours.indices, order.astype(np.int64), colour)
     return colour
 
 

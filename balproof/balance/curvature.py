@@ -18,7 +18,7 @@ from balproof.balance.blocks import BlockProblem
 from balproof.balance.cyclic import LAYERS
 from balproof.balance.kernels import layer_terms
 from balproof.balance.pairs import Side
-from balproof.balance.plan import plan_of
+from balproof.balance.plan import flat, plan_of
 
 Array = np.ndarray
 
@@ -104,12 +104,9 @@ class Curvature:
         layers, count = problem.layers, int(problem.layers.max(initial=-1)) + 1
         if not 0 < count <= LAYERS:
             return np.zeros_like
-        factors, sums = (
-            np.concatenate([np.zeros(0), *(part for own in parts for part in own)])
-            for parts in (self.factors, self.sums)
-        )
         fresh = np.ones(2 * len(problem.pairs), bool)
-        costs, start, index, value = layer_terms(plan_of(problem), factors, sums, fresh)
+        terms = layer_terms(plan_of(problem), flat(self.factors), flat(self.sums), fresh)
+        costs, start, index, value = terms
         if not len(costs):
             return np.zeros_like
         rows = sparse.csr_array((value, index, start), (len(costs), count))

@@ -34,7 +34,7 @@ from balproof.balance.links import linked, settle_links
 from balproof.balance.multilevel import slow, stagnant
 from balproof.balance.order import order_of
 from balproof.balance.pairs import Pair, is_threaded, team
-from balproof.balance.plan import plan_of
+from balproof.balance.plan import flat, plan_of
 from balproof.balance.state import Iterate, Progress
 from balproof.balance.strong import by_few, promising
 
@@ -64,7 +64,7 @@ class _Run:
         self.plan = plan = plan_of(problem)
         self.h = h
         self.read = 0
-        self.sums = np.concatenate([np.zeros(0), *(part for own in sums for part in own)])
+        self.sums = flat(sums)
         self.fresh = np.ones(2 * len(problem.pairs), bool)
         self._lengths = np.diff(plan.start)
         self.after = {b: known for b, known in enumerate(problem.after) if known is not None}  # at h = 0
@@ -74,12 +74,6 @@ class _Run:
         self._like, self._at_once = _at_once(problem)
         of_touch = self._at_once[plan.side // 2]
         self._fast = np.logical_and.reduceat(of_touch, plan.touch_start[:-1]) if count else np.zeros(0, bool)
-
-    def again(self, h: Array) -> _Run:
-        """From h, whose sums it reads."""
-        run = _Run(self.problem, h.copy(), self.problem.sums(h))
-        run.read = self.read + self.problem.size
-        return run
 
     def refactor(self) -> None:
         """Make the factors those of h."""
@@ -378,7 +372,7 @@ def sweeps(
             if few.imbalance <= tolerance or few.stopped:
                 break
             if few.imbalance < 0.1 * lag:
-                run = run.again(few.h)
+                run.place(few.h.copy())
                 mixer.forget()
                 continue
             if Layerwise.able(run.plan):

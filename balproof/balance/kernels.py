@@ -473,6 +473,17 @@ def less(x, g, rows):
     return found
 
 
+@njit(nogil=True, cache=True)
+def take_turn(i, row, column, power, factor, e, y, into, out, inverse, sign, h):
+    """Balance unit i of a loop by the sums of its row and of its column: changes its e, y and h."""
+    first, second = factor * e[i] * row, factor * y[i] * column
+    a, b = (into[i] + first, out[i] + second) if sign > 0 else (into[i] + second, out[i] + first)
+    if inverse[i] > 0 and a > 0 and b > 0:
+        h[i] += (np.log(b) - np.log(a)) * inverse[i]
+        e[i] = np.exp(power * sign * h[i])
+        y[i] = 1 / e[i]
+
+
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def loop(
     w, flat, bits, seen, lo, hi, step, mode, table, power, factor, e, y, into, out, inverse, sign, h, after,
@@ -521,12 +532,7 @@ def loop(
                     total += tile[a, b] * y[at + b]
             rows[i] = total
             if step:
-                first, second = factor * e[i] * total, factor * y[i] * (after[i] + before[i])
-                x, z = (into[i] + first, out[i] + second) if sign > 0 else (into[i] + second, out[i] + first)
-                if inverse[i] > 0 and x > 0 and z > 0:
-                    h[i] += (np.log(z) - np.log(x)) * inverse[i]
-                    e[i] = np.exp(power * sign * h[i])
-                    y[i] = 1 / e[i]
+                take_turn(i, total, after[i] + before[i], power, factor, e, y, into, out, inverse, sign, h)
             for b in range(a + 1, count):
                 before[at + b] += e[i] * tile[a, b]
         if count == 1:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-
 import numpy as np
+from scipy import sparse
 
+from balproof.balance.colouring import breadth_first, first_fit
 from balproof.balance.kernels import Plan, reads
 
 Array = np.ndarray
@@ -42,36 +41,13 @@ def colours(plan: Plan) -> Array:
     """A colour for each layer, other than that of any layer that it shares a block with: two, if possible."""
     count = len(plan.unit_start) - 1
     layer = np.repeat(np.arange(count), np.diff(plan.touch_start))
-    near: list[set[int]] = [set() for _ in range(count)]
-    of_block: dict[int, list[int]] = {}
-    for i, s in zip(layer.tolist(), plan.side.tolist(), strict=True):
-        of_block.setdefault(s // 2, []).append(i)
-    for own in of_block.values():
-        for i in own:
-            near[i].update(own)
-    connected = list(_breadth_first(near))
-    found = _greedy(near, connected)
+    within = sparse.csr_array(
+        (np.ones(len(layer), np.int32), (layer, plan.side // 2)), (count, len(plan.power))
+    )
+    near = sparse.csr_array(within @ within.T)
+    near.sort_indices()
+    order = breadth_first(near)
+    found = first_fit(near, order)
     if found.max(initial=0) < 2:
         return found
-    return _greedy(near, sorted(connected, key=lambda i: -len(near[i])))
-
-
-def _breadth_first(near: Sequence[set[int]]) -> Iterator[int]:
-    seen: set[int] = set()
-    for first in range(len(near)):
-        waiting = deque([first])
-        while waiting:
-            i = waiting.popleft()
-            if i not in seen:
-                seen.add(i)
-                yield i
-                waiting += sorted(near[i] - seen)
-
-
-def _greedy(near: Sequence[set[int]], order: Iterable[int]) -> Array:
-    """Each layer in turn has the first colour that none near it has."""
-    colour = np.full(len(near), -1)
-    for i in order:
-        used = {int(colour[k]) for k in near[i]}
-        colour[i] = next(c for c in range(len(near)) if c not in used)
-    return colour
+    return first_fit(near, order[np.argsort(-np.diff(near.indptr)[order], kind="stable")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 from balproof.balance.blocks import BlockProblem
@@ -76,6 +78,15 @@ def plan_of(problem: BlockProblem) -> Plan:
         kind_layer=kinds[0],
         kind_coefficient=kinds[1],
     )
+
+
+def flat(of_blocks: Iterable[Sequence[Array]]) -> Array:
+    """Values of both sides of every block, entry after entry as in a plan.
+
+    >>> flat([(np.ones(1), np.zeros(2))]).tolist()
+    [1.0, 0.0, 0.0]
+    """
+    return np.concatenate([np.zeros(0), *(part for own in of_blocks for part in own)])
 
 
 def _address(values: Array) -> int:

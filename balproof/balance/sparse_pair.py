@@ -17,6 +17,7 @@ from numba import njit
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from balproof.balance.kernels import take_turn
 from balproof.balance.pairs import Extremes, Pair, Side
 from balproof.network.forms import Forms
 from balproof.network.graph import Tensor
@@ -206,12 +207,7 @@ def _loop(
             if places[k] != i:
                 total += costs[k] * y[places[k]]
         rows[i] = total
-        first, second = factor * e[i] * total, factor * y[i] * (after[i] + before[i])
-        a, b = (into[i] + first, out[i] + second) if sign > 0 else (into[i] + second, out[i] + first)
-        if inverse[i] > 0 and a > 0 and b > 0:
-            h[i] += (np.log(b) - np.log(a)) * inverse[i]
-            e[i] = np.exp(power * sign * h[i])
-            y[i] = np.exp(-power * sign * h[i])
+        take_turn(i, total, after[i] + before[i], power, factor, e, y, into, out, inverse, sign, h)
         for k in range(starts[i], starts[i + 1]):
             j = places[k]
             if j < i:

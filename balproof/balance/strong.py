@@ -23,6 +23,7 @@ from balproof.balance.blocks import BlockProblem
 from balproof.balance.coarse import shift_by_rows
 from balproof.balance.kernels import Plan
 from balproof.balance.pairs import Pair
+from balproof.balance.plan import flat
 from balproof.balance.state import Progress
 
 Array = np.ndarray
@@ -314,7 +315,7 @@ def by_few(
         )
         if imbalance <= tolerance or (len(seen) > 2 and imbalance > 0.25 * seen[-3]):
             break
-        sums = np.concatenate([part for of_pair in own for part in of_pair])
+        sums = flat(own)
         if made is None or imbalance > _SLOW * seen[-2]:
             made = few(problem, plan, _factors(plan, h), sums)
             read += sum(pair.size for pair in problem.pairs)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from balproof.balance.blocks import BlockProblem
-from balproof.balance.cyclic import sweeps
+from balproof.balance.cyclic import _Run, sweeps
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem, Costs
 from balproof.balance.state import Iterate
@@ -117,3 +117,17 @@ def test_a_stop_gives_the_best_state_so_far(stop: int) -> None:
     state = sweeps(blocks, progress=progress)
     assert len(said) == stop and state.imbalance == pytest.approx(blocks.imbalance(state.h), rel=1e-9)
     assert sweeps(blocks, limit=stop).passes <= stop + 2
+
+
+def test_what_the_next_turns_start_from_is_that_of_the_state() -> None:
+    """Not what it was at h = 0, when a run goes on from elsewhere."""
+    _, manifold = recurrent(20, np.float64)
+    problem = BlockProblem.build(manifold, Costs.parse("l2"))
+    assert problem is not None
+    run, h = _Run(problem, np.zeros(20), problem.start), np.random.default_rng(4).standard_normal(20)
+    run.place(h)
+    (pair,) = problem.pairs
+    rows, columns, after = pair.read_loop(*pair.factors(h))
+    np.testing.assert_allclose(run.after[0], after, rtol=1e-12)
+    np.testing.assert_allclose(run.sums, np.concatenate([rows, columns]), rtol=1e-12)
+    assert run.fresh.all() and run.read == pair.size

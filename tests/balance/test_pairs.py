@@ -223,3 +223,17 @@ def test_tables_are_powers() -> None:
     half = np.array([1.5, -2.0, 6e-8, np.inf], np.float16)
     found = kernels.table("float16", 1.5)[half.view(np.uint16)]
     np.testing.assert_allclose(found, np.abs(half.astype(float)) ** 1.5)
+
+
+def test_weights_at_odd_places_are_read_where_they_are() -> None:
+    """As members of a mapped archive: no loop that counts on aligned memory gets them."""
+    memory = np.zeros(8 * 12 + 1, np.uint8)
+    weights = memory[1:].view(np.float64).reshape(1, 4, 3, 1)
+    weights[:] = RNG.standard_normal(weights.shape)
+    pair = pair_of("W", weights, weights.shape, layout_of(1, 4, 3, 1), 2.0, 1.0)
+    assert not weights.flags.aligned and np.shares_memory(pair.weights, memory) and pair.alike is None
+    e, y = RNG.random(4), RNG.random(3)
+    for found, true in zip(pair.read(e, y), expected(weights[..., 0] ** 2, e, y), strict=True):
+        np.testing.assert_allclose(found, true, rtol=1e-13)
+    straight = pair_of("W", weights.copy(), weights.shape, layout_of(1, 4, 3, 1), 2.0, 1.0)
+    assert straight.alike is not None and np.shares_memory(straight.alike, straight.weights)
