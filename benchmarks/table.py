@@ -63,11 +63,12 @@ def _ms(seconds: float) -> str:
 
 def target_lines(targets: list[Record]) -> list[str]:
     """Target and reached side by side."""
-    found = ["", f"{'':<42}{'':<58}{'target':>9}{'reached':>11}"]
+    width = max((len(t["case"]) for t in targets), default=0) + 2
+    found = ["", f"{'':<{width}}{'':<58}{'target':>9}{'reached':>11}"]
     for t in targets:
         reached = "–" if t["reached"] is None else f"{t['reached']:.3g}"
         found.append(
-            f"{t['case']:<42}{t['what']:<58}{t['target']:>9}{reached:>11}  {'' if t['ok'] else 'NOT REACHED'}"
+            f"{t['case']:<{width}}{t['what']:<58}{t['target']:>9}{reached:>11}  {'' if t['ok'] else 'NOT REACHED'}"
         )
     found.append(f"{sum(t['ok'] for t in targets)} of {len(targets)} targets reached")
     return found

@@ -47,10 +47,13 @@ _REPAIR = "write the file anew with numpy.savez(path, J=...)"
 _LONGEST_HEADER = 2**17
 
 
-def read_arrays(path: Path, known: Collection[str] | None = None) -> dict[str, np.ndarray]:
+def read_arrays(
+    path: Path, known: Collection[str] | None = None, lists: Collection[str] = ()
+) -> dict[str, np.ndarray]:
     """All arrays of an .npz file, by name. Those that are not compressed are views of the file's content.
 
-    Raises ModelError for damaged files, and for a name that is not among ``known``.
+    Raises ModelError for damaged files, for a name that is not among ``known``, and for arrays that hold
+    nothing, but for ``lists``.
     """
     content = content_of(path)
     arrays: dict[str, np.ndarray] = {}
@@ -67,7 +70,7 @@ def read_arrays(path: Path, known: Collection[str] | None = None) -> dict[str, n
                     raise ModelError(
                         f"{path} holds an unknown array {name!r}", f"name the arrays {', '.join(known)}"
                     )
-                arrays[name] = _member(archive, member, content, f"{path}: {name}")
+                arrays[name] = _member(archive, member, content, f"{path}: {name}", name in lists)
     except _DAMAGED as error:
         raise ModelError(f"{path} is no intact .npz file ({first_line(error)})", _REPAIR) from None
     except OSError as error:
@@ -77,9 +80,11 @@ def read_arrays(path: Path, known: Collection[str] | None = None) -> dict[str, n
     return arrays
 
 
-def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, content: Content, where: str) -> np.ndarray:
+def _member(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, content: Content, where: str, empty: bool
+) -> np.ndarray:
     if member.compress_type != zipfile.ZIP_STORED:
-        return _array(archive.read(member), where)
+        return _array(archive.read(member), where, empty=empty)
     with archive.open(member):  # checks its own header, and that no other lies over it
         pass
     own = member.header_offset
@@ -94,7 +99,7 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, content: Content,
             found = zlib.crc32(bytes_[at : min(at + CHUNK, stop)], found)
     if found != member.CRC:
         raise ModelError(f"{where} does not have the checksum that the file gives it", _REPAIR)
-    return _array(content, where, start, stop)
+    return _array(content, where, start, stop, empty)
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -105,8 +110,10 @@ def read_array(path: Path) -> np.ndarray:
     return _array(content_of(path), str(path))
 
 
-def _array(content: Content, where: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-    """One array; its header is compared with the bytes that are there before anything is allocated."""
+def _array(
+    content: Content, where: str, start: int = 0, stop: int | None = None, empty: bool = False
+) -> np.ndarray:
+    """One array, ``empty`` or not; its header is compared with the bytes that are there before anything is allocated."""
     stop = len(content) if stop is None else stop
     stream = io.BytesIO(content[start : min(stop, start + _LONGEST_HEADER)])
     try:
@@ -118,7 +125,7 @@ def _array(content: Content, where: str, start: int = 0, stop: int | None = None
         if dtype.hasobject:
             raise ModelError(f"{where} holds pickled objects, which are never loaded", _REPAIR)
         begin = start + stream.tell()
-        count = require_size(where, shape)
+        count = 0 if empty and shape == (0,) else require_size(where, shape)
         if count * dtype.itemsize != stop - begin:
             raise ModelError(f"{where} is truncated or has bytes left over", _REPAIR)
         flat = np.frombuffer(content, dtype, count, begin)

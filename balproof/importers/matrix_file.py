@@ -51,7 +51,7 @@ def load(path: Path) -> Network:
     kind = path.suffix.lower().removeprefix(".")
     known = (*MATRICES, "activation", *sparse.NAMES)
     read: dict[str, Callable[[Path], Mapping[str, Any]]] = {
-        "npz": lambda p: sparse.gathered(read_arrays(p, known), p),
+        "npz": lambda p: sparse.gathered(read_arrays(p, known, sparse.NAMES), p),
         "npy": lambda p: {"J": read_array(p)},
         "mtx": _read_mtx,
     }

@@ -116,6 +116,13 @@ def test_matrices_that_are_refused(given: Any, match: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("form", ["csr", "csc", "coo"])
+def test_a_file_without_entries_is_refused_as_what_it_is(form: str, tmp_path: Path) -> None:
+    sp.save_npz(tmp_path / "J.npz", sp.csr_array((5, 5)).asformat(form))
+    with pytest.raises(ModelError, match="J has no entries: give a matrix with at least one weight"):
+        load(tmp_path / "J.npz")
+
+
 def test_other_formats_of_scipy_are_taken_in_memory() -> None:
     for form in ("bsr", "dia", "lil", "dok"):
         np.testing.assert_array_equal(matrix(load(J.asformat(form))).toarray(), J.toarray())
