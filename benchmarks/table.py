@@ -67,9 +67,8 @@ def target_lines(targets: list[Record]) -> list[str]:
     found = ["", f"{'':<{width}}{'':<58}{'target':>9}{'reached':>11}"]
     for t in targets:
         reached = "–" if t["reached"] is None else f"{t['reached']:.3g}"
-        found.append(
-            f"{t['case']:<{width}}{t['what']:<58}{t['target']:>9}{reached:>11}  {'' if t['ok'] else 'NOT REACHED'}"
-        )
+        missed = "" if t["ok"] else "NOT REACHED"
+        found.append(f"{t['case']:<{width}}{t['what']:<58}{t['target']:>9}{reached:>11}  {missed}".rstrip())
     found.append(f"{sum(t['ok'] for t in targets)} of {len(targets)} targets reached")
     return found
 

@@ -113,7 +113,10 @@ def read_array(path: Path) -> np.ndarray:
 def _array(
     content: Content, where: str, start: int = 0, stop: int | None = None, empty: bool = False
 ) -> np.ndarray:
-    """One array, ``empty`` or not; its header is compared with the bytes that are there before anything is allocated."""
+    """One array; its header is compared with the bytes that are there before anything is allocated.
+
+    ``empty``: it may be a list of nothing.
+    """
     stop = len(content) if stop is None else stop
     stream = io.BytesIO(content[start : min(stop, start + _LONGEST_HEADER)])
     try:

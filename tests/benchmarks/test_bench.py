@@ -14,6 +14,7 @@ import pytest
 from balproof.balance import cyclic
 from balproof.balance import solve as solving
 from balproof.balance.pairs import Pair
+from balproof.errors import ModelError
 from balproof.network.manifold import infer
 from benchmarks import compare, run
 from benchmarks.inputs import CASES, Case, coupled, log_normal, mlp, narrow, recurrent, transformer
@@ -256,3 +257,19 @@ def test_balancing_within_a_training() -> None:
     assert "batch 64" in "".join(training_lines(found))
     for ratio, ok in ((0.5, True), (2.0, False)):
         assert [t["ok"] for t in targets([], {**found, "ratio": ratio})] == [ok]
+
+
+def test_what_a_package_refuses_is_left_out_where_that_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    def refused() -> Any:
+        raise ModelError("J holds object", "give numbers")
+
+    cases = (Case("new", "kind", refused), TINY[1])
+    with pytest.raises(ModelError):
+        run.measure(cases, "quick", seconds=0.0, peers=False)
+    found = run.measure(cases, "quick", seconds=0.0, peers=False, partly=True)
+    assert [c["name"] for c in found["cases"]] == ["program"]
+    assert "new: kind: left out: J holds object" in capsys.readouterr().out
+    times = {"infer": 1.0, "solve": 1.0, "certify": 1.0, "reads": 2.0}
+    assert any(
+        "the base refuses it" in x for x in compare.compared([{"a": times}], [{"a": times, "b": times}])
+    )
