@@ -17,9 +17,9 @@ import numpy as np
 from scipy.linalg import matrix_balance
 from scipy.optimize import minimize
 
-from balproof.balance.blocks import BlockProblem
+from balproof.balance.blocks.cyclic import sweeps
+from balproof.balance.blocks.problem import BlockProblem
 from balproof.balance.convex import power_terms
-from balproof.balance.cyclic import sweeps
 from balproof.balance.problem import BalanceProblem, Costs
 from balproof.network.manifold import Manifold
 

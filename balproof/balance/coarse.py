@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from balproof.balance.kernels import shift
+from balproof.balance.blocks.kernels import shift
 
 Array = np.ndarray
 

@@ -12,30 +12,30 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from balproof.balance import ranged, wide
-from balproof.balance.balls import MOST, TOO_MANY, certify_balls, require_bits
-from balproof.balance.blocks import BlockProblem, measured
-from balproof.balance.certificates import UNIT, GapCertificate, NoCertificate, certify_gap
+from balproof.balance.beyond import ranged, wide
+from balproof.balance.beyond.far import BEYOND, solve_far
+from balproof.balance.beyond.fitted import raised, refined, solve_in_range
+from balproof.balance.beyond.ranged import Far
+from balproof.balance.blocks.connected import strongly_connected
+from balproof.balance.blocks.cyclic import sweeps
+from balproof.balance.blocks.problem import BlockProblem, measured
+from balproof.balance.blocks.sparse_pair import SparsePair
+from balproof.balance.blocks.ties import cuts_of_blocks
+from balproof.balance.certificates.balls import MOST, TOO_MANY, certify_balls, require_bits
+from balproof.balance.certificates.enclosure import state_radius
+from balproof.balance.certificates.gap import UNIT, GapCertificate, NoCertificate, certify_gap
+from balproof.balance.certificates.isotone import certify_blocks, polished
 from balproof.balance.clusters import Digraph, cut_imbalance
-from balproof.balance.connected import strongly_connected
 from balproof.balance.convex import solve_convex
-from balproof.balance.cyclic import sweeps
 from balproof.balance.descent import Schedule, require_schedule, stochastic
 from balproof.balance.direct import direct, fits
 from balproof.balance.elimination import order
-from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
-from balproof.balance.far import BEYOND, solve_far
-from balproof.balance.fitted import raised, refined, solve_in_range
 from balproof.balance.flow import flow
-from balproof.balance.isotone import certify_blocks, polished
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem, Costs
-from balproof.balance.ranged import Far
-from balproof.balance.sparse_pair import SparsePair
 from balproof.balance.state import BALANCED, Iterate, Progress
-from balproof.balance.ties import cuts_of_blocks
 from balproof.balance.unattained import infimum_of, toward_infimum
 from balproof.errors import RangeError, RequestError, require_seed
 from balproof.importers import load

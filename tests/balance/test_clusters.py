@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from balproof.balance import clusters as room
 from balproof.balance import elimination
-from balproof.balance.certificates import NoCertificate
+from balproof.balance.certificates.gap import NoCertificate
 from balproof.balance.clusters import Cuts, Digraph, Edges, cut_imbalance
 from balproof.balance.direct import direct
 from balproof.balance.multilevel import multilevel
