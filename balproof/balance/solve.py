@@ -23,6 +23,7 @@ from balproof.balance.blocks.sparse_pair import SparsePair
 from balproof.balance.blocks.ties import cuts_of_blocks
 from balproof.balance.certificates.balls import MOST, TOO_MANY, certify_balls, require_bits
 from balproof.balance.certificates.enclosure import state_radius
+from balproof.balance.certificates.faces import certify_faces
 from balproof.balance.certificates.gap import UNIT, GapCertificate, NoCertificate, certify_gap
 from balproof.balance.certificates.isotone import certify_blocks, polished
 from balproof.balance.clusters import Digraph, cut_imbalance
@@ -538,8 +539,10 @@ def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
 
     The gap in exact rationals where the exponents are integers and the network is not large, otherwise in
     bounded doubles; with a bound on the distance of the log-scales to the optimum where the box test
-    gives one.
+    gives one. Both come from the faces of a box where costs are no sums of powers.
     """
+    if problem.exponents is None:
+        return _certify_any(problem)
     small = len(problem.weights) <= _EXACT_CERTIFICATE
     if not small and (blocks := BlockProblem.build(problem.manifold, problem.costs)) is not None:
         found = certify_blocks(blocks)  # by states above and below, in seconds
@@ -562,6 +565,16 @@ def certify_best(problem: BalanceProblem) -> GapCertificate | NoCertificate:
     if isinstance(radius, NoCertificate):
         return dataclasses.replace(found, no_radius=radius.reason)
     return dataclasses.replace(found, radius=radius)
+
+
+def _certify_any(problem: BalanceProblem) -> GapCertificate | NoCertificate:
+    """Of costs of any form; in ball arithmetic where scales are few and their signs allow nothing else."""
+    found = certify_faces(problem)
+    if isinstance(found, NoCertificate) and np.count_nonzero(problem.active) <= _FEW:
+        other = certify_balls(problem)
+        if isinstance(other, GapCertificate):
+            return dataclasses.replace(other, radius=other.distance, distance=None, state=None)
+    return found
 
 
 def _in_balls(problem: BalanceProblem) -> float | NoCertificate | None:

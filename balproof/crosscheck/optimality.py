@@ -8,7 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from balproof.balance.beyond import wide
-from balproof.balance.certificates.gap import UNIT
+from balproof.balance.certificates.faces import certify_faces, cost_of
+from balproof.balance.certificates.gap import UNIT, GapCertificate, NoCertificate
 from balproof.balance.existence import Existence, existence
 from balproof.balance.problem import BalanceProblem, Costs
 from balproof.balance.solve import solve
@@ -58,7 +59,8 @@ def optimality(problem: BalanceProblem, tolerance: float, *, balanced: bool) -> 
         return Optimality(0.0, True, None, excess=0.0)  # nothing costs less than nothing
     if best.existence.attained is False:
         return _unattained(problem, best.existence)
-    least = wide.cost(BalanceProblem.stated(best.network, problem.costs))
+    solved = BalanceProblem.stated(best.network, problem.costs)
+    least = wide.cost(solved)
     if not least.value:
         return Optimality(None, False, None, ("no optimality gap: costs beyond double precision",))
     ratio = cost.over(least)
@@ -72,11 +74,14 @@ def optimality(problem: BalanceProblem, tolerance: float, *, balanced: bool) -> 
     if best.certificate is None:
         notes.append(f"no certified optimality gap: {best.no_certificate}")
     else:
-        # Both costs are sums of rounded powers, and the solved weights were rounded: each of them is
-        # multiplied by exp(A h).
+        # The solved weights were rounded: each of them is multiplied by exp(A h).
         largest = float(np.max(np.abs(problem.A @ best.h), initial=0.0))
-        slack = UNIT * (2 * len(problem.weights) + _power(problem) * (8 + 2 * largest))
-        gap = max(0.0, ratio * (1 + slack) * (1 + best.certificate.gap) / (1 - slack) - 1)
+        bounds = _bounds(problem, solved, ratio, UNIT * (8 + 2 * largest))
+        if bounds is None:
+            notes.append("no certified optimality gap: the costs could not be enclosed")
+        else:
+            quotient, slack = bounds
+            gap = max(0.0, quotient * (1 + slack) * (1 + best.certificate.gap) / (1 - slack) - 1)
     excess = ratio - 1
     fault = Fault("not-optimal", WHOLE, gap or excess) if excess > tolerance else None
     certified = gap is not None and (gap <= tolerance or fault is not None)
@@ -101,6 +106,19 @@ def by_solution(network: Network, costs: Costs, tolerance: float) -> Optimality:
     fault = Fault("not-optimal", WHOLE, gap or excess) if excess > tolerance else None
     notes = () if gap is not None else (f"no certified optimality gap: {best.no_certificate}",)
     return Optimality(gap, gap is not None and (gap <= tolerance or fault is not None), fault, notes, excess)
+
+
+def _bounds(
+    problem: BalanceProblem, solved: BalanceProblem, ratio: float, rounding: float
+) -> tuple[float, float] | None:
+    """The quotient of two costs, and how much it may be off where weights are off by ``rounding``."""
+    if problem.exponents is not None:  # sums of rounded powers
+        return ratio, UNIT * 2 * len(problem.weights) + _power(problem) * rounding
+    above, below = cost_of(problem), cost_of(solved)
+    if above is None or below is None:
+        return None
+    slack = above.error + below.error + 2 * max(above.steepness, below.steepness) * rounding
+    return above.value / below.value * (1 + 2 * UNIT), slack
 
 
 _FARTHEST = 300.0
@@ -138,8 +156,10 @@ def _by_newton_step(problem: BalanceProblem, tolerance: float, balanced: bool) -
     h[moving] = -x
     excess = cost / problem.cost(h) - 1
     if problem.exponents is None:
-        gap = None
-        notes = ("no optimality gap: the bound needs costs that are sums of powers of |w|",)
+        bound = certify_faces(problem) if balanced else NoCertificate("not balanced")
+        if isinstance(bound, GapCertificate):
+            return Optimality(bound.gap, True, None, excess=excess)
+        gap, notes = None, (f"no certified optimality gap: {bound.reason}",)
     else:
         gap = max(0.0, falls / (cost - falls)) + 2 * UNIT * len(problem.weights)
         notes = (f"more than {EXACT} weights: the optimality gap is computed in floating point",)

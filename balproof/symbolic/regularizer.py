@@ -9,6 +9,7 @@ rises, and a convex function that rises is unbounded).
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -429,6 +430,58 @@ def _pieces_convex(known: sympy.Piecewise) -> Check:
             return Check(None, "sympy", Verdict.undecided, f"the kink at w = {end} is not shown to turn up")
     why = f"its {len(known.args)} pieces: each strictly convex in log w, continuous, kinks turn up"
     return Check(True, "sympy", Verdict.proved, why)
+
+
+def pieces(regularizer: Regularizer) -> tuple[tuple[sympy.Expr, sympy.Expr, sympy.Expr], ...] | None:
+    """(g, w·g'(w), end) on each piece of w > 0, by rising ends, of which the last is ∞.
+
+    None where the pieces are not known to be intervals, or for free parameters.
+
+    >>> pieces(Regularizer.parse("Max(abs(w), 2*abs(w) - 1)"))
+    ((w, w, 1), (2*w - 1, 2*w, oo))
+    """
+    half = regularizer.half
+    if not regularizer.numeric:
+        return None
+    if half.has(sympy.Max, sympy.Min, sympy.Abs):
+        half = sympy.piecewise_fold(half.rewrite(sympy.Piecewise))
+    if not isinstance(half, sympy.Piecewise):
+        return ((half, _marginal(half), sympy.oo),)
+    ordered = _ordered(sympy.Piecewise(*((value, _side(condition)) for value, condition in half.args)))
+    ends = _breaks(ordered)
+    if ends is None:
+        return None
+    values = [value for value, _ in ordered.args]
+    return tuple((v, _marginal(v), end) for v, end in zip(values, (*ends, sympy.oo), strict=True))
+
+
+def _side(condition: sympy.Basic) -> sympy.Basic:
+    """A relation of polynomials that changes at one w > 0 alone as w ≤ c or w ≥ c, others as they are."""
+    if not isinstance(condition, sympy.Lt | sympy.Le | sympy.Gt | sympy.Ge):
+        return condition
+    difference = condition.gts - condition.lts
+    if not (condition.gts.has(W) and condition.lts.has(W) and difference.is_polynomial(W)):
+        return condition
+    roots = [r for r in sympy.Poly(difference, W).real_roots() if r.is_positive]
+    if len(roots) != 1 or roots[0].has(sympy.CRootOf):
+        return condition
+    below, above = (difference.subs(W, f * roots[0]).is_positive for f in (sympy.Rational(1, 2), 2))
+    if below is None or above is None or below == above:
+        return condition
+    return roots[0] >= W if below else roots[0] <= W
+
+
+def turns_smoothly(regularizer: Regularizer) -> bool:
+    """Whether w·g'(w) is shown to be continuous on w > 0, and analytic but for the ends of some pieces.
+
+    >>> huber = Regularizer.parse("Piecewise((w**2/2, abs(w) <= 1), (abs(w) - 1/2, True))")
+    >>> turns_smoothly(huber), turns_smoothly(Regularizer.parse("abs(w) + Max(abs(w) - 1, 0)"))
+    (True, False)
+    """
+    parts = pieces(regularizer) or ()
+    steps = [right[1] - left[1] for left, right in itertools.pairwise(parts)]
+    met = all(vanishes(step.subs(W, part[2])) for step, part in zip(steps, parts, strict=False))
+    return bool(parts) and met and all(smooth(value) for value, _, _ in parts)
 
 
 def _ordered(known: sympy.Piecewise) -> sympy.Piecewise:

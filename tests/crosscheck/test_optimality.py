@@ -91,7 +91,24 @@ def test_a_large_network_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_regularizer_without_a_certificate_is_sampled() -> None:
     network = mlp([3, 4, 2], spread=0.3)
-    spec = "exp(w**2) - 1"
+    spec = "Max(w**2, exp(abs(w)) - 30)"
     audit = check(network, solve(network, spec).network, spec)
     assert audit.ok and audit.verdict is Verdict.sampled and audit.optimality_gap is None
     assert any("no certified optimality gap" in note for note in audit.notes)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_gap_for_costs_of_any_form(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EXACT", -1 if large else 100)
+    network, spec = mlp([3, 4, 2], spread=0.3), "exp(w**2) - 1"
+    audit = check(network, solve(network, spec).network, spec)
+    assert audit.ok and audit.verdict is Verdict.certified
+    assert audit.optimality_gap is not None and 0 <= audit.optimality_gap < 1e-12
+
+
+def test_the_gap_of_a_cost_that_is_no_power_is_the_true_one() -> None:
+    """One unit between weights 3 and 1/3, under log(1 + w²): both are 1 in balance, which costs 2·log 2."""
+    found = optimality(BalanceProblem.build(pair(3.0, 1 / 3).manifold, "log(1+w**2)"), 1e-6, balanced=False)
+    truth = (np.log(10) + np.log(1 + 1 / 9)) / (2 * np.log(2)) - 1
+    assert found.certified and found.gap is not None
+    assert truth * (1 - 1e-14) <= found.gap <= truth * (1 + 1e-12)

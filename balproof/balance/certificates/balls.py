@@ -3,7 +3,8 @@
 Newton's method refines the state from h = 0 to some x, whose digits are exact numbers from here on. That a
 balanced state lies near x, and no other exists, is then shown in one of two ways; every number in them is a
 ball that holds the true one, A and the weights are exact, and a comparison of balls is true only if it holds
-for all numbers in them. κ_e = φ_e″ ≥ 0, so H = ∇²F = Aᵀ diag(κ) A.
+for all numbers in them. κ_e = φ_e″ ≥ 0, so H = ∇²F = Aᵀ diag(κ) A. Where φ_e′ has kinks (Huber's cost), the
+ball of κ_e holds its values on both sides, hence all slopes of φ_e′, for which the mean value theorem holds.
 
 *The box test.* Take d > 0 and the box |u_k| ≤ s·d_k around x, and balls κ_e for all of the box. By the mean
 value theorem, on the face u_k = s·d_k,
@@ -46,8 +47,7 @@ from balproof.errors import RequestError
 from balproof.network.equations import Form
 from balproof.symbolic import ball
 from balproof.symbolic.convexity import W
-from balproof.symbolic.positivity import smooth
-from balproof.symbolic.regularizer import Regularizer
+from balproof.symbolic.regularizer import Regularizer, turns_smoothly
 
 LARGEST = 20_000
 """Weights up to which balls are made of all of them: some seconds."""
@@ -77,7 +77,7 @@ def certify_balls(problem: BalanceProblem, bits: int = 256) -> GapCertificate | 
     ``state`` of the certificate are the refined log-scales in decimals, ``radius`` bounds how far each is
     from that of the only balanced state, and ``distance`` how far that is from h = 0, in any scale. Where a
     part of the network has no visible unit, one scale of it stays what it is. Costs are sums of powers of |w|
-    with any real exponents, or anything smooth that balls can enclose.
+    with any real exponents, or anything that balls can enclose whose derivative is smooth but for kinks.
 
     Raises RequestError for a number of bits out of range.
 
@@ -171,7 +171,7 @@ class _Law:
             terms = tuple(
                 (ball.enclose(a, {}, bits), ball.enclose(p, {}, bits)) for a, p in regularizer.terms
             )
-        elif not smooth(regularizer.half):
+        elif not turns_smoothly(regularizer):
             return None
         g = regularizer
         return _Law(terms, (g.half, g.marginal_expression, g.curvature_expression), bits)
@@ -206,7 +206,7 @@ class _System:
         for regularizer, part in problem.groups:
             law = _Law.of(regularizer, ctx.prec)
             if law is None:
-                return NoCertificate(f"{regularizer.name} is not shown to be smooth")
+                return NoCertificate(f"{regularizer.name} is not shown to have a continuous derivative")
             laws += [law] * (part.stop - part.start)
         position = {k: i for i, k in enumerate(scales)}
         known: dict[Form, Row] = {}

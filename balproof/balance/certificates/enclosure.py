@@ -111,14 +111,17 @@ def _gradient(terms: _Terms, marginal: Array) -> Array:
 def _direction(terms: _Terms, total: Array) -> Array | None:
     """d with ⟨H⟩d roughly the costs at each unit, ⟨H⟩ the comparison matrix; None if it is not positive."""
     hessian = sparse.csc_array(terms.A.T @ sparse.diags_array(terms.power**2 * terms.omega) @ terms.A)
-    diagonal = hessian.diagonal()
-    comparison = sparse.csc_array(2 * sparse.diags_array(diagonal) - abs(hessian))
-    n = len(total)
+    return solved(sparse.csc_array(2 * sparse.diags_array(hessian.diagonal()) - abs(hessian)), total)
+
+
+def solved(comparison: sparse.csc_array, right: Array) -> Array | None:
+    """d > 0 with ``comparison``·d near ``right``, from factors; None where these are no such d."""
+    n = len(right)
     try:
         if comparison.nnz > 0.05 * n * n:
-            d = np.linalg.solve(comparison.toarray(), total) if n <= _DENSE else np.zeros(n)
+            d = np.linalg.solve(comparison.toarray(), right) if n <= _DENSE else np.zeros(n)
         else:
-            d = splu(comparison).solve(total)
+            d = splu(comparison).solve(right)
     except (RuntimeError, np.linalg.LinAlgError):  # exactly singular
         return None
     return d if np.all(np.isfinite(d)) and np.all(d > 0) else None
