@@ -69,6 +69,14 @@ class Law:
 
         They are ∞ where m is above doubles, 0 where it is below, and NaN where there is no power series.
         """
+        return self.read(w)[0]
+
+    def certain(self, w: Array) -> bool:
+        """Whether ``error`` and ``cost_error`` hold of all these sizes, since none is out of range."""
+        return self.read(w)[1]
+
+    def read(self, w: Array) -> tuple[tuple[Array, Array, Array], bool]:
+        """Both at once."""
         flat = np.ascontiguousarray(w, dtype=np.float64).reshape(-1)
         found = np.empty((3, len(flat)))
         while True:
@@ -77,16 +85,11 @@ class Law:
             )
             if missing[0] > missing[1]:
                 m, kappa, cost = found.reshape(3, *w.shape)
-                return m, kappa, cost
+                return (m, kappa, cost), missing[2] == 0
             for octave in range(missing[0], missing[1] + 1):
                 for piece in range(len(self._costs)):
                     if self._first[piece, octave - _LOWEST] == _UNKNOWN:
                         self._add(piece, octave)
-
-    def certain(self, w: Array) -> bool:
-        """Whether ``error`` and ``cost_error`` hold of all these sizes, since none is out of range."""
-        m, _, cost = self.values(w)
-        return bool((((m > 0) & np.isfinite(m) & np.isfinite(cost)) | (w == 0)).all())
 
     def _add(self, piece: int, octave: int) -> None:
         """Make the table of an octave."""
@@ -156,8 +159,9 @@ def _tables(marginal: Piece, cost: Piece, octave: int) -> tuple[tuple[Cells, Cel
 
 @njit(nogil=True, cache=True)
 def _evaluate(w, bits, first, cut, cells, ends, found):
-    """m, κ and g into ``found``; the least and the greatest octave of those whose table was not made yet."""
-    low, high = 1 << 20, -(1 << 20)
+    """m, κ and g into ``found``; the least and the greatest octave of those whose table was not made yet, and
+    how many of the weights have none."""
+    low, high, lost = 1 << 20, -(1 << 20), 0
     fraction = (1 << 52) - 1
     for i in range(len(w)):
         if bits[i] == 0:
@@ -170,6 +174,7 @@ def _evaluate(w, bits, first, cut, cells, ends, found):
         at = octave - _LOWEST
         start = first[piece, at] if 0 <= at < first.shape[1] else (_NOTHING if at < 0 else _TOO_MUCH)
         if start < 0:
+            lost += 1
             if start == _UNKNOWN:
                 low, high = min(low, octave), max(high, octave)
             value = np.inf if start == _TOO_MUCH else 0.0 if start == _NOTHING else np.nan
@@ -186,4 +191,4 @@ def _evaluate(w, bits, first, cut, cells, ends, found):
             m = m * x + cells[start + cell, k, 0]
             cost = cost * x + cells[start + cell, k, 1]
         found[0, i], found[1, i], found[2, i] = m, f * slope, cost
-    return low, high
+    return low, high, lost

@@ -18,10 +18,13 @@ from balproof.balance.beyond.fitted import raised, refined, solve_in_range
 from balproof.balance.beyond.ranged import Far
 from balproof.balance.blocks.connected import strongly_connected
 from balproof.balance.blocks.cyclic import sweeps
-from balproof.balance.blocks.problem import BlockProblem, measured
+from balproof.balance.blocks.general import GeneralProblem, measured
+from balproof.balance.blocks.general_newton import BY_NEWTON, general_newton
+from balproof.balance.blocks.problem import Balance, BlockProblem
 from balproof.balance.blocks.sparse_pair import SparsePair
 from balproof.balance.blocks.ties import cuts_of_blocks
 from balproof.balance.certificates.balls import MOST, TOO_MANY, certify_balls, require_bits
+from balproof.balance.certificates.block_faces import certify_general
 from balproof.balance.certificates.enclosure import state_radius
 from balproof.balance.certificates.faces import certify_faces
 from balproof.balance.certificates.gap import UNIT, GapCertificate, NoCertificate, certify_gap
@@ -184,7 +187,7 @@ def solve(
     if method in _BY_BLOCKS and sum(t.size for t in manifold.network.parameters) > min(BLOCKS, LARGE):
         costs = costs if isinstance(costs, Costs) else Costs.parse(costs)
         large = _solve_blocks(manifold, costs, method, start, certify and bits is None, progress)
-        if large is not None and large.factors is None:
+        if large is not None and large.factors is None and large.method != BY_NEWTON:
             large = _nearer(manifold, costs, large, method, start, certify and bits is None, progress)
         if large is not None:
             return large if bits is None else dataclasses.replace(large, no_certificate=TOO_MANY)
@@ -383,6 +386,8 @@ def _solve_blocks(
             lambda p: _solve_blocks(p.manifold, costs, method, start, certify, progress, p),
             _reduce,
         )
+    if problem is None and method == "auto":
+        return _solve_general(manifold, costs, start, certify, progress)
     connected = False if problem is None else strongly_connected(problem)
     if problem is None or connected is False:
         return None  # where it is not known (None), the certificate shows that there is a minimum, or not
@@ -418,33 +423,61 @@ def _solve_blocks(
             h, sums = state.h, problem.sums(state.h)
             passes, balance = passes + state.passes + 1, problem.balanced_by(sums, h)
     zero = np.zeros(manifold.count)
-    before = problem.balanced_by(problem.start)
-    imbalance = problem.imbalance_of(balance)
     not_asked = NoCertificate("not requested")
     certificate = certify_blocks(problem, h, sums) if certify or not connected else not_asked
     if not connected and isinstance(certificate, NoCertificate):
         return None
+    return _of_blocks(
+        problem,
+        costs,
+        (problem.cost_by(problem.start, zero), problem.balanced_by(problem.start)),
+        (problem.cost_by(sums, h), balance),
+        dataclasses.replace(state, h=h, passes=passes),
+        cuts,
+        connected,
+        certificate if certify else not_asked,
+        start,
+        listed,
+    )
+
+
+def _of_blocks(
+    problem: BlockProblem,
+    costs: Costs,
+    before: tuple[float, Balance],
+    after: tuple[float, Balance],
+    state: Iterate,
+    cuts: float | None,
+    connected: bool | None,
+    certificate: GapCertificate | NoCertificate,
+    start: float,
+    listed: bool,
+) -> Solution:
+    """What was found over blocks, with cost and balance before and after.
+
+    ``listed``: for an infimum the weights may be.
+    """
+    balance, names = after[1], problem.manifold.names
+    imbalance = problem.imbalance_of(balance)
     shown = "strongly connected components of the nonzero weights" if connected else "a box of log-scales"
-    certificate = certificate if certify else not_asked
-    names = manifold.names
     run_away = {names[k]: "-1" if balance.incoming[k] else "1" for k in problem.dead
                 if (balance.incoming[k] > 0) != (balance.outgoing[k] > 0)}  # fmt: skip
     infimum, vanishing = (
-        infimum_of(BalanceProblem.build(manifold, costs)) if run_away and listed else (None, ())
+        infimum_of(BalanceProblem.build(problem.manifold, costs)) if run_away and listed else (None, ())
     )
     settled = max(imbalance, cuts or 0.0) <= BALANCED
     return Solution(
         status="unattained" if run_away else "balanced" if settled else "unconverged",
         regularizer=costs.name,
-        manifold=manifold,
-        h=h,
+        manifold=problem.manifold,
+        h=state.h,
         scales=names,
-        cost_before=problem.cost_by(problem.start, zero),
-        cost_after=problem.cost_by(sums, h),
-        imbalance_before=problem.imbalance_of(before),
+        cost_before=before[0],
+        cost_after=after[0],
+        imbalance_before=problem.imbalance_of(before[1]),
         imbalance=imbalance,
         cut_imbalance=cuts,
-        passes=passes,
+        passes=state.passes,
         seconds=time.perf_counter() - start,
         method=state.method,
         history=state.history,
@@ -456,6 +489,44 @@ def _solve_blocks(
         witness=dict(list(run_away.items())[:1]) or None,
         infimum=infimum,
         falling=vanishing,
+    )
+
+
+def _solve_general(
+    manifold: Manifold, costs: Costs, start: float, certify: bool, progress: Progress | None
+) -> Solution | None:
+    """Costs of any form by blocks of weights; None where that does not apply, or does not come to the end."""
+    problem = GeneralProblem.build(manifold, costs)
+    connected = False if problem is None else strongly_connected(problem.blocks)
+    if problem is None or connected is False or problem.blocks.nonzero <= min(BLOCKS, LARGE):
+        return None
+    stopped = False
+
+    def told(text: str) -> bool:
+        nonlocal stopped
+        stopped = stopped or bool(progress and progress(text))
+        return stopped
+
+    before = problem.at(np.zeros(problem.count))
+    state, found = general_newton(problem, before, tolerance=SETTLED, progress=told)
+    listed = problem.blocks.nonzero <= LARGE
+    if state.imbalance > BALANCED and listed and not stopped:
+        return None
+    not_asked = NoCertificate("not requested")
+    certificate = certify_general(state) if certify or not connected else not_asked
+    if not connected and isinstance(certificate, NoCertificate):
+        return None
+    return _of_blocks(
+        problem.blocks,
+        costs,
+        (before.cost, before.balance),
+        (state.cost, state.balance),
+        dataclasses.replace(found, passes=found.passes + 2),
+        None,
+        connected,
+        certificate if certify else not_asked,
+        start,
+        listed,
     )
 
 

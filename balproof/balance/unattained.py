@@ -13,6 +13,8 @@ from fractions import Fraction
 import numpy as np
 
 from balproof.balance.blocks.cyclic import sweeps
+from balproof.balance.blocks.general import GeneralProblem
+from balproof.balance.blocks.general_newton import general_newton
 from balproof.balance.blocks.problem import BlockProblem
 from balproof.balance.components import walks
 from balproof.balance.existence import existence
@@ -66,14 +68,22 @@ def toward_infimum(problem: BalanceProblem, progress: Progress | None = None) ->
     if found is None or not problem.in_range:
         return None
     rest = problem.only(~found.off)
-    blocks = BlockProblem.build(rest.manifold, rest.costs)
-    if blocks is None:
+    state = _balanced(rest, progress)
+    if state is None:
         return None
-    state = sweeps(blocks, progress=progress)
     levels = np.where(problem.active, found.levels(), 0)
     h = state.h - min(_NEAR, _FARTHEST / max(1, int(np.abs(levels).max(initial=0)))) * levels
     history = (problem.cost(np.zeros(problem.count)), problem.cost(h))
     return Iterate(h, "sweeps toward the infimum", problem.imbalance(h), state.passes + 2, history)
+
+
+def _balanced(problem: BalanceProblem, progress: Progress | None = None) -> Iterate | None:
+    """A balanced state by blocks; None where the weights are none."""
+    blocks = BlockProblem.build(problem.manifold, problem.costs)
+    if blocks is not None:
+        return sweeps(blocks, progress=progress)
+    general = GeneralProblem.build(problem.manifold, problem.costs)
+    return None if general is None else general_newton(general, progress=progress)[1]
 
 
 def infimum_of(problem: BalanceProblem) -> tuple[float | None, tuple[str, ...]]:
@@ -86,10 +96,9 @@ def infimum_of(problem: BalanceProblem) -> tuple[float | None, tuple[str, ...]]:
     if not rest.in_range:
         return None, names
     if len(rest.weights) > LARGEST:
-        blocks = BlockProblem.build(rest.manifold, rest.costs)
-        if blocks is None:
+        state = _balanced(rest)
+        if state is None:
             return None, names
-        state = sweeps(blocks)
     else:
         state = newton(rest)
     return (rest.cost(state.h) if state.imbalance <= BALANCED else None), names

@@ -14,7 +14,10 @@ from balproof.balance.beyond import ranged, wide
 from balproof.balance.beyond.ranged import Far
 from balproof.balance.blocks.connected import strongly_connected
 from balproof.balance.blocks.cyclic import sweeps
-from balproof.balance.blocks.problem import BlockProblem, measured, require_measurable
+from balproof.balance.blocks.general import GeneralProblem, measured
+from balproof.balance.blocks.general_newton import general_newton
+from balproof.balance.blocks.problem import BlockProblem, require_measurable
+from balproof.balance.certificates.block_faces import certify_general
 from balproof.balance.certificates.gap import GapCertificate
 from balproof.balance.certificates.isotone import certify_blocks
 from balproof.balance.problem import BalanceProblem, Costs
@@ -168,18 +171,32 @@ def _certified(judged: Judged) -> GapCertificate | None:
         return found
     assert not isinstance(judged.costs, Extremes)
     problem = BlockProblem.build(judged.manifold, judged.costs)
-    found = certify_blocks(problem) if problem is not None else None
+    if problem is not None:
+        found = certify_blocks(problem)
+    else:
+        general = GeneralProblem.build(judged.manifold, judged.costs)
+        found = None if general is None else certify_general(general.at(np.zeros(general.count)))
     return found if isinstance(found, GapCertificate) else None
 
 
+def _least(manifold: Manifold, costs: Costs) -> float | None:
+    """The cost of the balanced state, None where it is not found."""
+    problem = BlockProblem.build(manifold, costs)
+    if problem is not None:
+        state = sweeps(problem) if strongly_connected(problem) else None
+        return None if state is None or state.imbalance > 1e-9 else problem.cost(state.h)
+    general = GeneralProblem.build(manifold, costs)
+    here = general_newton(general)[0] if general is not None and strongly_connected(general.blocks) else None
+    return None if here is None or here.imbalance > 1e-9 else here.cost
+
+
 def _by_sweeps(judged: Judged, tolerance: float) -> Optimality:
-    """Against the cost of the balanced state, found by sweeps over blocks of weights."""
+    """Against the cost of the balanced state, found over blocks of weights."""
     assert not isinstance(judged.costs, Extremes) and judged.cost is not None
-    problem = BlockProblem.build(judged.manifold, judged.costs)
-    state = sweeps(problem) if problem is not None and strongly_connected(problem) else None
-    if problem is None or state is None or state.imbalance > 1e-9:
+    least = _least(judged.manifold, judged.costs)
+    if least is None:
         return Optimality(None, False, None, ("no optimality gap: the network is too large for a bound",))
-    gap = max(0.0, judged.cost / problem.cost(state.h) - 1)
+    gap = max(0.0, judged.cost / least - 1)
     fault = Fault("not-optimal", WHOLE, gap) if gap > tolerance else None
     note = "a large network: the optimality gap is that to a balanced state found in floating point"
     return Optimality(gap, False, fault, (note,))

@@ -54,6 +54,8 @@ KIND = "faces"
 
 TRIES = 12
 
+TOO_FAR = "the state is too far from balance for the faces of a box"
+
 
 def certify_faces(problem: BalanceProblem) -> GapCertificate | NoCertificate:
     """Bound gap and distance in log-scale of the weights that ``problem`` holds (the state h = 0).
@@ -129,6 +131,7 @@ class _Box:
         self._weight, self._scale = entries.coords
         self._entry = np.abs(entries.data)
         self._positive = entries.data > 0
+        self._certain = True  # as long as all sizes were within the tables
         self._law = np.zeros(len(problem.weights), int)
         for i, (_, part) in enumerate(problem.groups):
             self._law[part] = i
@@ -158,9 +161,11 @@ class _Box:
                 break
             if self._falls_inward(t):
                 absolute = float(self._slopes() @ t) * (1 + (count + 8) * UNIT)
+                if not self._certain:
+                    break
                 return self._bound(cost, absolute, float(np.max(t)))
             s *= 2
-        return NoCertificate("the state is too far from balance for the faces of a box")
+        return NoCertificate(TOO_FAR)
 
     def _bound(self, cost: Array, absolute: float, radius: float) -> GapCertificate | NoCertificate:
         floor = float(cost.sum()) * (1 - _lost(self._laws, len(cost))) * (1 - 4 * UNIT) - absolute
@@ -170,13 +175,12 @@ class _Box:
 
     def _values(self, w: Array, numbers: Array) -> tuple[Array, Array, Array]:
         """m, κ and g of sizes, with the laws of the weights of these numbers."""
-        if len(self._laws) == 1:
-            return self._laws[0].values(w)
         found = np.empty((3, len(w)))
         law = self._law[numbers]
         for i, own in enumerate(self._laws):
             there = law == i
-            found[:, there] = own.values(w[there])
+            found[:, there], certain = own.read(w[there])
+            self._certain &= certain
         return found[0], found[1], found[2]
 
     def _sides(self, low: Array, high: Array) -> tuple[Array, Array]:
@@ -225,7 +229,7 @@ class _Box:
     def _falls_inward(self, t: Array) -> bool:
         """Whether F falls inward from all faces of the box, for certain."""
         low, high = self._near((self._size @ t)[self._weight] - 2 * self._entry * t[self._scale])
-        if not (np.isfinite(high).all() and np.all(low > 0)):
+        if not self._certain:
             return False
         gamma = SURE * self._gamma()
         (low_in, high_out), (high_in, low_out) = self._sides(low, high), self._sides(high, low)
