@@ -15,6 +15,17 @@ def slow_but(values: Iterable[Any], *fast: Any) -> list[Any]:
     return [v if v in fast else pytest.param(v, marks=pytest.mark.slow) for v in values]
 
 
+def crossed(first: Iterable[Any], second: Iterable[Any]) -> list[Any]:
+    """All pairs; but for one with each value of either, they are marked slow."""
+    first, second = list(first), list(second)
+    n = min(len(first), len(second))
+    return [
+        pytest.param(a, b, marks=[pytest.mark.slow] if (i - j) % n else [])
+        for i, a in enumerate(first)
+        for j, b in enumerate(second)
+    ]
+
+
 def spread(values: Iterable[Any], every: int) -> list[Any]:
     """All of ``values``; but for each ``every``-th, they are marked slow. Tuples are several arguments."""
     return [

@@ -19,6 +19,7 @@ from balproof.network.graph import Network
 from balproof.network.manifold import infer
 from tests.convnets import resnet
 from tests.networks import mlp, weights
+from tests.sweeps import crossed
 
 RNG = np.random.default_rng(0)
 
@@ -60,8 +61,7 @@ NETWORKS: dict[str, tuple[Network, str | list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("way", [{}, {"memory": 0}, {"memory": 0, "coarse": False}])
+@pytest.mark.parametrize("name, way", crossed(NETWORKS, [{}, {"memory": 0}, {"memory": 0, "coarse": False}]))
 def test_they_end_in_the_state_that_newton_finds(name: str, way: dict[str, Any]) -> None:
     network, cost = NETWORKS[name]
     manifold = infer(network)

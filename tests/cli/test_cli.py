@@ -59,7 +59,7 @@ def dead(tmp_path_factory) -> Path:
 
 def test_a_sparse_matrix_from_file_to_file(balproof_, tmp_path) -> None:
     rng = np.random.default_rng(0)
-    n, count = 1000, 12_000
+    n, count = 200, 2_400
     places = np.concatenate([rng.integers(0, n, (2, count)), [np.arange(n), (np.arange(n) + 1) % n]], axis=1)
     J = scipy.sparse.coo_array((rng.standard_normal(count + n), tuple(places)), shape=(n, n))
     before, after = tmp_path / "a.npz", tmp_path / "b.npz"

@@ -19,6 +19,7 @@ from balproof.network.manifold import infer
 from tests.convnets import Builder, resnet
 from tests.network.test_axes import flattened, recurrent
 from tests.networks import called_twice, mlp
+from tests.sweeps import crossed
 
 Array = np.ndarray
 
@@ -64,8 +65,7 @@ def apart(left: Network, right: Network) -> float:
     )
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name, dtype", crossed(NAMES, ["float64", "float32"]))
 def test_rescalings_and_orders_have_one_representative(name: str, dtype: str) -> None:
     network = typed(NETWORKS[name], dtype)
     found = canonical(network, sort=True)
