@@ -196,7 +196,7 @@ def test_units_far_below_all_others_by_hand(name: str, how: str, monkeypatch: py
     np.testing.assert_allclose(found.network.numbers("fc2.weight"), out, rtol=1e-11)
 
 
-@pytest.mark.parametrize("k", [90, pytest.param(700, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("k", [60, pytest.param(700, marks=pytest.mark.slow)])
 def test_bridges_of_large_networks(k: int) -> None:
     """Between two groups the bridges balance each other: both become the mean of what they are in logs."""
     found = solve(bridged(k, 1e-300, 1e-296, visible=False))

@@ -416,16 +416,19 @@ def test_verify_one(balproof_, monkeypatch) -> None:
         assert set(c["exact"]) >= {"statement", "verdict", "evidence", "assumptions"}
         assert all(set(e) == {"method", "what", "verdict", "seconds"} for e in c["exact"]["evidence"])
         assert all(set(t) == {"dropped", "verdict", "witness"} for t in c["twins"])
-    words = balproof_("verify", "B.cost-reduction")
+    words = balproof_("verify", "B.path-cover")
     assert words.code == 0
     assert "as required" in words.out
-    assert (
-        "2 of 2 claims as required"
-        in balproof_("verify", "B.cost-reduction", "B.locality", "--jobs", "2").out
-    )
+    assert "2 of 2 claims as required" in balproof_("verify", "B.path-cover", "B.locality").out
     monkeypatch.setattr("balproof.theorems.b_learning.replicate", list)  # no training runs
-    table = balproof_("verify", "B.cost-reduction", "B.learning")
+    table = balproof_("verify", "B.path-cover", "B.learning")
     assert "1 of 1 claims as required, nothing required of 1" in table.out
+
+
+@pytest.mark.slow
+def test_verify_side_by_side(balproof_) -> None:
+    found = balproof_("verify", "B.cost-reduction", "B.locality", "--jobs", "2")
+    assert "2 of 2 claims as required" in found.out
 
 
 def test_a_claim_below_its_requirement_is_exit_code_one(balproof_, monkeypatch) -> None:
