@@ -81,8 +81,7 @@ MORE = {
 
 @pytest.mark.parametrize(
     "name, costs",
-    crossed([n for n in MORE if n != "residual"], ["l2", "l1"])
-    + [pytest.param("residual", c, marks=pytest.mark.slow) for c in ("l2", "l1")],
+    crossed(MORE, ["l2", "l1"], slow=["residual"]),
 )
 def test_bounds_hold_and_are_not_far_off(name: str, costs: str) -> None:
     start = MORE[name]()

@@ -21,6 +21,7 @@ from balproof.importers import load
 from balproof.importers.json_file import to_document
 from balproof.symbolic.parser import parse
 from tests.networks import mlp
+from tests.sweeps import crossed
 
 
 class Run:
@@ -126,8 +127,7 @@ def test_a_bias_put_back_is_found_by_name(balproof_, digits, tmp_path) -> None:
     assert "bias-not-scaled: fc2.bias[5] (unit fc2[5])" in text.out
 
 
-@pytest.mark.parametrize("cost", ["l1", "lp:1.5", "abs(w) + w**2/10"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method, cost", crossed(METHODS, ["l1", "lp:1.5", "abs(w) + w**2/10"]))
 def test_every_method_under_every_cost(balproof_, tmp_path, cost: str, method: str) -> None:
     path = tmp_path / "net.json"
     path.write_text(json.dumps(to_document(mlp([3, 4, 3, 2], seed=2))))
