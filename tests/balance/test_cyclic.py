@@ -118,7 +118,7 @@ def test_reads_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_few_reads_at_every_depth() -> None:
     rng = np.random.default_rng(0)
     for depth, most in ((3, 6), (12, 12)):
-        network = mlp([200] * (depth + 1), seed=1)
+        network = mlp([100] * (depth + 1), seed=1)
         values = {
             t.name: np.exp(rng.standard_normal((t.shape[0], *(1,) * (len(t.shape) - 1))))
             * rng.standard_normal(t.shape)

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from balproof.balance import solve as solving
 from balproof.balance.blocks import BlockProblem
 from balproof.balance.certificates import GapCertificate
 from balproof.balance.colouring import coloured
@@ -154,9 +155,10 @@ def test_what_does_not_fit_is_refused_in_one_line() -> None:
         solve(random(8000, 4), method="cvxpy")
 
 
-def test_a_long_ring_is_balanced_by_factors() -> None:
+@pytest.mark.parametrize("n", [1_500, pytest.param(21_000, marks=pytest.mark.slow)])
+def test_a_long_ring_is_balanced_by_factors(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """All costs become their geometric mean."""
-    n = 21_000
+    monkeypatch.setattr(solving, "BLOCKS", 1_000)
     J = ring(n)
     found = solve(J)
     assert found.status == "balanced" and found.method == "direct"
