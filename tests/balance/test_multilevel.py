@@ -135,7 +135,7 @@ def test_many_layers_are_moved_by_elimination(monkeypatch: pytest.MonkeyPatch) -
     """To the state of the dense equations, in as many sweeps."""
     problem = BalanceProblem.build(mlp([4] * 15, seed=1, bias=False, activation="Max(x,0)**2"))
     dense_ones = multilevel(problem)
-    monkeypatch.setattr(module, "_DENSE", 5)
+    monkeypatch.setattr(module, "DENSE", 5)
     monkeypatch.setattr(Coarse, "build", lambda problem: pytest.fail("dense equations"))
     found = multilevel(problem)
     assert abs(len(found.history) - len(dense_ones.history)) <= 1
@@ -206,7 +206,7 @@ def test_a_matrix_and_a_sparse_factor_give_the_same_shifts(
         cost[0] = 0.0
         found = []
         for limit in (1_000, 0):
-            monkeypatch.setattr(coarse, "_DENSE", limit)
+            monkeypatch.setattr(coarse, "DENSE", limit)
             found.append(coarse.shift_of_groups(cost, rows, 1.5))
         np.testing.assert_allclose(rows @ found[0], rows @ found[1], atol=1e-7)
         weight = cost * np.exp(1.5 * (rows @ found[0]))

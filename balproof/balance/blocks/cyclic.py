@@ -34,7 +34,7 @@ from balproof.balance.blocks.pairs import Pair, is_threaded, team
 from balproof.balance.blocks.plan import flat, plan_of
 from balproof.balance.blocks.problem import BlockProblem
 from balproof.balance.blocks.strong import by_few, promising
-from balproof.balance.coarse import shift_by_rows
+from balproof.balance.coarse import DENSE, shift_by_rows
 from balproof.balance.multilevel import slow, stagnant
 from balproof.balance.state import Iterate, Progress
 
@@ -74,6 +74,7 @@ class _Run:
         self._like, self._at_once = _at_once(problem)
         of_touch = self._at_once[plan.side // 2]
         self._fast = np.logical_and.reduceat(of_touch, plan.touch_start[:-1]) if count else np.zeros(0, bool)
+        self._all_fast = bool(self._fast.all())
 
     def refactor(self) -> None:
         """Make the factors those of h."""
@@ -94,6 +95,9 @@ class _Run:
 
     def _stretches(self) -> Iterator[tuple[Array, bool]]:
         """Parts of the order, and whether compiled loops go over all of it at once."""
+        if self._all_fast:
+            yield self.order, True
+            return
         fast = self._fast[self.order]
         ends = np.flatnonzero(np.diff(fast)) + 1
         for part in np.split(self.order, ends):
@@ -105,7 +109,7 @@ class _Run:
         state, worst = (self.h, self.factors, self.sums, self.fresh), 0.0
         for part, fast in self._stretches():
             if fast:
-                lag, read = kernels.visit_all(self.plan, *self._like, part, True, *state)
+                lag, read = kernels.visit_all(self.plan, *self._like, part, True, np.inf, *state)
                 self.read += read
             else:
                 lag = max(self._visit(layer) for layer in part.tolist())
@@ -183,11 +187,15 @@ class _Run:
         plan, layers = self.plan, len(self.plan.unit_start) - 1
         if not 0 < layers <= LAYERS:
             return
-        rows = kernels.layer_terms(plan, self.factors, self.sums, self.fresh)
-        if not len(rows[0]):
-            return
-        t = shift_by_rows(*rows, layers)
-        kernels.shift_layers(plan, t, self.h, self.factors, self.sums, self.fresh)
+        state = self.factors, self.sums, self.fresh
+        if layers <= DENSE:
+            t = kernels.settle_layers(plan, self.h, *state)
+        else:
+            rows = kernels.layer_terms(plan, *state)
+            if not len(rows[0]):
+                return
+            t = shift_by_rows(*rows, layers)
+            kernels.shift_layers(plan, t, self.h, *state)
         for b in self.after:
             kind = plan.kind_start[2 * b]
             moved = plan.kind_coefficient[kind] * t[plan.kind_layer[kind]]
@@ -214,17 +222,24 @@ class _Run:
         Layers where little is to be read come first: small layers are the last to settle.
         """
         worst, state = 0.0, (self.h, self.factors, self.sums, self.fresh)
-        for part in np.array_split(self._by_cost(), _PARTS) if enough < np.inf else [self.order]:
-            touches = (self.plan.side[self.plan.touch_start[i] : self.plan.touch_start[i + 1]] for i in part)
-            for side in (side for own in touches for side in own[~self.fresh[own]].tolist()):
-                if not self._at_once[side // 2] and not self.fresh[side]:
-                    self.renew(side // 2)
-            lag, read = kernels.visit_all(self.plan, *self._like, part, False, *state)
+        order = self._by_cost() if enough < np.inf else self.order
+        for part in [order] if self._all_fast else np.array_split(order, _PARTS):
+            if not self._all_fast:
+                self._renew_by(part)
+            lag, read = kernels.visit_all(self.plan, *self._like, part, False, enough, *state)
             self.read += read
             worst = float(np.maximum(worst, lag))  # what is not a number stays so
             if worst > enough:
                 break
         return worst
+
+    def _renew_by(self, layers: Array) -> None:
+        """Read what of the blocks of these layers is out of date, and is not read by compiled loops."""
+        plan = self.plan
+        for i in layers.tolist():
+            for side in plan.side[plan.touch_start[i] : plan.touch_start[i + 1]].tolist():
+                if not self._at_once[side // 2] and not self.fresh[side]:
+                    self.renew(side // 2)
 
     def _by_cost(self) -> Array:
         """The layers, by how much of their blocks is out of date."""
