@@ -286,13 +286,14 @@ def _at_once(problem: BlockProblem) -> tuple[tuple[Array, Array], Array]:
 
 def _all_at_once(
     run: _Run, tolerance: float, limit: int, memory: int, progress: Progress | None
-) -> tuple[list[float], list[float], bool]:
+) -> tuple[list[float], list[float], bool, bool]:
     """Move all units of one loop at once, as far as that goes well: the best state stays.
 
-    Gives the imbalances of all states, F of those after the first, and whether it was to stop.
+    Gives the imbalances of all states, F of those after the first, whether it was to stop, and whether few
+    weights are to be tried next.
     """
     plan, mixer, best = run.plan, Anderson(memory), run.h
-    seen, costs, stopped = [run.imbalance()], list[float](), False
+    seen, costs, stopped, able = [run.imbalance()], list[float](), False, False
     while min(seen) > tolerance and len(costs) < limit and not stopped:
         before, run.h, none = run.h, run.h.copy(), np.zeros(0)
         into, out = kernels.gather(plan, 0, -1, run.factors, run.sums)
@@ -313,7 +314,7 @@ def _all_at_once(
     if best is not run.h:
         run.place(best)
         costs.append(run.cost())
-    return seen, costs, stopped
+    return seen, costs, stopped, able
 
 
 @team()
@@ -340,9 +341,9 @@ def sweeps(
     imbalance = run.imbalance()
     history, recent = [run.cost()], [imbalance]
     run.read = sum(pair.size for pair in problem.pairs)  # what `BlockProblem.build` read
-    best = imbalance, zero
+    best, few_carry = (imbalance, zero), False
     if coarse and memory and run.one_loop:
-        recent, costs, stopped = _all_at_once(run, tolerance, limit, memory, progress)
+        recent, costs, stopped, few_carry = _all_at_once(run, tolerance, limit, memory, progress)
         imbalance, limit = min(recent), 0 if stopped else limit - len(costs)
         history, recent, best = history + costs, [imbalance], (imbalance, run.h.copy())
     links = linked(run.plan, run.order) if coarse and memory else run.order[:0]
@@ -350,7 +351,7 @@ def sweeps(
         run.shift_layers()
         run.settle_links(links)
     layerwise: Layerwise | None = None
-    look = _FIRST
+    look = 0 if few_carry else _FIRST
     for sweep in range(limit):
         if imbalance <= tolerance or not len(run.order):
             break
@@ -378,7 +379,7 @@ def sweeps(
             layerwise.step(run.h, run.factors, run.sums, lag)
             run.refactor()
             continue
-        if coarse and sweep >= look and slow(recent, tolerance):
+        if coarse and sweep >= look and (few_carry or slow(recent, tolerance)):
             few = by_few(problem, run.plan, run.order, run.h, tolerance, progress=progress)
             run.read += few.read
             history += few.history
@@ -393,6 +394,7 @@ def sweeps(
             if Layerwise.able(run.plan):
                 layerwise, run.order = Layerwise(run.plan), np.arange(len(run.order))
             look = limit if few.history else sweep + _AGAIN  # once it was of no use, not again
+            few_carry = False
         if lag > 2 * min(recent[-4:]):
             links = links[:0]  # the sums were not near enough
         run.settle_links(links)

@@ -27,7 +27,7 @@ from balproof.network.manifold import Axes, Block
 
 Array = np.ndarray
 
-_THREADED = 1_000_000
+_THREADED = 1_500_000
 """Blocks of fewer weights are read before a second thread has started."""
 
 
