@@ -135,7 +135,7 @@ def test_many_layers_are_moved_by_elimination(monkeypatch: pytest.MonkeyPatch) -
     """To the state of the dense equations, in as many sweeps."""
     problem = BalanceProblem.build(mlp([4] * 15, seed=1, bias=False, activation="Max(x,0)**2"))
     dense_ones = multilevel(problem)
-    monkeypatch.setattr(module, "DENSE", 5)
+    monkeypatch.setattr(module, "_DENSE", 5)
     monkeypatch.setattr(Coarse, "build", lambda problem: pytest.fail("dense equations"))
     found = multilevel(problem)
     assert abs(len(found.history) - len(dense_ones.history)) <= 1
