@@ -325,9 +325,12 @@ def sweeps(
     limit: int = 500,
     coarse: bool = True,
     memory: int = 8,
+    patience: float = np.inf,
     progress: Progress | None = None,
 ) -> Iterate:
     """Sweeps until the imbalance is at most ``tolerance``; plain ones without ``coarse`` and ``memory``.
+
+    They end early where more than ``patience`` further ones are to be expected.
 
     >>> from balproof.balance.problem import Costs
     >>> from balproof.importers import load
@@ -365,6 +368,8 @@ def sweeps(
         recent.append(lag)
         still = lag < 1e-11 and stagnant(recent)
         stopped = progress and progress(f"sweep {sweep + 1}: imbalance {lag:.1e}")
+        vain = sweep + 1 >= _AGAIN and patience < np.inf and slow(recent, tolerance, patience)
+        still |= vain
         final = still or stopped or sweep + 1 == limit
         if run.complete or expected <= tolerance or final:
             enough = np.inf if run.complete or final else tolerance

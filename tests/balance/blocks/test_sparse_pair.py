@@ -9,9 +9,11 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from balproof.balance.blocks.curvature import Curvature
 from balproof.balance.blocks.problem import BlockProblem
 from balproof.balance.blocks.sparse_pair import SparsePair
-from balproof.balance.certificates.gap import GapCertificate
+from balproof.balance.certificates import isotone
+from balproof.balance.certificates.gap import GapCertificate, NoCertificate
 from balproof.balance.certificates.isotone import certify_blocks
 from balproof.balance.colouring import coloured
 from balproof.balance.components import walks
@@ -142,9 +144,39 @@ def test_a_long_ring_is_balanced_by_factors() -> None:
     n = 21_000
     J = ring(n)
     found = solve(J)
-    assert found.status == "balanced" and found.method == "direct"
+    assert found.status == "balanced" and found.method == "block sweeps, direct"
     expected = n * np.exp(np.mean(np.log(J.data**2)))
     assert np.isclose(found.cost_after, expected, rtol=1e-10)
+
+
+def grid(side: int, seed: int = 0) -> sp.csr_array:
+    """Units of a square, tied to their neighbours in both directions by log-normal weights."""
+    k = np.arange(side * side).reshape(side, side)
+    i = np.concatenate([k[:-1].ravel(), k[:, :-1].ravel()])
+    j = np.concatenate([k[1:].ravel(), k[:, 1:].ravel()])
+    weights = np.exp(np.random.default_rng(seed).standard_normal(2 * len(i)))
+    return sp.csr_array((weights, (np.concatenate([i, j]), np.concatenate([j, i]))), (side**2, side**2))
+
+
+def test_a_wide_grid_is_balanced_and_certified_by_factors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few conjugate gradients alone find no direction there in which all slopes rise."""
+    monkeypatch.setattr(isotone, "_ITERATIONS", 20)
+    J = grid(80)
+    found = solve(J, certify=True)
+    assert found.status == "balanced" and found.certificate and found.certificate.radius is not None
+    assert found.certificate.radius < 1e-8 and found.passes < 100
+    costs = J.multiply(np.exp(found.h)[:, None]).multiply(np.exp(-found.h)[None, :]).power(2)
+    into, out = costs.sum(axis=1), costs.sum(axis=0)
+    assert np.max(np.abs(into - out) / (into + out)) < 1e-12
+    # A state off by more than the radius is not certified to be as near as that.
+    problem = BlockProblem.build(infer(load({"J": J})), Costs.parse("l2"))
+    assert problem is not None
+    moved = found.h + 1e-6 * np.random.default_rng(1).standard_normal(len(found.h))
+    far = certify_blocks(problem, moved)
+    assert isinstance(far, NoCertificate) or (far.radius or 0) > np.ptp(moved - found.h) / 2
+    monkeypatch.setattr(Curvature, "_by_factors", lambda self: None)
+    without = certify_blocks(problem, found.h)
+    assert isinstance(without, NoCertificate) and "direction" in without.reason
 
 
 def test_a_long_chain_is_dead_at_once() -> None:
