@@ -154,8 +154,8 @@ def _finished(
         side_by_side = Parallel(n_jobs=min(jobs, len(instances)), return_as="generator_unordered")
         found: Iterable[tuple[str, Result]] = side_by_side(calls)
         with warnings.catch_warnings():
-            # Said where a worker has grown and is replaced. As an error it would end the thread that waits for
-            # all workers, and this one would wait for ever.
+            # Said where a worker has grown and is replaced. As an error it would end the thread that waits
+            # for all workers, and this one would wait for ever.
             warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
             yield from found
 
