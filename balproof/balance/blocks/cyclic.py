@@ -112,7 +112,7 @@ class _Run:
                 lag, read = kernels.visit_all(self.plan, *self._like, part, True, np.inf, *state)
                 self.read += read
             else:
-                lag = max(self._visit(layer) for layer in part.tolist())
+                lag = np.max([self._visit(layer) for layer in part.tolist()])
             worst = float(np.maximum(worst, lag))
         return worst
 
@@ -226,8 +226,12 @@ class _Run:
         for part in [order] if self._all_fast else np.array_split(order, _PARTS):
             if not self._all_fast:
                 self._renew_by(part)
-            lag, read = kernels.visit_all(self.plan, *self._like, part, False, enough, *state)
-            self.read += read
+            if self._at_once.any():
+                lag, read = kernels.visit_all(self.plan, *self._like, part, False, enough, *state)
+                self.read += read
+            else:  # with nothing to read the loops that do so need not be compiled
+                sums = (kernels.gather(self.plan, i, -1, self.factors, self.sums) for i in part.tolist())
+                lag = np.max([kernels.imbalance(*both) for both in sums], initial=0.0)
             worst = float(np.maximum(worst, lag))  # what is not a number stays so
             if worst > enough:
                 break
