@@ -587,8 +587,7 @@ def _witness(problem: BalanceProblem, answer: Existence) -> dict[str, str] | Non
     if answer.direction is not None:
         named = zip(problem.manifold.names, answer.direction, strict=True)
         return {name: str(value) for name, value in named if value}
-    ones = np.ones(len(problem.weights))
-    falling, all_of_it = problem.A.T @ ones, problem.absolute.T @ ones
+    falling, all_of_it = problem.flows(np.ones(len(problem.weights)))
     for k in problem.dead:
         if falling[k] and abs(falling[k]) == all_of_it[k]:  # costs on one side alone: scale them down
             return {problem.manifold.names[k]: "-1" if falling[k] > 0 else "1"}

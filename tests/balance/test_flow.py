@@ -14,7 +14,7 @@ from tests.sweeps import spread
 CASES = [Instance(a, "relu", r, 3) for a in ATTAINED for r in REGULARIZERS]
 
 
-@pytest.mark.parametrize("case", spread(CASES, 3), ids=lambda c: c.key)
+@pytest.mark.parametrize("case", spread(CASES, 6), ids=lambda c: c.key)
 def test_the_flow_ends_where_newton_does(case):
     problem = case.problem
     found, expected = flow(problem), newton(problem)
