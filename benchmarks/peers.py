@@ -17,9 +17,9 @@ import numpy as np
 from scipy.linalg import matrix_balance
 from scipy.optimize import minimize
 
-from balproof.balance.blocks import BlockProblem
+from balproof.balance.blocks.cyclic import sweeps
+from balproof.balance.blocks.problem import BlockProblem
 from balproof.balance.convex import power_terms
-from balproof.balance.cyclic import sweeps
 from balproof.balance.problem import BalanceProblem, Costs
 from balproof.network.manifold import Manifold
 
@@ -134,7 +134,7 @@ def stochastic(subject: Subject) -> Work:
                 row *= by
                 column /= by
                 h[i - 1][k] += np.log(by) / 2
-            if worst <= 1e-6:
+            if worst <= TOLERANCE:
                 break
         return np.concatenate(h), 2.0 * sweep
 
@@ -200,7 +200,7 @@ PEERS = {
     "plain": Peer(plain),
     "plain-numpy": Peer(plain_numpy),
     "osborne-numpy": Peer(osborne_numpy),
-    "stochastic": Peer(stochastic, 1e-6),
+    "stochastic": Peer(stochastic),
     "matrix_balance": Peer(balance_matrix, None),
     "l-bfgs": Peer(l_bfgs, None),
     "clarabel": Peer(partial(cone_program, solver="CLARABEL", **_TIGHT), None, once=True),

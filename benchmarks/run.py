@@ -22,10 +22,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from balproof.balance import isotone
-from balproof.balance.blocks import BlockProblem
-from balproof.balance.cyclic import sweeps
-from balproof.balance.isotone import certify_blocks
+from balproof.balance.blocks.cyclic import sweeps
+from balproof.balance.blocks.problem import BlockProblem
+from balproof.balance.certificates import isotone
+from balproof.balance.certificates.isotone import certify_blocks
 from balproof.balance.problem import Costs
 from balproof.balance.state import BALANCED
 from balproof.errors import BalproofError

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
-from balproof.balance import kernels
+from balproof.balance.blocks import kernels
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.state import Iterate, Progress
 from balproof.balance.steps import columns_of, step

@@ -12,30 +12,30 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from balproof.balance import ranged, wide
-from balproof.balance.balls import MOST, TOO_MANY, certify_balls, require_bits
-from balproof.balance.blocks import BlockProblem, measured
-from balproof.balance.certificates import UNIT, GapCertificate, NoCertificate, certify_gap
+from balproof.balance.beyond import ranged, wide
+from balproof.balance.beyond.far import BEYOND, solve_far
+from balproof.balance.beyond.fitted import raised, refined, solve_in_range
+from balproof.balance.beyond.ranged import Far
+from balproof.balance.blocks.connected import strongly_connected
+from balproof.balance.blocks.cyclic import sweeps
+from balproof.balance.blocks.problem import BlockProblem, measured
+from balproof.balance.blocks.sparse_pair import SparsePair
+from balproof.balance.blocks.ties import cuts_of_blocks
+from balproof.balance.certificates.balls import MOST, TOO_MANY, certify_balls, require_bits
+from balproof.balance.certificates.enclosure import state_radius
+from balproof.balance.certificates.gap import UNIT, GapCertificate, NoCertificate, certify_gap
+from balproof.balance.certificates.isotone import certify_blocks, polished
 from balproof.balance.clusters import Digraph, cut_imbalance
-from balproof.balance.connected import strongly_connected
 from balproof.balance.convex import solve_convex
-from balproof.balance.cyclic import sweeps
 from balproof.balance.descent import Schedule, require_schedule, stochastic
 from balproof.balance.direct import direct, fits
 from balproof.balance.elimination import order
-from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import Existence, existence
-from balproof.balance.far import BEYOND, solve_far
-from balproof.balance.fitted import raised, refined, solve_in_range
 from balproof.balance.flow import flow
-from balproof.balance.isotone import certify_blocks, polished
 from balproof.balance.multilevel import colours, multilevel
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem, Costs
-from balproof.balance.ranged import Far
-from balproof.balance.sparse_pair import SparsePair
 from balproof.balance.state import BALANCED, Iterate, Progress
-from balproof.balance.ties import cuts_of_blocks
 from balproof.balance.unattained import infimum_of, toward_infimum
 from balproof.errors import RangeError, RequestError, require_seed
 from balproof.importers import load
@@ -64,6 +64,9 @@ BLOCKS = 20_000
 
 SETTLED = BALANCED / 4
 """The imbalance that is aimed at, with something to spare for the rounding of weights."""
+
+_PATIENCE = 50
+"""Sweeps that are still to be expected at most where factors of the Hessian are small."""
 
 _EXACT_CERTIFICATE = 20_000
 """Up to this many weights the gap is certified in exact rationals as well, in a second or so."""
@@ -389,6 +392,8 @@ def _solve_blocks(
         return None  # large with zeros alone
     coarse, memory = _BY_BLOCKS[method]
     listed = any(isinstance(pair, SparsePair) for pair in problem.pairs)
+    exact = BalanceProblem.build(manifold, costs) if listed and method == "auto" else None
+    narrow = exact if exact and fits(exact) else None  # long rings and grids: factors are small there
     passes, cuts = 0.0, 0.0
     for goal in (SETTLED, BALANCED / 100, None):
         # Groups are balanced less well than their units; what hangs on the weakest ties no sweep moves.
@@ -397,8 +402,16 @@ def _solve_blocks(
         if goal is not None:
             limit = 100_000 if listed and method == "sweeps" else 500
             state = sweeps(
-                problem, tolerance=goal, limit=limit, coarse=coarse, memory=memory, progress=progress
+                problem,
+                tolerance=goal,
+                limit=limit,
+                coarse=coarse,
+                memory=memory,
+                patience=_PATIENCE if narrow else np.inf,
+                progress=progress,
             )
+            if narrow and state.imbalance > goal:
+                state = _after(state, direct(narrow, state.h, progress=progress))
         else:
             state = _best(BalanceProblem.build(manifold, costs), progress)
         h, sums, reads = state.h, problem.sums(state.h), 0
@@ -409,13 +422,6 @@ def _solve_blocks(
         cuts = cuts_of_blocks(problem, h, balance, most=LARGE)
         if method != "auto" or cuts is None or cuts <= SETTLED:
             break
-    if method == "auto" and listed and problem.imbalance_of(balance) > BALANCED:
-        # Long rings and grids: sweeps are slow there, and factors small.
-        exact = BalanceProblem.build(manifold, costs)
-        if fits(exact):
-            state = direct(exact, h, progress=progress)
-            h, sums = state.h, problem.sums(state.h)
-            passes, balance = passes + state.passes + 1, problem.balanced_by(sums, h)
     zero = np.zeros(manifold.count)
     before = problem.balanced_by(problem.start)
     imbalance = problem.imbalance_of(balance)
@@ -518,13 +524,16 @@ def _best(problem: BalanceProblem, progress: Progress | None) -> Iterate:
         # A step of costs that are no sums of powers takes a search; far out, where they are flat, in vain.
         sweeps_left = 2_000 if problem.exponents is not None else 20
         found = stochastic(problem, "cyclic", sweeps=sweeps_left, progress=progress)
-    if swept is None:
-        return found
+    return found if swept is None else _after(swept, found)
+
+
+def _after(first: Iterate, found: Iterate) -> Iterate:
+    """What was found from where the first one ended."""
     return dataclasses.replace(
         found,
-        method=f"{swept.method}, {found.method}",
-        passes=swept.passes + found.passes,
-        history=swept.history + found.history[1:],
+        method=f"{first.method}, {found.method}",
+        passes=first.passes + found.passes,
+        history=first.history + found.history[1:],
     )
 
 

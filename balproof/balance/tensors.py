@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from balproof.balance.blocks import BlockProblem, powers
-from balproof.balance.cyclic import sweeps
-from balproof.balance.pairs import Layout, Pair, layout, pair_of
+from balproof.balance.blocks.cyclic import sweeps
+from balproof.balance.blocks.pairs import Layout, Pair, layout, pair_of
+from balproof.balance.blocks.problem import BlockProblem, powers
 from balproof.balance.problem import Costs
 from balproof.errors import ModelError, RequestError
 from balproof.importers import is_module, load

@@ -12,9 +12,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from balproof.balance.blocks import BlockProblem
+from balproof.balance.blocks.cyclic import sweeps
+from balproof.balance.blocks.problem import BlockProblem
 from balproof.balance.components import walks
-from balproof.balance.cyclic import sweeps
 from balproof.balance.existence import existence
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem

@@ -174,8 +174,8 @@ def _written(path: Path, network: Network, before: Network, costs: Costs) -> dic
 
 def _coq(network: Network, costs: Costs, path: Path) -> dict[str, Any]:
     """The certificate that Coq can check, of the weights as they are now, and what Coq said of it."""
-    from balproof.balance.certificates import NoCertificate
-    from balproof.balance.kernel import kernel_certificate
+    from balproof.balance.certificates.gap import NoCertificate
+    from balproof.balance.certificates.kernel import kernel_certificate
     from balproof.balance.problem import BalanceProblem
     from balproof.cli.output import write_text
     from balproof.formal import check_certificate

@@ -10,14 +10,14 @@ from types import MappingProxyType
 
 import numpy as np
 
-from balproof.balance import ranged, wide
-from balproof.balance.blocks import BlockProblem, measured, require_measurable
-from balproof.balance.certificates import GapCertificate
-from balproof.balance.connected import strongly_connected
-from balproof.balance.cyclic import sweeps
-from balproof.balance.isotone import certify_blocks
+from balproof.balance.beyond import ranged, wide
+from balproof.balance.beyond.ranged import Far
+from balproof.balance.blocks.connected import strongly_connected
+from balproof.balance.blocks.cyclic import sweeps
+from balproof.balance.blocks.problem import BlockProblem, measured, require_measurable
+from balproof.balance.certificates.gap import GapCertificate
+from balproof.balance.certificates.isotone import certify_blocks
 from balproof.balance.problem import BalanceProblem, Costs
-from balproof.balance.ranged import Far
 from balproof.balance.solve import is_large
 from balproof.crosscheck.extremes import Asked, Extremes, feeds_back, sides
 from balproof.crosscheck.faults import Fault

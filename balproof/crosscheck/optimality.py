@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from balproof.balance import wide
-from balproof.balance.certificates import UNIT
+from balproof.balance.beyond import wide
+from balproof.balance.certificates.gap import UNIT
 from balproof.balance.existence import Existence, existence
 from balproof.balance.problem import BalanceProblem, Costs
 from balproof.balance.solve import solve
@@ -120,7 +120,7 @@ def _unattained(problem: BalanceProblem, answer: Existence) -> Optimality:
 
 
 def _by_newton_step(problem: BalanceProblem, tolerance: float, balanced: bool) -> Optimality:
-    """The bound of `balproof.balance.certificates` with the y that makes it least, in floating point.
+    """The bound of `balproof.balance.certificates.gap` with the y that makes it least, in floating point.
 
     With H = ∇²F and x = H⁻¹∇F the y = ω·(1 − p·A x) has Aᵀ(p y) = 0, and the bound is F − ∇Fᵀx. It needs
     y ≥ 0; where y > 0, it also shows that the optimum is attained.

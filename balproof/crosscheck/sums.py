@@ -1,7 +1,7 @@
 """What comes into every scale and goes out of it, from sums over the slices of blocks that were read already.
 
-The bound on the gap is that of `balproof.balance.isotone`, over directions d that are alike on every layer:
-then the sums at ±s·d are those at 0 but for one factor each, and no weight is read for it.
+The bound on the gap is that of `balproof.balance.certificates.isotone`, over directions d that are alike on
+every layer: then the sums at ±s·d are those at 0 but for one factor each, and no weight is read for it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from balproof.balance.certificates import UNIT, GapCertificate
+from balproof.balance.certificates.gap import UNIT, GapCertificate
 from balproof.balance.problem import Costs
 from balproof.crosscheck.extremes import Asked
 from balproof.crosscheck.reading import Read, slices

@@ -116,7 +116,7 @@ def run_gate(theorems: Iterable[str], *, folder: Path = THEORIES, check_pins: bo
 
 
 def check_certificate(text: str, *, folder: Path = THEORIES) -> list[str]:
-    """Have Coq check the certificate of one network (`balproof.balance.kernel`): what is wrong, if anything.
+    """Have Coq check a certificate of `balproof.balance.certificates.kernel`: what is wrong with it.
 
     The theories that it needs are compiled afresh, too.
 

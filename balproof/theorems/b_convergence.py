@@ -9,7 +9,7 @@ import numpy as np
 import sympy
 from scipy import optimize
 
-from balproof.balance.certificates import GapCertificate, certify_gap
+from balproof.balance.certificates.gap import GapCertificate, certify_gap
 from balproof.balance.convex import solve_convex
 from balproof.balance.descent import stochastic
 from balproof.balance.existence import is_direction

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from balproof.balance.certificates import GapCertificate, certify_gap
+from balproof.balance.certificates.gap import GapCertificate, certify_gap
 from balproof.balance.convex import power_terms, solve_convex
 from balproof.balance.direct import direct
 from balproof.balance.problem import BalanceProblem

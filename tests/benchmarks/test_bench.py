@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from balproof.balance import cyclic
 from balproof.balance import solve as solving
-from balproof.balance.pairs import Pair
+from balproof.balance.blocks import cyclic
+from balproof.balance.blocks.pairs import Pair
 from balproof.errors import ModelError
 from balproof.network.manifold import infer
 from benchmarks import compare, run

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from balproof.balance.certificates import GapCertificate
+from balproof.balance.certificates.gap import GapCertificate
 from balproof.balance.problem import BalanceProblem, Costs
 from balproof.balance.solve import solve
 from balproof.crosscheck import sums as module
@@ -15,7 +15,7 @@ from balproof.crosscheck.sums import Sums, certify_by_layers
 from balproof.network.forms import Forms
 from balproof.network.graph import Network
 from balproof.network.manifold import infer
-from tests.balance.test_isotone import NETWORKS, exact
+from tests.balance.certificates.test_isotone import NETWORKS, exact
 from tests.convnets import resnet
 from tests.networks import mlp
 from tests.sweeps import crossed

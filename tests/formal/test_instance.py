@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import balproof.cli
-from balproof.balance.certificates import NoCertificate, certify_gap
-from balproof.balance.kernel import KernelCertificate, kernel_certificate
+from balproof.balance.certificates.gap import NoCertificate, certify_gap
+from balproof.balance.certificates.kernel import KernelCertificate, kernel_certificate
 from balproof.balance.multilevel import multilevel
 from balproof.balance.problem import BalanceProblem
 from balproof.errors import MissingToolError
@@ -96,7 +96,7 @@ def test_what_has_no_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
     network = mlp([3, 4, 2], seed=1)
     assert reason(balanced(network, "lp:1.5")).startswith("the certificate for Coq needs the regularizer l1")
     assert reason(balanced(network, "2*w**2")).startswith("the certificate for Coq needs the regularizer l1")
-    monkeypatch.setattr("balproof.balance.kernel._LONGEST", 60)
+    monkeypatch.setattr("balproof.balance.certificates.kernel._LONGEST", 60)
     certificate(balanced(network))
     assert reason(balanced(called_twice())).startswith("the exact flow needs numbers too long")
 

@@ -9,10 +9,10 @@ import numpy as np
 import sympy
 from scipy.optimize import linprog, minimize, minimize_scalar
 
-from balproof.balance.certificates import NoCertificate
+from balproof.balance.certificates.enclosure import state_radius
+from balproof.balance.certificates.gap import NoCertificate
 from balproof.balance.descent import Schedule, stochastic
 from balproof.balance.direct import direct
-from balproof.balance.enclosure import state_radius
 from balproof.balance.existence import existence, is_circulation, is_direction
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.steps import columns_of, step
