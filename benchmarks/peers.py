@@ -134,7 +134,7 @@ def stochastic(subject: Subject) -> Work:
                 row *= by
                 column /= by
                 h[i - 1][k] += np.log(by) / 2
-            if worst <= 1e-6:
+            if worst <= TOLERANCE:
                 break
         return np.concatenate(h), 2.0 * sweep
 
@@ -200,7 +200,7 @@ PEERS = {
     "plain": Peer(plain),
     "plain-numpy": Peer(plain_numpy),
     "osborne-numpy": Peer(osborne_numpy),
-    "stochastic": Peer(stochastic, 1e-6),
+    "stochastic": Peer(stochastic),
     "matrix_balance": Peer(balance_matrix, None),
     "l-bfgs": Peer(l_bfgs, None),
     "clarabel": Peer(partial(cone_program, solver="CLARABEL", **_TIGHT), None, once=True),

@@ -44,6 +44,7 @@ class Edges:
 
     def contracted(self, label: Array) -> Edges:
         """Nodes of one label made one, and parallel edges of one rate too; label 0 is that of node 0."""
+        label = label.astype(np.int64)  # SciPy numbers components by 32 bits, and keys are squares of that
         tail, head, count = label[self.tail], label[self.head], int(label.max()) + 1
         keep = tail != head
         rates, kind = np.unique(self.rate, return_inverse=True)

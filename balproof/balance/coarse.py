@@ -10,7 +10,7 @@ from balproof.balance.blocks.kernels import shift
 
 Array = np.ndarray
 
-_DENSE = 1_000
+DENSE = 1_000
 """Up to so many layers their equations are solved in a matrix with room for all entries."""
 
 
@@ -38,7 +38,7 @@ def shift_by_rows(cost: Array, start: Array, index: Array, value: Array, count: 
     [0.69314718056]
     """
     t = np.zeros(count)
-    if count <= _DENSE:
+    if count <= DENSE:
         shift(cost, start, index, value, t)
         return t
     a = sparse.csr_array((value, index, start), (len(cost), count))

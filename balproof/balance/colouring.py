@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 from scipy import sparse
-from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 Array = np.ndarray
 
@@ -19,34 +18,38 @@ def coloured(neighbours: sparse.csr_array) -> Array:
     >>> coloured(sparse.csr_array(np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]))).tolist()
     [0, 1, 0]
     """
-    return first_fit(neighbours, breadth_first(neighbours))
-
-
-def breadth_first(neighbours: sparse.csr_array) -> Array:
-    """The nodes of every part in the order of breadth, from its first one.
-
-    >>> breadth_first(sparse.csr_array(np.array([[0, 0, 1], [0, 0, 1], [1, 1, 0]]))).tolist()
-    [0, 2, 1]
-    """
-    part = connected_components(neighbours, directed=False)[1]
-    first = np.unique(part, return_index=True)[1]
-    # One node more, joined to a node of every part, from which all are reached.
-    n = neighbours.shape[0]
-    root = sparse.csr_array((np.ones(len(first), np.int8), (np.zeros(len(first), int), first)), (1, n))
-    whole = sparse.csr_array(sparse.vstack([neighbours, root]))
-    whole.resize((n + 1, n + 1))
-    return breadth_first_order(whole, n, directed=True, return_predecessors=False)[1:]
-
-
-def first_fit(neighbours: sparse.csr_array, order: Array) -> Array:
-    """Each node in turn has the first colour that no neighbour has."""
-    colour = np.full(neighbours.shape[0], -1)
-    _first_fit(neighbours.indptr, neighbours.indices, order.astype(np.int64), colour)
-    return colour
+    starts, indices = neighbours.indptr.astype(np.int64), neighbours.indices.astype(np.int64)
+    return first_fit(starts, indices, breadth_first(starts, indices))
 
 
 @njit(nogil=True, cache=True)
-def _first_fit(starts, indices, order, colour):
+def breadth_first(starts, indices):
+    """The nodes of every part in the order of breadth, from its first one; node i has neighbours as in CSR.
+
+    >>> breadth_first(np.array([0, 1, 2, 4]), np.array([2, 2, 0, 1])).tolist()
+    [0, 2, 1]
+    """
+    n = len(starts) - 1
+    order, found = np.empty(n, np.int64), np.zeros(n, np.bool_)
+    at = end = 0
+    for first in range(n):
+        if not found[first]:
+            order[end], found[first] = first, True
+            end += 1
+        while at < end:
+            for k in range(starts[order[at]], starts[order[at] + 1]):
+                other = indices[k]
+                if not found[other]:
+                    order[end], found[other] = other, True
+                    end += 1
+            at += 1
+    return order
+
+
+@njit(nogil=True, cache=True)
+def first_fit(starts, indices, order):
+    """Each node in turn has the first colour that no neighbour has."""
+    colour = np.full(len(starts) - 1, -1)
     seen = np.full(len(colour) + 1, -1)
     for node in order:
         for k in range(starts[node], starts[node + 1]):
@@ -56,3 +59,4 @@ def _first_fit(starts, indices, order, colour):
         while seen[free] == node:
             free += 1
         colour[node] = free
+    return colour

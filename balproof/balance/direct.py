@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.csgraph import reverse_cuthill_mckee
 from scipy.sparse.linalg import splu
 
 from balproof.balance.clusters import Cuts, Digraph, between_groups
-from balproof.balance.elimination import order
+from balproof.balance.elimination import narrow, order
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.state import Iterate, Progress
 from balproof.errors import RequestError
@@ -52,8 +51,8 @@ def direct(
     return _by_factors(problem, graph, h, tolerance, steps, progress)
 
 
-_FEW, _WIDEST = 5_000, 3_000
-"""Scales whose Hessian may be full, and the widest band of more of them of which the factors stay small."""
+_FEW = 5_000
+"""Scales whose Hessian may be full."""
 
 
 def fits(problem: BalanceProblem) -> bool:
@@ -63,11 +62,7 @@ def fits(problem: BalanceProblem) -> bool:
     if len(units) <= _FEW or not listed:
         return True
     pattern = sparse.csr_array(problem.A[:, units] != 0, dtype=np.int32)
-    joined = sparse.csr_array(pattern.T @ pattern)
-    place = np.empty(len(units), int)
-    place[reverse_cuthill_mckee(joined, symmetric_mode=True)] = np.arange(len(units))
-    i, j = joined.tocoo().coords
-    return int(np.abs(place[i] - place[j]).max(initial=0)) <= _WIDEST
+    return narrow(sparse.csr_array(pattern.T @ pattern))
 
 
 def _by_elimination(

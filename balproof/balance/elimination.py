@@ -11,35 +11,34 @@ elimination of Grassmann, Taksar and Heyman (1985), and the sources stay on the 
 never the difference of strong ones, so that t is right to rounding however far apart the costs are.
 """
 
+# Compiled code: pyright sees neither the types that Numba infers nor its decorators.
+# pyright: basic
+
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
+from numba import njit  # pyright: ignore[reportPrivateImportUsage]
 from scipy import sparse
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 Array = np.ndarray
 
-_NODES = 20_000
-"""Nodes up to which each is eliminated by itself: half a second."""
-
 _WORK = 250_000_000
-"""Multiplications of one elimination: a second or so."""
+"""Multiplications of one elimination: half a second."""
+
+_WIDEST = 3_000
+"""The widest band of which factors are small."""
 
 _FAR = 0.5
 """An imbalance above this is better lowered by sweeps."""
 
 
 def order(tail: Array, head: Array, count: int) -> Array | None:
-    """The order of elimination, last first, with node 0 in front; None where it takes more than a second.
+    """The order of elimination, last first, with node 0 in front; None where that takes long.
 
     >>> order(np.array([0, 1, 2]), np.array([1, 2, 0]), 3).tolist()
     [0, 1, 2]
     """
-    if count > _NODES:
-        return None
     inner = (tail > 0) & (head > 0)
     i, j = tail[inner] - 1, head[inner] - 1
     graph = sparse.coo_array((np.ones(len(i), np.int8), (i, j)), (count - 1, count - 1)).tocsr()
@@ -50,6 +49,18 @@ def order(tail: Array, head: Array, count: int) -> Array | None:
     place[found] = np.arange(count - 1)
     band = int(np.abs(place[i] - place[j]).max(initial=0)) + 1
     return np.concatenate([[0], found + 1]) if count * band**2 <= _WORK else None
+
+
+def narrow(graph: sparse.csr_array) -> bool:
+    """Whether factors of a matrix with the entries of this symmetric one are small: a narrow band holds them.
+
+    >>> narrow(sparse.csr_array(sparse.eye_array(4) + sparse.eye_array(4, k=1) + sparse.eye_array(4, k=-1)))
+    True
+    """
+    place = np.empty(graph.shape[0], int)
+    place[reverse_cuthill_mckee(graph, symmetric_mode=True)] = np.arange(graph.shape[0])
+    i, j = graph.tocoo().coords
+    return int(np.abs(place[i] - place[j]).max(initial=0)) <= _WIDEST
 
 
 def eliminate(tail: Array, head: Array, conductance: Array, current: Array, count: int) -> Array:
@@ -65,36 +76,44 @@ def eliminate(tail: Array, head: Array, conductance: Array, current: Array, coun
     # Row k holds the edges of k to earlier nodes: column 0 to node 0, column d to node k − d.
     column = np.where(near == 0, 0, far - near)
     width = int(column.max(initial=0)) + 1
-    size, place = count * width, far * width + column
     used = far != near
-    g = np.bincount(place[used], conductance[used], size)
-    b = np.bincount(place[used], np.where(tail == far, current, -current)[used], size)
-    later = np.triu(np.ones((width - 1, width - 1)), 1)
-    shares, pushes = np.zeros((count, width)), np.zeros(count)
+    place = (far * width + column)[used]
+    g = np.bincount(place, conductance[used], count * width).reshape(count, width)
+    b = np.bincount(place, np.where(tail == far, current, -current)[used], count * width).reshape(
+        count, width
+    )
+    return _eliminate(g, b)
+
+
+@njit(nogil=True, cache=True)
+def _eliminate(g, b):
+    """t, by G and B of every node and earlier ones, which it takes apart."""
+    count, width = g.shape
+    pushes, share, push, t = np.zeros(count), np.zeros(width), np.zeros(width), np.zeros(count)
     for k in range(count - 1, 0, -1):
         w = min(width - 1, k - 1)  # of the nodes before
-        own, out = g[k * width : k * width + w + 1], b[k * width : k * width + w + 1]
-        total = own.sum()
+        total = g[k, : w + 1].sum()
         if not total > 0:
+            g[k] = 0.0
             continue
-        share, push = own / total, out / total
-        shares[k, : w + 1], pushes[k] = share, push.sum()
-        if not w:
-            continue
-        before = slice((k - w) * width, k * width)
-        for values, added in (
-            (g, np.outer(own[1:], share)),
-            (b, np.outer(own[1:], push) - np.outer(out[1:], share)),
-        ):
-            values[before].reshape(w, width)[::-1, 0] += added[:, 0]
-            # The edge from k − a to k − c, a < c, lies c − a(width + 1) from the start of row k.
-            step = values.itemsize
-            block = as_strided(values[(k - 1) * width :], (w, w), (-(width + 1) * step, step))
-            block += later[:w, :w] * added[:, 1:]
-    t = np.zeros(count)
+        for c in range(w + 1):
+            share[c], push[c] = g[k, c] / total, b[k, c] / total
+            pushes[k] += push[c]
+        for a in range(1, w + 1):
+            own, out = g[k, a], b[k, a]
+            if own == 0 and out == 0:
+                continue
+            g[k - a, 0] += own * share[0]
+            b[k - a, 0] += own * push[0] - out * share[0]
+            for c in range(a + 1, w + 1):
+                g[k - a, c - a] += own * share[c]
+                b[k - a, c - a] += own * push[c] - out * share[c]
+        for c in range(w + 1):
+            g[k, c] = share[c]
     for k in range(1, count):
-        w = min(width - 1, k - 1)
-        t[k] = shares[k, 1 : w + 1] @ t[k - w : k][::-1] + pushes[k]
+        t[k] = pushes[k] + g[k, 0] * t[0]
+        for a in range(1, min(width - 1, k - 1) + 1):
+            t[k] += g[k, a] * t[k - a]
     return t
 
 
@@ -117,7 +136,7 @@ def balanced_shift(
     place = np.empty(count, int)
     place[nodes] = np.arange(count)
     tail, head = place[tail], place[head]
-    at = _Incidence.of(tail, head, count)
+    at = _incidence(tail, head, count)
     t = np.zeros(count)
     done = 0
     for done in range(steps):
@@ -128,7 +147,7 @@ def balanced_shift(
         if worst <= goal:
             break
         if worst > _FAR and done % 3 != 2:
-            t = t + _swept(marginal, rate, at, count)
+            t = t + _swept(marginal, rate, *at)
             continue
         move = eliminate(tail, head, rate * marginal, marginal, count)
         size = float(np.max(np.abs(rate * (move[head] - move[tail])), initial=0.0))
@@ -144,35 +163,33 @@ def grown(cost: Array, u: Array) -> Array:
     return cost * half * half
 
 
-@dataclass(frozen=True, eq=False)
-class _Incidence:
+def _incidence(tail: Array, head: Array, count: int) -> tuple[Array, Array, Array, Array]:
     """The edges into node k are ``into[starts[k]:starts[k + 1]]``, and likewise those out."""
-
-    into: Array
-    into_starts: Array
-    out: Array
-    out_starts: Array
-
-    @staticmethod
-    def of(tail: Array, head: Array, count: int) -> _Incidence:
-        parts: list[Array] = []
-        for end in (head, tail):
-            parts.append(np.argsort(end, kind="stable"))
-            parts.append(np.concatenate([[0], np.cumsum(np.bincount(end, minlength=count))]))
-        return _Incidence(*parts)
+    parts: list[Array] = []
+    for end in (head, tail):
+        parts.append(np.argsort(end, kind="stable"))
+        parts.append(np.concatenate([[0], np.cumsum(np.bincount(end, minlength=count))]))
+    return parts[0], parts[1], parts[2], parts[3]
 
 
-def _swept(marginal: Array, rate: Array, at: _Incidence, count: int) -> Array:
+@njit(nogil=True, cache=True)
+def _swept(marginal, rate, into, into_starts, out, out_starts):
     """Every node balanced in turn: for one rate exactly, for several nearly."""
+    count = len(into_starts) - 1
     marginal, t = marginal.copy(), np.zeros(count)
     for k in range(1, count):
-        inward = at.into[at.into_starts[k] : at.into_starts[k + 1]]
-        outward = at.out[at.out_starts[k] : at.out_starts[k + 1]]
-        m, n = marginal[inward], marginal[outward]
-        into, out = m.sum(), n.sum()
-        if into > 0 and out > 0:
-            s = (np.log(out) - np.log(into)) / (rate[inward] @ m / into + rate[outward] @ n / out)
-            t[k] = s
-            marginal[inward] = m * np.exp(s * rate[inward])
-            marginal[outward] = n * np.exp(-s * rate[outward])
+        inward, outward = into[into_starts[k] : into_starts[k + 1]], out[out_starts[k] : out_starts[k + 1]]
+        m, n, rising, falling = 0.0, 0.0, 0.0, 0.0
+        for e in inward:
+            m += marginal[e]
+            rising += rate[e] * marginal[e]
+        for e in outward:
+            n += marginal[e]
+            falling += rate[e] * marginal[e]
+        if m > 0 and n > 0:
+            t[k] = (np.log(n) - np.log(m)) / (rising / m + falling / n)
+            for e in inward:
+                marginal[e] *= np.exp(t[k] * rate[e])
+            for e in outward:
+                marginal[e] *= np.exp(-t[k] * rate[e])
     return t

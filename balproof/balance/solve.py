@@ -395,6 +395,14 @@ def _solve_blocks(
         return None  # large with zeros alone
     coarse, memory = _BY_BLOCKS[method]
     listed = any(isinstance(pair, SparsePair) for pair in problem.pairs)
+    narrow: list[BalanceProblem] = []
+
+    def by_factors() -> bool:
+        """Whether factors are small, as those of long rings and grids."""
+        exact = BalanceProblem.build(manifold, costs)
+        narrow.extend([exact] if fits(exact) else [])
+        return bool(narrow)
+
     passes, cuts = 0.0, 0.0
     for goal in (SETTLED, BALANCED / 100, None):
         # Groups are balanced less well than their units; what hangs on the weakest ties no sweep moves.
@@ -403,8 +411,16 @@ def _solve_blocks(
         if goal is not None:
             limit = 100_000 if listed and method == "sweeps" else 500
             state = sweeps(
-                problem, tolerance=goal, limit=limit, coarse=coarse, memory=memory, progress=progress
+                problem,
+                tolerance=goal,
+                limit=limit,
+                coarse=coarse,
+                memory=memory,
+                slowly=by_factors if listed and method == "auto" else None,
+                progress=progress,
             )
+            if narrow:
+                state = _after(state, direct(narrow[0], state.h, progress=progress))
         else:
             state = _best(BalanceProblem.build(manifold, costs), progress)
         h, sums, reads = state.h, problem.sums(state.h), 0
@@ -413,15 +429,8 @@ def _solve_blocks(
         passes += state.passes + 1 + reads
         balance = problem.balanced_by(sums, h)
         cuts = cuts_of_blocks(problem, h, balance, most=LARGE)
-        if method != "auto" or cuts is None or cuts <= SETTLED:
+        if method != "auto" or narrow or cuts is None or cuts <= SETTLED:
             break
-    if method == "auto" and listed and problem.imbalance_of(balance) > BALANCED:
-        # Long rings and grids: sweeps are slow there, and factors small.
-        exact = BalanceProblem.build(manifold, costs)
-        if fits(exact):
-            state = direct(exact, h, progress=progress)
-            h, sums = state.h, problem.sums(state.h)
-            passes, balance = passes + state.passes + 1, problem.balanced_by(sums, h)
     zero = np.zeros(manifold.count)
     not_asked = NoCertificate("not requested")
     certificate = certify_blocks(problem, h, sums) if certify or not connected else not_asked
@@ -590,13 +599,16 @@ def _best(problem: BalanceProblem, progress: Progress | None) -> Iterate:
         # A step of costs that are no sums of powers takes a search; far out, where they are flat, in vain.
         sweeps_left = 2_000 if problem.exponents is not None else 20
         found = stochastic(problem, "cyclic", sweeps=sweeps_left, progress=progress)
-    if swept is None:
-        return found
+    return found if swept is None else _after(swept, found)
+
+
+def _after(first: Iterate, found: Iterate) -> Iterate:
+    """What was found from where the first one ended."""
     return dataclasses.replace(
         found,
-        method=f"{swept.method}, {found.method}",
-        passes=swept.passes + found.passes,
-        history=swept.history + found.history[1:],
+        method=f"{first.method}, {found.method}",
+        passes=first.passes + found.passes,
+        history=first.history + found.history[1:],
     )
 
 
@@ -662,8 +674,7 @@ def _witness(problem: BalanceProblem, answer: Existence) -> dict[str, str] | Non
     if answer.direction is not None:
         named = zip(problem.manifold.names, answer.direction, strict=True)
         return {name: str(value) for name, value in named if value}
-    ones = np.ones(len(problem.weights))
-    falling, all_of_it = problem.A.T @ ones, problem.absolute.T @ ones
+    falling, all_of_it = problem.flows(np.ones(len(problem.weights)))
     for k in problem.dead:
         if falling[k] and abs(falling[k]) == all_of_it[k]:  # costs on one side alone: scale them down
             return {problem.manifold.names[k]: "-1" if falling[k] > 0 else "1"}

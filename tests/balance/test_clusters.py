@@ -346,14 +346,38 @@ def test_elimination_solves_the_equations(seed: int) -> None:
     np.testing.assert_allclose(
         found[1:], np.linalg.solve(*equations(tail, head, g, b, n)), rtol=1e-9, atol=1e-11
     )
+    tiny = 2.0**-700  # the products of two of them are 0
+    assert np.array_equal(elimination.eliminate(tail, head, tiny * g, tiny * b, n), found)
+
+
+def test_labels_of_32_bits_number_many_groups() -> None:
+    """SciPy's are, and the key of an edge is as large as the square of the number of groups."""
+    n = 100_000
+    label = np.arange(n, dtype=np.int32)
+    tail, head = np.arange(n - 1), np.arange(1, n)
+    found = Edges(n, tail, head, np.full(n - 1, 2.0), np.arange(1.0, n)).contracted(label)
+    assert found.count == n
+    assert np.array_equal(found.tail, tail) and np.array_equal(found.head, head)
+    assert np.array_equal(found.cost, np.arange(1.0, n))
 
 
 def test_where_the_elimination_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Factors take its place, and the groups are balanced in between."""
     network = TIED["ring"]()
     problem = BalanceProblem.build(network)
-    monkeypatch.setattr(elimination, "_NODES", 20)  # too few for 40 units, enough for their groups
+    monkeypatch.setattr(elimination, "_WORK", 2_000)  # too little for 40 units, enough for their groups
+    graph = Digraph.of(problem)
+    assert graph and elimination.order(graph.tail, graph.head, problem.count + 1) is None
+    eliminated: list[int] = []
+    once = elimination.eliminate
+
+    def watched(*args: Any) -> Any:
+        eliminated.append(args[-1])
+        return once(*args)
+
+    monkeypatch.setattr(elimination, "eliminate", watched)
     found = direct(problem)
+    assert eliminated and max(eliminated) < problem.count
     assert error(network, found.h) < 1e-12 and cuts(problem, found.h) <= 1e-13
 
 

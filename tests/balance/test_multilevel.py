@@ -206,7 +206,7 @@ def test_a_matrix_and_a_sparse_factor_give_the_same_shifts(
         cost[0] = 0.0
         found = []
         for limit in (1_000, 0):
-            monkeypatch.setattr(coarse, "_DENSE", limit)
+            monkeypatch.setattr(coarse, "DENSE", limit)
             found.append(coarse.shift_of_groups(cost, rows, 1.5))
         np.testing.assert_allclose(rows @ found[0], rows @ found[1], atol=1e-7)
         weight = cost * np.exp(1.5 * (rows @ found[0]))

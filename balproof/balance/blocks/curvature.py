@@ -19,8 +19,13 @@ from balproof.balance.blocks.kernels import layer_terms
 from balproof.balance.blocks.pairs import Side
 from balproof.balance.blocks.plan import flat, plan_of
 from balproof.balance.blocks.problem import BlockProblem
+from balproof.balance.blocks.sparse_pair import SparsePair
+from balproof.balance.elimination import narrow
 
 Array = np.ndarray
+
+_SHIFT = 1e-15
+"""Of the diagonal is added to it before factors are taken: it keeps them defined."""
 
 Factors = Sequence[tuple[Array, Array]]
 """Of both sides of every block."""
@@ -77,12 +82,27 @@ class Curvature:
     ) -> tuple[Array, Array, int]:
         """x, right − H·x and steps of conjugate gradients, until ``done`` of the former: a read for each.
 
-        After ``limit`` steps, or where H turns out to be singular, it is what was reached.
+        After ``limit`` steps, or where H turns out to be singular, it is what was reached. Where factors of H
+        are small these take over then: a few steps more.
         """
         inverse = np.divide(1.0, self.diagonal, where=self.diagonal > 0, out=np.zeros(len(right)))
         coarse = self._by_layers()
+        found = self._iterate(right, lambda r: inverse * r + coarse(r), done, limit)
+        if done(*found[:2]) or (near := self._by_factors()) is None:
+            return found
+        x, residual, more = self._iterate(right, near, done, limit)
+        return x, residual, found[2] + more
+
+    def _iterate(
+        self,
+        right: Array,
+        near: Callable[[Array], Array],
+        done: Callable[[Array, Array], bool],
+        limit: int,
+    ) -> tuple[Array, Array, int]:
+        """Conjugate gradients from 0, where ``near`` is what is near H⁻¹."""
         x, residual = np.zeros(len(right)), right.copy()
-        z = inverse * residual + coarse(residual)
+        z = near(residual)
         search, product = z.copy(), float(residual @ z)
         step = 0
         while step < limit and product > 0 and not done(x, residual):
@@ -93,10 +113,45 @@ class Curvature:
                 break
             x = x + product / curved * search
             residual = residual - product / curved * image
-            z = inverse * residual + coarse(residual)
+            z = near(residual)
             before, product = product, float(residual @ z)
             search = z + product / before * search
         return x, residual, step
+
+    def _by_factors(self) -> Callable[[Array], Array] | None:
+        """r ↦ H⁻¹·r, all but rounding, for sparse matrices whose factors are small; otherwise None."""
+        problem, count = self.problem, self.problem.manifold.count
+        moving = np.flatnonzero(problem.active)
+        listed = [pair for pair in problem.pairs if isinstance(pair, SparsePair)]
+        if not len(moving) or len(listed) < len(problem.pairs):
+            return None
+        h = sparse.csr_array((count, count))
+        for pair, (e, y) in zip(listed, self.factors, strict=True):
+            i, j = pair.support()
+            omega = pair.power**2 * pair.factor * pair.costs_at(i, j) * e[i] * y[j]
+            ends = (pair.rows.unit[i], pair.columns.unit[j])
+            slopes = (pair.rows.coefficient[i], pair.columns.coefficient[j])
+            for a, c in zip(ends, slopes, strict=True):
+                for b, d in zip(ends, slopes, strict=True):
+                    there = (a >= 0) & (b >= 0)
+                    h += sparse.coo_array(
+                        ((omega * c * d)[there], (a[there], b[there])), (count, count)
+                    ).tocsr()
+        h = sparse.csr_array(h[moving][:, moving])
+        if not narrow(h):
+            return None
+        scale = np.sqrt(h.diagonal())
+        if not (scale > 0).all():
+            return None
+        shrink = sparse.diags_array(1 / scale)
+        solver = splu(sparse.csc_array(shrink @ h @ shrink + _SHIFT * sparse.eye_array(len(scale))))
+
+        def solve(r: Array) -> Array:
+            found = np.zeros(count)
+            found[moving] = solver.solve(r[moving] / scale) / scale
+            return found
+
+        return solve
 
     def _by_layers(self) -> Callable[[Array], Array]:
         """r ↦ P (Pᵀ H P)⁻¹ Pᵀ r, with P constant on every layer."""

@@ -21,7 +21,7 @@ F.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from balproof.balance.blocks.pairs import Pair, is_threaded, team
 from balproof.balance.blocks.plan import flat, plan_of
 from balproof.balance.blocks.problem import BlockProblem
 from balproof.balance.blocks.strong import by_few, promising
-from balproof.balance.coarse import shift_by_rows
+from balproof.balance.coarse import DENSE, shift_by_rows
 from balproof.balance.multilevel import slow, stagnant
 from balproof.balance.state import Iterate, Progress
 
@@ -51,6 +51,9 @@ _SPREAD = 2
 
 _PARTS = 8
 """So many times a check of all layers can end."""
+
+_MANY = 50
+"""So many sweeps are worse than what else there may be."""
 
 _FIRST, _AGAIN = 2, 8
 """After so many more sweeps than one, and so many later again, it is asked what is slow."""
@@ -74,6 +77,7 @@ class _Run:
         self._like, self._at_once = _at_once(problem)
         of_touch = self._at_once[plan.side // 2]
         self._fast = np.logical_and.reduceat(of_touch, plan.touch_start[:-1]) if count else np.zeros(0, bool)
+        self._all_fast = bool(self._fast.all())
 
     def refactor(self) -> None:
         """Make the factors those of h."""
@@ -94,6 +98,9 @@ class _Run:
 
     def _stretches(self) -> Iterator[tuple[Array, bool]]:
         """Parts of the order, and whether compiled loops go over all of it at once."""
+        if self._all_fast:
+            yield self.order, True
+            return
         fast = self._fast[self.order]
         ends = np.flatnonzero(np.diff(fast)) + 1
         for part in np.split(self.order, ends):
@@ -105,10 +112,10 @@ class _Run:
         state, worst = (self.h, self.factors, self.sums, self.fresh), 0.0
         for part, fast in self._stretches():
             if fast:
-                lag, read = kernels.visit_all(self.plan, *self._like, part, True, *state)
+                lag, read = kernels.visit_all(self.plan, *self._like, part, True, np.inf, *state)
                 self.read += read
             else:
-                lag = max(self._visit(layer) for layer in part.tolist())
+                lag = np.max([self._visit(layer) for layer in part.tolist()])
             worst = float(np.maximum(worst, lag))
         return worst
 
@@ -183,11 +190,15 @@ class _Run:
         plan, layers = self.plan, len(self.plan.unit_start) - 1
         if not 0 < layers <= LAYERS:
             return
-        rows = kernels.layer_terms(plan, self.factors, self.sums, self.fresh)
-        if not len(rows[0]):
-            return
-        t = shift_by_rows(*rows, layers)
-        kernels.shift_layers(plan, t, self.h, self.factors, self.sums, self.fresh)
+        state = self.factors, self.sums, self.fresh
+        if layers <= DENSE:
+            t = kernels.settle_layers(plan, self.h, *state)
+        else:
+            rows = kernels.layer_terms(plan, *state)
+            if not len(rows[0]):
+                return
+            t = shift_by_rows(*rows, layers)
+            kernels.shift_layers(plan, t, self.h, *state)
         for b in self.after:
             kind = plan.kind_start[2 * b]
             moved = plan.kind_coefficient[kind] * t[plan.kind_layer[kind]]
@@ -214,17 +225,28 @@ class _Run:
         Layers where little is to be read come first: small layers are the last to settle.
         """
         worst, state = 0.0, (self.h, self.factors, self.sums, self.fresh)
-        for part in np.array_split(self._by_cost(), _PARTS) if enough < np.inf else [self.order]:
-            touches = (self.plan.side[self.plan.touch_start[i] : self.plan.touch_start[i + 1]] for i in part)
-            for side in (side for own in touches for side in own[~self.fresh[own]].tolist()):
-                if not self._at_once[side // 2] and not self.fresh[side]:
-                    self.renew(side // 2)
-            lag, read = kernels.visit_all(self.plan, *self._like, part, False, *state)
-            self.read += read
+        order = self._by_cost() if enough < np.inf else self.order
+        for part in [order] if self._all_fast else np.array_split(order, _PARTS):
+            if not self._all_fast:
+                self._renew_by(part)
+            if self._at_once.any():
+                lag, read = kernels.visit_all(self.plan, *self._like, part, False, enough, *state)
+                self.read += read
+            else:  # with nothing to read the loops that do so need not be compiled
+                sums = (kernels.gather(self.plan, i, -1, self.factors, self.sums) for i in part.tolist())
+                lag = np.max([kernels.imbalance(*both) for both in sums], initial=0.0)
             worst = float(np.maximum(worst, lag))  # what is not a number stays so
             if worst > enough:
                 break
         return worst
+
+    def _renew_by(self, layers: Array) -> None:
+        """Read what of the blocks of these layers is out of date, and is not read by compiled loops."""
+        plan = self.plan
+        for i in layers.tolist():
+            for side in plan.side[plan.touch_start[i] : plan.touch_start[i + 1]].tolist():
+                if not self._at_once[side // 2] and not self.fresh[side]:
+                    self.renew(side // 2)
 
     def _by_cost(self) -> Array:
         """The layers, by how much of their blocks is out of date."""
@@ -271,13 +293,14 @@ def _at_once(problem: BlockProblem) -> tuple[tuple[Array, Array], Array]:
 
 def _all_at_once(
     run: _Run, tolerance: float, limit: int, memory: int, progress: Progress | None
-) -> tuple[list[float], list[float], bool]:
+) -> tuple[list[float], list[float], bool, bool]:
     """Move all units of one loop at once, as far as that goes well: the best state stays.
 
-    Gives the imbalances of all states, F of those after the first, and whether it was to stop.
+    Gives the imbalances of all states, F of those after the first, whether it was to stop, and whether few
+    weights are to be tried next.
     """
     plan, mixer, best = run.plan, Anderson(memory), run.h
-    seen, costs, stopped = [run.imbalance()], list[float](), False
+    seen, costs, stopped, able = [run.imbalance()], list[float](), False, False
     while min(seen) > tolerance and len(costs) < limit and not stopped:
         before, run.h, none = run.h, run.h.copy(), np.zeros(0)
         into, out = kernels.gather(plan, 0, -1, run.factors, run.sums)
@@ -298,7 +321,7 @@ def _all_at_once(
     if best is not run.h:
         run.place(best)
         costs.append(run.cost())
-    return seen, costs, stopped
+    return seen, costs, stopped, able
 
 
 @team()
@@ -309,9 +332,12 @@ def sweeps(
     limit: int = 500,
     coarse: bool = True,
     memory: int = 8,
+    slowly: Callable[[], bool] | None = None,
     progress: Progress | None = None,
 ) -> Iterate:
     """Sweeps until the imbalance is at most ``tolerance``; plain ones without ``coarse`` and ``memory``.
+
+    Where more than fifty further ones are to be expected, they end if ``slowly``, asked once, says so.
 
     >>> from balproof.balance.problem import Costs
     >>> from balproof.importers import load
@@ -325,9 +351,9 @@ def sweeps(
     imbalance = run.imbalance()
     history, recent = [run.cost()], [imbalance]
     run.read = sum(pair.size for pair in problem.pairs)  # what `BlockProblem.build` read
-    best = imbalance, zero
+    best, few_carry = (imbalance, zero), False
     if coarse and memory and run.one_loop:
-        recent, costs, stopped = _all_at_once(run, tolerance, limit, memory, progress)
+        recent, costs, stopped, few_carry = _all_at_once(run, tolerance, limit, memory, progress)
         imbalance, limit = min(recent), 0 if stopped else limit - len(costs)
         history, recent, best = history + costs, [imbalance], (imbalance, run.h.copy())
     links = linked(run.plan, run.order) if coarse and memory else run.order[:0]
@@ -335,7 +361,7 @@ def sweeps(
         run.shift_layers()
         run.settle_links(links)
     layerwise: Layerwise | None = None
-    look = _FIRST
+    look = 0 if few_carry else _FIRST
     for sweep in range(limit):
         if imbalance <= tolerance or not len(run.order):
             break
@@ -349,6 +375,8 @@ def sweeps(
         recent.append(lag)
         still = lag < 1e-11 and stagnant(recent)
         stopped = progress and progress(f"sweep {sweep + 1}: imbalance {lag:.1e}")
+        if slowly and sweep + 1 >= _AGAIN and slow(recent, tolerance, _MANY):
+            still, slowly = still or slowly(), None
         final = still or stopped or sweep + 1 == limit
         if run.complete or expected <= tolerance or final:
             enough = np.inf if run.complete or final else tolerance
@@ -363,7 +391,7 @@ def sweeps(
             layerwise.step(run.h, run.factors, run.sums, lag)
             run.refactor()
             continue
-        if coarse and sweep >= look and slow(recent, tolerance):
+        if coarse and sweep >= look and (few_carry or slow(recent, tolerance)):
             few = by_few(problem, run.plan, run.order, run.h, tolerance, progress=progress)
             run.read += few.read
             history += few.history
@@ -378,6 +406,7 @@ def sweeps(
             if Layerwise.able(run.plan):
                 layerwise, run.order = Layerwise(run.plan), np.arange(len(run.order))
             look = limit if few.history else sweep + _AGAIN  # once it was of no use, not again
+            few_carry = False
         if lag > 2 * min(recent[-4:]):
             links = links[:0]  # the sums were not near enough
         run.settle_links(links)

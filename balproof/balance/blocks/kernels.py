@@ -414,65 +414,6 @@ def shift(cost, start, index, value, t):
             break
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def orthonormal(rows):
-    """Make rows orthonormal in place (what depends on others becomes 0); r with rows before = r·rows after.
-
-    Gram and Schmidt's method, each row twice: Giraud, Langou and Rozložník, Comput. Math. Appl. 50 (2005).
-    The threads of BLAS and LAPACK take longer to start than this takes, for a few rows.
-    """
-    r = np.zeros((len(rows), len(rows)))
-    for i in range(len(rows)):
-        own = rows[i]
-        for _ in range(2):
-            for j in range(i):
-                other, dot = rows[j], 0.0
-                for k in range(len(own)):
-                    dot += own[k] * other[k]
-                for k in range(len(own)):
-                    own[k] -= dot * other[k]
-                r[i, j] += dot
-        total = 0.0
-        for k in range(len(own)):
-            total += own[k] * own[k]
-        r[i, i] = np.sqrt(total)
-        if total > 0:
-            own /= r[i, i]
-    return r
-
-
-@njit(nogil=True, cache=True)
-def small_system(residuals, residual):
-    """a and b, for which the g of least |a·g − b| is that of least |``residual`` − g·residuals|."""
-    q = residuals.copy()
-    a = orthonormal(q).T.copy()
-    b = np.zeros(len(q))
-    for i in range(len(q)):
-        for k in range(len(residual)):
-            b[i] += q[i, k] * residual[k]
-    return a, b
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def norm(x):
-    """The Euclidean norm."""
-    total = 0.0
-    for k in range(len(x)):
-        total += x[k] * x[k]
-    return np.sqrt(total)
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def less(x, g, rows):
-    """x − g·rows."""
-    found = x.copy()
-    for i in range(len(rows)):
-        row, scale = rows[i], g[i]
-        for k in range(len(found)):
-            found[k] -= scale * row[k]
-    return found
-
-
 @njit(nogil=True, cache=True)
 def take_turn(i, row, column, power, factor, e, y, into, out, inverse, sign, h):
     """Balance unit i of a loop by the sums of its row and of its column: changes its e, y and h."""
@@ -548,6 +489,15 @@ def loop(
         if len(seen):
             _look(bits, at, at + count, seen)
         at += count
+
+
+@njit(nogil=True, cache=True)
+def is_run(unit, coefficient):
+    """Whether the entries of a side are consecutive units of one coefficient."""
+    for i in range(len(unit)):
+        if unit[i] != unit[0] + i or coefficient[i] != coefficient[0]:
+            return False
+    return len(unit) > 0 and unit[0] >= 0
 
 
 # --- the layers of a sweep --------------------------------------------------------------------------------
@@ -715,11 +665,11 @@ def settle(plan, layer, lead, h, factors, sums, fresh, into, out, was, own):
 
 
 @njit(nogil=True, cache=True)
-def visit_all(plan, like, bits, order, move, h, factors, sums, fresh):
+def visit_all(plan, like, bits, order, move, enough, h, factors, sums, fresh):
     """Balance layers in this order: how far from balance they were, and how many weights were read.
 
     Their blocks are contiguous, of the types of ``like`` and ``bits``, and none loops. Without ``move`` only
-    what is out of date is read.
+    what is out of date is read. Once the imbalance is more than ``enough`` that ends.
     """
     worst, read, seen = 0.0, 0, np.zeros(0, np.uint64)
     a = b = inverse = own = was = into = out = np.zeros(0)
@@ -787,6 +737,8 @@ def visit_all(plan, like, bits, order, move, h, factors, sums, fresh):
         else:
             lag = imbalance(into, out)
         worst = lag if np.isnan(lag) else max(worst, lag)
+        if worst > enough:
+            break
     return worst, read
 
 
@@ -855,3 +807,14 @@ def shift_layers(plan, t, h, factors, sums, fresh):
                 factors[j] *= by
             for j in range(plan.start[s ^ 1], plan.start[(s ^ 1) + 1]):
                 sums[j] *= by
+
+
+@njit(nogil=True, cache=True)
+def settle_layers(plan, h, factors, sums, fresh):
+    """Move whole layers to where F is least, and say by how much."""
+    t = np.zeros(len(plan.unit_start) - 1)
+    rows = layer_terms(plan, factors, sums, fresh)
+    if len(rows[0]):
+        shift(*rows, t)
+        shift_layers(plan, t, h, factors, sums, fresh)
+    return t

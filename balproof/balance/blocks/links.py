@@ -21,6 +21,8 @@ def linked(plan: Plan, order: Array) -> Array:
     """The layers, in this order, that a block ties one to one, but for those of blocks that loop."""
     rows = np.diff(plan.start)[::2]
     tied = (rows == plan.groups) & (np.diff(plan.start)[1::2] == plan.groups) & (plan.groups > 1)
+    if not tied.any():
+        return order[:0]
     both = np.isin(np.arange(len(plan.start) - 1), plan.side).reshape(-1, 2).all(axis=1)
     layer = np.repeat(np.arange(len(plan.unit_start) - 1), np.diff(plan.touch_start))
     found = np.zeros(len(plan.unit_start) - 1, bool)

@@ -1,9 +1,12 @@
 """The order in which a sweep takes the layers."""
 
+# Compiled code: see `balproof.balance.blocks.kernels`.
+# pyright: basic
+
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
+from numba import njit  # pyright: ignore[reportPrivateImportUsage]
 
 from balproof.balance.blocks.kernels import Plan, reads
 from balproof.balance.colouring import breadth_first, first_fit
@@ -39,15 +42,40 @@ def order_of(plan: Plan) -> Array:
 
 def colours(plan: Plan) -> Array:
     """A colour for each layer, other than that of any layer that it shares a block with: two, if possible."""
-    count = len(plan.unit_start) - 1
-    layer = np.repeat(np.arange(count), np.diff(plan.touch_start))
-    within = sparse.csr_array(
-        (np.ones(len(layer), np.int32), (layer, plan.side // 2)), (count, len(plan.power))
-    )
-    near = sparse.csr_array(within @ within.T)
-    near.sort_indices()
-    order = breadth_first(near)
-    found = first_fit(near, order)
+    starts, near = _near(plan)
+    order = breadth_first(starts, near)
+    found = first_fit(starts, near, order)
     if found.max(initial=0) < 2:
         return found
-    return first_fit(near, order[np.argsort(-np.diff(near.indptr)[order], kind="stable")])
+    return first_fit(starts, near, order[np.argsort(-np.diff(starts)[order], kind="stable")])
+
+
+@njit(nogil=True, cache=True)
+def _near(plan):
+    """The layers that share a block with each, as in CSR."""
+    count, blocks = len(plan.unit_start) - 1, len(plan.power)
+    starts, last = np.zeros(count + 1, np.int64), np.full(count, -1)
+    of_block = np.zeros(blocks + 1, np.int64)
+    for side in plan.side:
+        of_block[side // 2 + 1] += 1
+    for b in range(blocks):
+        of_block[b + 1] += of_block[b]
+    layers, end = np.empty(len(plan.side), np.int64), of_block.copy()
+    for layer in range(count):
+        for side in plan.side[plan.touch_start[layer] : plan.touch_start[layer + 1]]:
+            layers[end[side // 2]] = layer
+            end[side // 2] += 1
+    most = 0
+    for b in range(blocks):
+        most += (of_block[b + 1] - of_block[b]) ** 2
+    near, at = np.empty(most, np.int64), 0
+    for layer in range(count):
+        last[layer] = layer
+        for side in plan.side[plan.touch_start[layer] : plan.touch_start[layer + 1]]:
+            for other in layers[of_block[side // 2] : of_block[side // 2 + 1]]:
+                if last[other] != layer:
+                    last[other] = layer
+                    near[at] = other
+                    at += 1
+        starts[layer + 1] = at
+    return starts, near[:at]

@@ -27,7 +27,7 @@ from balproof.network.manifold import Axes, Block
 
 Array = np.ndarray
 
-_THREADED = 1_000_000
+_THREADED = 1_500_000
 """Blocks of fewer weights are read before a second thread has started."""
 
 
@@ -59,16 +59,10 @@ class Side:
     @cached_property
     def run(self) -> tuple[slice, float] | None:
         """The scales as a slice and their coefficient, where they are one run of units of one coefficient."""
-        n = len(self.unit)
-        first = int(self.unit[0]) if n else -1
-        if (
-            first < 0
-            or self.unit[-1] != first + n - 1
-            or not (self.unit[1:] > self.unit[:-1]).all()
-            or not (self.coefficient == self.coefficient[0]).all()
-        ):
+        if not kernels.is_run(self.unit, self.coefficient):
             return None
-        return slice(first, first + n), float(self.coefficient[0])
+        first = int(self.unit[0])
+        return slice(first, first + len(self.unit)), float(self.coefficient[0])
 
     @cached_property
     def scales(self) -> Array:
@@ -410,14 +404,18 @@ def layout(block: Block) -> Layout | None:
     if len(block.terms) > 2 or any(Forms.of(t.forms).others for t in block.terms):
         return None
     axes = range(len(block.shape))
-    terms: list[tuple[Axes | None, set[int]]] = [
-        (t, {a for a in axes if t.index.shape[a] > 1}) for t in block.terms
+    terms: list[tuple[Axes | None, list[int]]] = [
+        (t, [a for a, n in enumerate(t.index.shape) if n > 1]) for t in block.terms
     ]
-    terms.sort(key=lambda found: min(found[1], default=len(block.shape)))
-    first, own = terms[0] if terms else (None, set[int]())
-    second, other = terms[1] if len(terms) > 1 else (None, set[int]())
-    both, left, right = sorted(own & other), sorted(own - other), sorted(other - own)
-    alike = [a for a in axes if a not in own | other]
+    terms.sort(key=lambda found: found[1][0] if found[1] else len(axes))
+    none = (None, list[int]())
+    (first, own), (second, other) = (*terms, none, none)[:2]
+    both, left, right = (
+        [a for a in own if a in other],
+        [a for a in own if a not in other],
+        [a for a in other if a not in own],
+    )
+    alike = [a for a in axes if a not in own and a not in other]
     if second is None and not own:
         right, alike = alike, list[int]()
     elif second is None and min(alike, default=len(axes)) < min(own):

@@ -14,12 +14,15 @@ import numpy as np
 
 from balproof.balance.blocks.pairs import Extremes, Pair, layout, pair_of
 from balproof.balance.blocks.sparse_pair import SparsePair, sparse_pair
-from balproof.balance.problem import Costs, require_range
+from balproof.balance.problem import HIGHEST, LOWEST, Costs, require_range
 from balproof.errors import ModelError
-from balproof.network.graph import Tensor
+from balproof.network.graph import Network
 from balproof.network.manifold import Block, Manifold
 
 Array = np.ndarray
+
+_READ = frozenset(np.dtype(t) for t in (np.float16, np.float32, np.float64))
+"""The types of arrays that loops read, in the byte order of the machine."""
 
 Sums = tuple[Array | None, Array | None]
 """Of a block: the sums of its rows and of its columns, None where they are out of date."""
@@ -76,8 +79,7 @@ class BlockProblem:
             return None
         zero = np.zeros(manifold.count)
         read = [pair.survey(*pair.factors(zero)) for pair in made]
-        for pair, (_, _, extremes, _) in zip(made, read, strict=True):
-            _require_usable(manifold.network.tensors[pair.name], pair, extremes)
+        _require_usable(manifold.network, made, [extremes for _, _, extremes, _ in read])
         moving = [not (p.rows.still and p.columns.still) for p in made]
         problem = BlockProblem(
             manifold,
@@ -246,7 +248,7 @@ def pairs_of(manifold: Manifold, costs: Costs) -> list[Pair] | None:
 def _stored(manifold: Manifold, block: Block) -> Array:
     """The weights of a block as they are stored, where kernels can read that."""
     value = manifold.network.tensors[block.name].value
-    if value is not None and value.dtype.name in ("float16", "float32", "float64") and value.dtype.isnative:
+    if value is not None and value.dtype in _READ:
         return value
     if value is not None and value.dtype.name == "bfloat16":  # by its bits, which kernels look up
         return value.view(np.uint16)
@@ -260,12 +262,16 @@ def powers(costs: Costs, name: str) -> list[tuple[float, float]] | None:
     return found if found and all(a > 0 and p > 0 for a, p in found) else None
 
 
-def _require_usable(tensor: Tensor, pair: Pair, extremes: Extremes) -> None:
-    least, most = extremes.sizes(pair)
-    if not math.isfinite(most):
-        values = np.asarray(tensor.value, dtype=np.float64).ravel()
-        bad = tensor.element(int(np.flatnonzero(~np.isfinite(values))[0]))
-        raise ModelError(f"weight {bad} is not finite", "repair the model")
-    if most > 0:
-        with np.errstate(over="ignore", under="ignore"):
-            require_range(pair.power * pair.factor * np.array([least, most]) ** pair.power, tensor.name)
+def _require_usable(network: Network, pairs: Sequence[Pair], extremes: Sequence[Extremes]) -> None:
+    sizes = np.array([e.sizes(p) for e, p in zip(extremes, pairs, strict=True)]).reshape(-1, 2)
+    power = np.array([[p.power] for p in pairs]).reshape(-1, 1)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        marginal = power * np.array([[p.factor] for p in pairs]).reshape(-1, 1) * sizes**power
+    usable = ((marginal > LOWEST) & (marginal < HIGHEST)).all(axis=1) | (sizes[:, 1] == 0)
+    for i in np.flatnonzero(~usable).tolist():
+        tensor = network.tensors[pairs[i].name]
+        if not math.isfinite(sizes[i, 1]):
+            values = np.asarray(tensor.value, dtype=np.float64).ravel()
+            bad = tensor.element(int(np.flatnonzero(~np.isfinite(values))[0]))
+            raise ModelError(f"weight {bad} is not finite", "repair the model")
+        require_range(marginal[i], tensor.name)

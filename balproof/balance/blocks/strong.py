@@ -37,8 +37,8 @@ _FEW = 1 / 16
 _LEAST = 4
 """But for so many in every row."""
 
-_LOOKED_AT = 32
-"""One of so many rows is looked at first."""
+_LOOKED_AT, _ROWS = 32, 24
+"""One of so many rows is looked at first, and of a block not more of them than this."""
 
 _ENOUGH = 0.15
 """Where the rest costs more of most rows and columns than this, few weights tell too little."""
@@ -90,8 +90,7 @@ def few(problem: BlockProblem, plan: Plan, factors: Array, sums: Array) -> Few |
     i, j, cost = (np.concatenate(part) for part in (rows, columns, costs))
     count = int(plan.start[-1])
     ends, others = np.concatenate([i, j]), np.concatenate([j, i])
-    by_entry = np.argsort(ends, kind="stable")
-    entry_start = np.searchsorted(ends[by_entry], np.arange(count + 1))
+    entry_start, by_entry = _sorted(ends, count)
     side = np.repeat(np.arange(len(plan.start) - 1), np.diff(plan.start))
     each = np.diff(plan.start) // np.repeat(plan.groups, 2)
     first = np.concatenate([[0], np.cumsum(np.repeat(plan.groups, 2))])
@@ -127,10 +126,10 @@ def promising(problem: BlockProblem, plan: Plan, factors: Array) -> tuple[bool, 
         few = _room(pair) // count
         if few == across:
             continue
-        rows = np.linspace(0, count - 1, count // _LOOKED_AT, dtype=int)
+        rows = np.linspace(0, count - 1, min(count // _LOOKED_AT, _ROWS), dtype=int)
         y = factors[plan.start[2 * b + 1] : plan.start[2 * b + 2]].reshape(pair.groups, -1)
         flows = pair.costs_of(pair.weights[rows]).sum(axis=2) * y[rows * pair.groups // count]
-        total, most = flows.sum(axis=1), np.sort(flows, axis=1)[:, across - few :].sum(axis=1)
+        total, most = flows.sum(axis=1), np.partition(flows, across - few)[:, across - few :].sum(axis=1)
         left.append(1 - np.divide(most, total, where=total > 0, out=np.ones(len(rows))))
         read += len(rows) * pair.weights[0].size
     found = np.concatenate(left)
@@ -156,11 +155,11 @@ def _strong(w, groups, loops, mode, power, table, e, y, rows, columns, theta, ro
             if row[j] == 0 or (loops and i == j):
                 continue
             k = g * c + j
+            if row[j] * y[k] < theta * rows[i] and row[j] * e[i] < theta * columns[k]:
+                continue
             strength = 1.0  # where a sum has underflown
             if rows[i] > 0 and columns[k] > 0:
                 strength = max(row[j] * y[k] / rows[i], row[j] * e[i] / columns[k])
-            if strength < theta:
-                continue
             while n == room and theta < 0.5:
                 theta *= 2
                 n = 0
@@ -172,6 +171,20 @@ def _strong(w, groups, loops, mode, power, table, e, y, rows, columns, theta, ro
                 at[n], to[n], cost[n], ratio[n] = i, k, row[j], strength
                 n += 1
     return at[:n], to[:n], cost[:n]
+
+
+@njit(nogil=True, cache=True)
+def _sorted(ends, count):
+    """Where those of each of ``count`` ends start, and the places of all in that order."""
+    start = np.zeros(count + 1, np.int64)
+    for end in ends:
+        start[end + 1] += 1
+    start = np.cumsum(start)
+    order, at = np.empty(len(ends), np.int64), start.copy()
+    for k in range(len(ends)):
+        order[at[ends[k]]] = k
+        at[ends[k]] += 1
+    return start, order
 
 
 @njit(nogil=True, cache=True)
