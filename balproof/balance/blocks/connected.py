@@ -12,7 +12,7 @@ from balproof.balance.blocks.sparse_pair import SparsePair
 
 Array = np.ndarray
 
-_SAMPLED = 1 << 20
+_SAMPLED = 1 << 18
 """Of blocks with zeros and more weights than this a part of the weights is looked at first."""
 
 _PER_UNIT = 8

@@ -36,7 +36,7 @@ _AT_ONCE = 12
 """So many steps of that kind at most."""
 
 _LONGEST = 2.0
-"""No step moves the log-scale of a weight farther."""
+"""No step moves the log-scale of a weight farther at first."""
 
 _PRODUCTS = 200
 
@@ -227,6 +227,7 @@ class _Run:
     def __init__(self, problem: GeneralProblem, limit: int, progress: Progress | None) -> None:
         self._problem, self._limit, self._progress = problem, limit, progress
         self._parts = Parts.of(problem.blocks)
+        self._longest = _LONGEST  # longer while all goes well: costs as log(1 + w²) are nearly flat far out
         self.reads, self._stopped = 0, not problem.blocks.active.any()
 
     def at(self, h: Array) -> State:
@@ -276,13 +277,15 @@ class _Run:
         if not np.any(move):
             return None
         slope = -float(downhill @ move)
-        length = min(1.0, _LONGEST / _reach(self._problem, move))
+        length = first = min(1.0, self._longest / _reach(self._problem, move))
         while length > 1e-12:
             tried = self.at(here.h + length * move)
             # Close to the optimum F no longer resolves the decrease; there the full step is right.
             if tried.cost <= here.cost + 1e-4 * length * slope or abs(slope) < 1e-10 * here.cost:
+                self._longest *= 2.0 if length == first < 1.0 else 1.0
                 return tried if np.isfinite(tried.cost) else None
             length /= 2
+            self._longest = max(_LONGEST, self._longest / 2)
         return None
 
 
