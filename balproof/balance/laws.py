@@ -11,6 +11,7 @@ known: a few roundings, proven with the table.
 from __future__ import annotations
 
 from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 import sympy
@@ -47,9 +48,9 @@ class Law:
     def __init__(self, costs: tuple[Piece, ...], marginals: tuple[Piece, ...]) -> None:
         self._costs, self._marginals = costs, marginals
         count = _HIGHEST - _LOWEST + 1
-        self._first = np.full((len(costs), count), _UNKNOWN)
-        self._cut = np.zeros((len(costs), count), np.int64)
-        self._cells = np.zeros((0, DEGREE + 1, 2))
+        first, cut = np.full((len(costs), count), _UNKNOWN), np.zeros((len(costs), count), np.int64)
+        self._table = first, cut, np.zeros((0, DEGREE + 1, 2))  # replaced as a whole: other threads may read
+        self._lock = Lock()
         self._ends = np.array([float(p.high) for p in costs[:-1]])
         self.error = self.cost_error = 0.0
 
@@ -80,39 +81,36 @@ class Law:
         flat = np.ascontiguousarray(w, dtype=np.float64).reshape(-1)
         found = np.empty((3, len(flat)))
         while True:
-            missing = _evaluate(
-                flat, flat.view(np.int64), self._first, self._cut, self._cells, self._ends, found
-            )
-            if missing[0] > missing[1]:
+            wanted = np.zeros(_HIGHEST - _LOWEST + 1, bool)
+            lost = _evaluate(flat, flat.view(np.int64), *self._table, self._ends, found, wanted)
+            if not wanted.any():
                 m, kappa, cost = found.reshape(3, *w.shape)
-                return (m, kappa, cost), missing[2] == 0
-            for octave in range(missing[0], missing[1] + 1):
-                for piece in range(len(self._costs)):
-                    if self._first[piece, octave - _LOWEST] == _UNKNOWN:
-                        self._add(piece, octave)
+                return (m, kappa, cost), lost == 0
+            with self._lock:
+                for at in np.flatnonzero(wanted).tolist():
+                    for piece in range(len(self._costs)):
+                        self._add(piece, at + _LOWEST)
 
     def _add(self, piece: int, octave: int) -> None:
-        """Make the table of an octave."""
-        marginal, cost = self._marginals[piece], self._costs[piece]
+        """Make the table of an octave, if there is none."""
+        first, cut, cells = self._table
         at = octave - _LOWEST
-        if not marginal.meets(octave):
-            self._first[piece, at] = _NONE
+        if first[piece, at] != _UNKNOWN:
             return
-        beyond = _beyond(marginal.expression, octave)
-        if beyond is not None:
-            self._first[piece, at] = beyond
-            return
-        found = _tables(marginal, cost, octave)
+        first, cut = first.copy(), cut.copy()
+        marginal, cost = self._marginals[piece], self._costs[piece]
+        beyond = _beyond(marginal, octave)
+        found = _tables(marginal, cost, octave) if beyond is None else None
         if found is None:
-            self._first[piece, at] = _NONE
-            return
-        (m, g), cut = found
-        near = SLACK if len(self._costs) > 1 else 0.0  # doubles near an end may take the wrong piece
-        self.error = max(self.error, m.error + near * taylor.steepness(m, cut))
-        self.cost_error = max(self.cost_error, g.error + near * taylor.steepness(g, cut))
-        self._first[piece, at], self._cut[piece, at] = len(self._cells), cut
-        both = np.stack([m.coefficients, g.coefficients], axis=-1)
-        self._cells = np.concatenate([self._cells, both])
+            first[piece, at] = _NONE if beyond is None else beyond
+        else:
+            (m, g), depth = found
+            near = SLACK if len(self._costs) > 1 else 0.0  # doubles near an end may take the wrong piece
+            self.error = max(self.error, m.error + near * taylor.steepness(m, depth))
+            self.cost_error = max(self.cost_error, g.error + near * taylor.steepness(g, depth))
+            first[piece, at], cut[piece, at] = len(cells), depth
+            cells = np.concatenate([cells, np.stack([m.coefficients, g.coefficients], axis=-1)])
+        self._table = first, cut, cells
 
 
 @lru_cache(maxsize=64)
@@ -130,14 +128,14 @@ def _law(regularizer: Regularizer) -> Law | None:
     return Law(tuple(costs), tuple(marginals))
 
 
-def _beyond(marginal: sympy.Expr, octave: int) -> int | None:
-    """Why an octave has no table, since its marginal costs, which do not fall, are out of range."""
-    if not _LOWEST <= octave <= _HIGHEST:
+def _beyond(piece: Piece, octave: int) -> int | None:
+    """Why an octave has no table: the piece is not used, or marginal costs, which rise, are out of range."""
+    if not piece.meets(octave):
         return _NONE
     try:
         with ctx.workprec(128):
             ends = taylor.start_of(octave), taylor.start_of(octave + 1)
-            low, high = (ball.enclose(marginal, {W: end}, 128) for end in ends)
+            low, high = (ball.enclose(piece.expression, {W: end}, 128) for end in ends)
     except (ball.NotReal, ball.Unknown):
         return None
     if low < LOWEST:
@@ -158,10 +156,9 @@ def _tables(marginal: Piece, cost: Piece, octave: int) -> tuple[tuple[Cells, Cel
 
 
 @njit(nogil=True, cache=True)
-def _evaluate(w, bits, first, cut, cells, ends, found):
-    """m, κ and g into ``found``; the least and the greatest octave of those whose table was not made yet, and
-    how many of the weights have none."""
-    low, high, lost = 1 << 20, -(1 << 20), 0
+def _evaluate(w, bits, first, cut, cells, ends, found, wanted):
+    """m, κ and g into ``found``, octaves that want a table into ``wanted``; how many weights have none."""
+    lost = 0
     fraction = (1 << 52) - 1
     for i in range(len(w)):
         if bits[i] == 0:
@@ -176,7 +173,7 @@ def _evaluate(w, bits, first, cut, cells, ends, found):
         if start < 0:
             lost += 1
             if start == _UNKNOWN:
-                low, high = min(low, octave), max(high, octave)
+                wanted[at] = True
             value = np.inf if start == _TOO_MUCH else 0.0 if start == _NOTHING else np.nan
             found[0, i] = found[1, i] = found[2, i] = value
             continue
@@ -191,4 +188,4 @@ def _evaluate(w, bits, first, cut, cells, ends, found):
             m = m * x + cells[start + cell, k, 0]
             cost = cost * x + cells[start + cell, k, 1]
         found[0, i], found[1, i], found[2, i] = m, f * slope, cost
-    return low, high, lost
+    return lost

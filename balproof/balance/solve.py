@@ -472,7 +472,7 @@ def _of_blocks(
     run_away = {names[k]: "-1" if balance.incoming[k] else "1" for k in problem.dead
                 if (balance.incoming[k] > 0) != (balance.outgoing[k] > 0)}  # fmt: skip
     infimum, vanishing = (
-        infimum_of(BalanceProblem.build(problem.manifold, costs)) if run_away and listed else (None, ())
+        infimum_of(BalanceProblem.stated(problem.manifold, costs)) if run_away and listed else (None, ())
     )
     settled = max(imbalance, cuts or 0.0) <= BALANCED
     return Solution(

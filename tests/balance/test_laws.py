@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import mpmath
 import numpy as np
 import pytest
@@ -77,6 +79,19 @@ def test_tables_grow_and_stay_right() -> None:
     own = law(HUBER)
     for w in (0.7, 1e-5, 300.0, 0.7):
         assert own.values(np.array([w]))[0][0] == pytest.approx(w * w if w < 1 else w, rel=1e-15)
+
+
+def test_threads_share_tables() -> None:
+    """Each asks for octaves that no other had asked for, while others read."""
+    own = Law(law("log(1+w**2)")._costs, law("log(1+w**2)")._marginals)
+
+    def off(seed: int) -> float:
+        w = np.exp2(np.random.default_rng(seed).uniform(-200, 200, 200))
+        m = own.values(w)[0]
+        return float(np.max(np.abs(m * (1 / w + w) / (2 * w) - 1)))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert max(pool.map(off, range(40))) < 1e-14
 
 
 @pytest.mark.parametrize("text", ["Max(w**2, exp(abs(w)) - 2)", "a*w**2", "log(1+w**2) - 5"])

@@ -47,12 +47,12 @@ class Read(NamedTuple):
 class GeneralProblem:
     """F over ``blocks``, of which each has weights under one of the ``laws``.
 
-    ``constant`` is the cost of the weights that no scale touches.
+    ``constant`` is the cost of the weights that no scale touches, with a bound on what it may be off.
     """
 
     blocks: BlockProblem
     laws: tuple[Law, ...]
-    constant: float
+    constant: tuple[float, float] = (0.0, 0.0)
 
     @staticmethod
     def build(manifold: Manifold, costs: Costs) -> GeneralProblem | None:
@@ -76,7 +76,7 @@ class GeneralProblem:
             return None
         if blocks is None or every is None or any(isinstance(pair, SparsePair) for pair in every):
             return None
-        constant, laws, zero = 0.0, dict[str, Law](), np.zeros(manifold.count)
+        constant, off, laws, zero = 0.0, 0.0, dict[str, Law](), np.zeros(manifold.count)
         for pair in every:
             law = Law.of(costs.regularizer(pair.name))
             if law is None:
@@ -85,8 +85,9 @@ class GeneralProblem:
             if not read.certain:
                 return None
             laws[pair.name] = law
-            constant += read.cost if pair.rows.still and pair.columns.still else 0.0
-        return GeneralProblem(blocks, tuple(laws[pair.name] for pair in blocks.pairs), constant)
+            if pair.rows.still and pair.columns.still:
+                constant, off = constant + read.cost, off + 2 * law.cost_error * read.cost
+        return GeneralProblem(blocks, tuple(laws[pair.name] for pair in blocks.pairs), (constant, off))
 
     @property
     def count(self) -> int:
@@ -135,7 +136,7 @@ class State:
     @cached_property
     def cost(self) -> float:
         """F(h)."""
-        return self.problem.constant + sum(read.cost for read in self.reads)
+        return self.problem.constant[0] + sum(read.cost for read in self.reads)
 
     @cached_property
     def imbalance(self) -> float:

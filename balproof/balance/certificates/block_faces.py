@@ -146,7 +146,8 @@ class _Box:
         count = sum(tensor.size for tensor in self._blocks.manifold.network.parameters)
         lost = SURE * (max(law.cost_error for law in laws) + (count + 8) * UNIT)
         # Sizes are off by δ as well, which changes a cost by m times that.
-        off = 2 * self._delta() * sum(read.total for read in self._state.reads)
+        off = self._state.problem.constant[1]
+        off += 2 * self._delta() * sum(read.total for read in self._state.reads)
         floor = self._state.cost * (1 - lost) * (1 - 4 * UNIT) - off - absolute
         if not floor > 0:
             return NoCertificate("the cost could not be bounded from below")

@@ -54,6 +54,9 @@ KIND = "faces"
 
 TRIES = 12
 
+_NEAR, _STEPS = 1e-6, 3_000
+"""How well systems that have no small factors are solved, relatively, and in how many steps at most."""
+
 TOO_FAR = "the state is too far from balance for the faces of a box"
 
 
@@ -207,7 +210,7 @@ class _Box:
             return solved(comparison, right)
         if not np.all(diagonal > 0):
             return None
-        d, _ = cg(comparison, right, rtol=0.1, M=sparse.diags_array(1 / diagonal), maxiter=300)
+        d, _ = cg(comparison, right, rtol=_NEAR, M=sparse.diags_array(1 / diagonal), maxiter=_STEPS)
         return d if np.all(d > 0) else None
 
     def _near(self, q: Array | float) -> tuple[Array, Array]:

@@ -40,7 +40,7 @@ def general(blocks: BlockProblem, seed: int = 0) -> tuple[GeneralProblem, list[s
         for p in blocks.pairs
     )
     laws = [Law.of(Regularizer.parse(name)) for name in names]
-    found = GeneralProblem(dataclasses.replace(blocks, pairs=pairs), tuple(law for law in laws if law), 0.0)
+    found = GeneralProblem(dataclasses.replace(blocks, pairs=pairs), tuple(law for law in laws if law))
     assert len(found.laws) == len(names)
     return found, names
 

@@ -194,6 +194,16 @@ def test_a_millionth_off_is_not_within_less(name: str, solved: Solved) -> None:
     assert isinstance(found, NoCertificate) or 0.99e-6 < (found.radius or 0.0) < 1e-4
 
 
+def test_without_factors_the_direction_is_found_by_gradients(solved: Solved, monkeypatch) -> None:
+    problem, h, _, _ = solved["mlp"]
+    after = moved(problem, h)
+    by_factors = certify_faces(after)
+    monkeypatch.setattr(faces, "fits", lambda _: False)
+    found = certify_faces(after)
+    assert isinstance(found, GapCertificate) and isinstance(by_factors, GapCertificate)
+    assert found.radius == pytest.approx(by_factors.radius, rel=1e-4)
+
+
 # --- planted faults ---------------------------------------------------------------------------------------
 
 
