@@ -37,6 +37,9 @@ _COARSEST, _FINEST = 3, 12
 
 _BIAS = 1023
 
+_MAKING = Lock()
+"""Tables are made by one thread at a time: the order of power series is one for all of a program."""
+
 
 class Law:
     """m = w·g′(w), κ = w·m′(w) and g of one regularizer, elementwise.
@@ -50,7 +53,6 @@ class Law:
         count = _HIGHEST - _LOWEST + 1
         first, cut = np.full((len(costs), count), _UNKNOWN), np.zeros((len(costs), count), np.int64)
         self._table = first, cut, np.zeros((0, DEGREE + 1, 2))  # replaced as a whole: other threads may read
-        self._lock = Lock()
         self._ends = np.array([float(p.high) for p in costs[:-1]])
         self.error = self.cost_error = 0.0
 
@@ -86,7 +88,7 @@ class Law:
             if not wanted.any():
                 m, kappa, cost = found.reshape(3, *w.shape)
                 return (m, kappa, cost), lost == 0
-            with self._lock:
+            with _MAKING:
                 for at in np.flatnonzero(wanted).tolist():
                     for piece in range(len(self._costs)):
                         self._add(piece, at + _LOWEST)

@@ -146,7 +146,7 @@ def _span(piece: Piece, octave: int, middle: float, half: float) -> arb | None:
 
 def _remainder(expression: sympy.Expr, span: arb, octave: int, half: float) -> float | None:
     """What is left off in a cell, at most; None where no series holds all of the cell."""
-    with ctx.workprec(128), _order(DEGREE + 2):
+    with ctx.workprec(128), _order():
         try:
             rest = series(expression, span, octave)[DEGREE + 1]
         except NoSeries:
@@ -162,7 +162,7 @@ def _sharp(expression: sympy.Expr, middle: float, octave: int) -> tuple[Array, f
     """The coefficients around the middle of a cell, and what rounding them to doubles does to the value."""
     bits = 128
     while True:
-        with ctx.workprec(bits), _order(DEGREE + 2):
+        with ctx.workprec(bits), _order():
             found = series(expression, arb(middle) * arb(2) ** octave, octave)
             terms = [found[k] for k in range(DEGREE + 1)]
             sharp = terms[0].rel_accuracy_bits() >= 80
@@ -178,9 +178,10 @@ def _above(value: arb) -> float:
 
 
 @contextmanager
-def _order(count: int) -> Generator[None]:
+def _order() -> Generator[None]:
+    """Power series as long as they are wanted; no operation gives one that is longer than this setting."""
     saved = ctx.cap
-    ctx.cap = count
+    ctx.cap = DEGREE + 2
     try:
         yield
     finally:
@@ -191,18 +192,18 @@ def _order(count: int) -> Generator[None]:
 
 
 def series(expression: sympy.Expr, at: arb, octave: int) -> arb_series:
-    """The power series of a function of w in x, with w = ``at`` + 2^octave·x, to the order in force.
+    """The power series of a function of w in x, w = ``at`` + 2^octave·x, to one order more than `DEGREE`.
 
     Where ``at`` is a ball, each coefficient holds those around all of its points.
 
     Raises NoSeries where it is not finite, or for a function without a rule.
     """
     try:
-        found = _walk(expression, arb_series([at, arb(2) ** octave], prec=ctx.cap))
+        found = _walk(expression, arb_series([at, arb(2) ** octave], prec=DEGREE + 2))
     except (ValueError, ZeroDivisionError, ball.NotReal, ball.Unknown) as error:  # 1/0, say
         raise NoSeries from error
-    whole = found if isinstance(found, arb_series) else arb_series([found], prec=ctx.cap)
-    if not all(whole[k].is_finite() for k in range(ctx.cap)):
+    whole = _series(found)
+    if whole.prec < DEGREE + 2 or not all(whole[k].is_finite() for k in range(DEGREE + 2)):
         raise NoSeries
     return whole
 
@@ -230,7 +231,7 @@ def _walk(expr: sympy.Basic, x: arb_series) -> Value:
 
 
 def _series(value: Value) -> arb_series:
-    return value if isinstance(value, arb_series) else arb_series([value], prec=ctx.cap)
+    return value if isinstance(value, arb_series) else arb_series([value], prec=DEGREE + 2)
 
 
 def _power(expr: sympy.Pow, x: arb_series) -> Value:
