@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from balproof.balance.clusters import Cuts, Digraph, between_groups
-from balproof.balance.elimination import narrow, order
+from balproof.balance.elimination import WIDEST, band, narrow, order
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.state import Iterate, Progress
 from balproof.errors import RequestError
@@ -57,12 +57,19 @@ _FEW = 5_000
 
 def fits(problem: BalanceProblem) -> bool:
     """Whether factors of the Hessian of a sparse matrix are small: few scales, or a narrow band of them."""
-    units = np.flatnonzero(problem.active)
     listed = any(t.places is not None for t in problem.manifold.network.parameters)
-    if len(units) <= _FEW or not listed:
-        return True
-    pattern = sparse.csr_array(problem.A[:, units] != 0, dtype=np.int32)
-    return narrow(sparse.csr_array(pattern.T @ pattern))
+    return int(np.count_nonzero(problem.active)) <= _FEW or not listed or band(_pattern(problem)) <= WIDEST
+
+
+def fast(problem: BalanceProblem) -> bool:
+    """Whether they take little work besides."""
+    return narrow(_pattern(problem))
+
+
+def _pattern(problem: BalanceProblem) -> sparse.csr_array:
+    """Where the Hessian has entries, for the scales that move."""
+    pattern = sparse.csr_array(problem.A[:, np.flatnonzero(problem.active)] != 0, dtype=np.int32)
+    return sparse.csr_array(pattern.T @ pattern)
 
 
 def _by_elimination(

@@ -26,8 +26,11 @@ Array = np.ndarray
 _WORK = 250_000_000
 """Multiplications of one elimination: half a second."""
 
-_WIDEST = 3_000
+WIDEST = 3_000
 """The widest band of which factors are small."""
+
+_SMALL = 300
+"""Rows of a matrix of which factors take little work in any case."""
 
 _FAR = 0.5
 """An imbalance above this is better lowered by sweeps."""
@@ -51,16 +54,28 @@ def order(tail: Array, head: Array, count: int) -> Array | None:
     return np.concatenate([[0], found + 1]) if count * band**2 <= _WORK else None
 
 
-def narrow(graph: sparse.csr_array) -> bool:
-    """Whether factors of a matrix with the entries of this symmetric one are small: a narrow band holds them.
+def band(graph: sparse.csr_array) -> int:
+    """How wide a band holds the entries of a symmetric matrix, in a good order.
 
-    >>> narrow(sparse.csr_array(sparse.eye_array(4) + sparse.eye_array(4, k=1) + sparse.eye_array(4, k=-1)))
-    True
+    >>> band(sparse.csr_array(np.array([[1, 0, 1], [0, 1, 1], [1, 1, 1]])))
+    1
     """
     place = np.empty(graph.shape[0], int)
     place[reverse_cuthill_mckee(graph, symmetric_mode=True)] = np.arange(graph.shape[0])
     i, j = graph.tocoo().coords
-    return int(np.abs(place[i] - place[j]).max(initial=0)) <= _WIDEST
+    return int(np.abs(place[i] - place[j]).max(initial=0))
+
+
+def narrow(graph: sparse.csr_array) -> bool:
+    """Whether factors of a symmetric matrix with these entries take little work, as of rings and grids.
+
+    >>> narrow(sparse.csr_array(sparse.eye_array(9) + sparse.eye_array(9, k=1) + sparse.eye_array(9, k=-1)))
+    True
+    >>> narrow(sparse.csr_array(np.ones((1000, 1000))))
+    False
+    """
+    n = graph.shape[0]
+    return n <= _SMALL or band(graph) <= min(WIDEST, n // 8)
 
 
 def eliminate(tail: Array, head: Array, conductance: Array, current: Array, count: int) -> Array:

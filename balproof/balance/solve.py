@@ -32,7 +32,7 @@ from balproof.balance.certificates.isotone import certify_blocks, polished
 from balproof.balance.clusters import Digraph, cut_imbalance
 from balproof.balance.convex import solve_convex
 from balproof.balance.descent import Schedule, require_schedule, stochastic
-from balproof.balance.direct import direct, fits
+from balproof.balance.direct import direct, fast, fits
 from balproof.balance.elimination import order
 from balproof.balance.existence import Existence, existence
 from balproof.balance.flow import flow
@@ -400,7 +400,7 @@ def _solve_blocks(
     def by_factors() -> bool:
         """Whether factors are small, as those of long rings and grids."""
         exact = BalanceProblem.build(manifold, costs)
-        narrow.extend([exact] if fits(exact) else [])
+        narrow.extend([exact] if fast(exact) else [])
         return bool(narrow)
 
     passes, cuts = 0.0, 0.0
@@ -419,6 +419,9 @@ def _solve_blocks(
                 slowly=by_factors if listed and method == "auto" else None,
                 progress=progress,
             )
+            if listed and method == "auto" and not narrow and state.imbalance > BALANCED:
+                exact = BalanceProblem.build(manifold, costs)
+                narrow = [exact] if fits(exact) else []
             if narrow:
                 state = _after(state, direct(narrow[0], state.h, progress=progress))
         else:

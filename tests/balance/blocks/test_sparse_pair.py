@@ -242,6 +242,7 @@ def test_the_infimum_is_without_the_weights_of_dead_units() -> None:
     alive = np.flatnonzero(~np.isin(found.scales, found.dead_units))
     rest = solve(sp.csr_array(J[alive][:, alive]))
     assert found.infimum is not None and np.isclose(found.infimum, rest.cost_after, rtol=1e-12)
+    assert "direct" not in found.method  # factors of a random graph are full
 
 
 # --- parts ------------------------------------------------------------------------------------------------
