@@ -14,7 +14,7 @@ from scipy.sparse.linalg import splu
 from balproof.balance.clusters import Cuts, Digraph, between_groups
 from balproof.balance.elimination import narrow, order
 from balproof.balance.problem import BalanceProblem
-from balproof.balance.state import Iterate, Progress
+from balproof.balance.state import RISE, Iterate, Progress
 from balproof.errors import RequestError
 
 Array = np.ndarray
@@ -106,7 +106,7 @@ def _by_factors(
     steps: int,
     progress: Progress | None,
 ) -> Iterate:
-    """A step changes no log-scale of a weight by more than 1, and is halved while F does not fall."""
+    """A step lets no weight grow by more than e^`RISE`, and is halved while F does not fall."""
     moving = np.flatnonzero(problem.active)
     a = sparse.csr_array(problem.A[:, moving])
     cost = problem.cost(h)
@@ -122,7 +122,7 @@ def _by_factors(
         move = -_solve(sparse.csr_array(a.T @ sparse.diags_array(problem.curvature_of(w)) @ a), gradient)
         slope = float(gradient @ move)
         moved = float(np.max(np.abs(a @ move), initial=0.0))
-        length = 1.0 / max(1.0, moved)
+        length = RISE / max(RISE, float(np.max(a @ move, initial=0.0)))
         while True:
             trial = h.copy()
             trial[moving] += length * move
