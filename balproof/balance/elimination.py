@@ -103,12 +103,12 @@ def _eliminate(g, b):
             own, out = g[k, a], b[k, a]
             if own == 0 and out == 0:
                 continue
-            into, share = k - a, own / total
+            into, share, flow = k - a, own / total, out / total  # products of two costs may overflow
             g[into, 0] += share * g[k, 0]
-            b[into, 0] += own * push[0] - out * g[k, 0] / total
+            b[into, 0] += own * push[0] - flow * g[k, 0]
             for c in range(a + 1, w + 1):
                 g[into, c - a] += share * g[k, c]
-                b[into, c - a] += own * push[c] - out * g[k, c] / total
+                b[into, c - a] += own * push[c] - flow * g[k, c]
         for c in range(w + 1):
             g[k, c] /= total
     for k in range(1, count):

@@ -423,3 +423,23 @@ def test_loaded_weights_of_one_file_are_enough() -> None:
     """From Python as from a file: the field is in the JSON of solve."""
     answer = solve(load({"J": np.array([[0, 2.0], [3.0, 0]])})).as_json()
     assert answer["cut_imbalance"] == 0.0
+
+
+@pytest.mark.parametrize("power", [-900, 900])
+def test_elimination_where_products_of_two_costs_overflow(power: int) -> None:
+    tail, head = np.array([0, 1, 2, 3, 1, 2]), np.array([1, 2, 3, 1, 3, 0])
+    costs = np.array([[2.0, 3, 1, 4, 2, 5], [1.0, -2, 3, 1, -5, 2]])
+    expected = elimination.eliminate(tail, head, *costs, 4)
+    np.testing.assert_array_equal(elimination.eliminate(tail, head, *np.ldexp(costs, power), 4), expected)
+
+
+@pytest.mark.parametrize("tie", [1e-150, 1e-200])
+def test_groups_tied_by_weights_whose_costs_are_brought_into_range(tie: float) -> None:
+    """Each group moves as one: between them all weights end as √(tie·3 tie), to rounding."""
+    matrix = np.exp(np.random.default_rng(0).standard_normal((10, 10)))
+    matrix[:5, 5:] = matrix[5:, :5] = 0
+    matrix[0, 5], matrix[5, 0] = 3 * tie, tie
+    found = solve({"J": matrix})
+    assert found.status == "balanced"
+    after = found.network.numbers("J")
+    np.testing.assert_allclose(after[[0, 5], [5, 0]], np.sqrt(3) * tie, rtol=1e-12)

@@ -161,7 +161,7 @@ def test_nothing_to_move(method: Method) -> None:
 
 
 def test_weights_that_fall_far_do_not_shorten_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sparse matrix over 40 decades, by factors: 86 steps where a step changed no log-scale by more than 1."""
+    """A sparse matrix over 40 decades, by factors: 86 steps where all log-scales moved by at most 1."""
     rng, n = np.random.default_rng(0), 300
     ends = rng.integers(0, n, (2, 3 * n))
     places = np.hstack([ends, [np.arange(n), np.roll(np.arange(n), 1)]])
