@@ -429,6 +429,8 @@ def _solve_blocks(
     certificate = certify_blocks(problem, h, sums) if certify or not connected else not_asked
     if not connected and isinstance(certificate, NoCertificate):
         return None
+    if certify and isinstance(certificate, NoCertificate) and problem.size <= LARGE and not problem.lost:
+        certificate = _gap_alone(BalanceProblem.build(manifold, costs).rescaled(h), certificate)
     shown = "strongly connected components of the nonzero weights" if connected else "a box of log-scales"
     certificate = certificate if certify else not_asked
     names = manifold.names
@@ -461,6 +463,14 @@ def _solve_blocks(
         witness=dict(list(run_away.items())[:1]) or None,
         infimum=infimum,
         falling=vanishing,
+    )
+
+
+def _gap_alone(problem: BalanceProblem, without: NoCertificate) -> GapCertificate | NoCertificate:
+    """The gap weight by weight, where no box holds the balanced state for certain: ties too weak for sums."""
+    found = certify_gap(problem, "double")
+    return (
+        without if isinstance(found, NoCertificate) else dataclasses.replace(found, no_radius=without.reason)
     )
 
 

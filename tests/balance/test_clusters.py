@@ -10,6 +10,7 @@ import pytest
 from flint import arb, arb_mat, ctx
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from balproof.balance import clusters as room
 from balproof.balance import elimination
@@ -443,3 +444,16 @@ def test_groups_tied_by_weights_whose_costs_are_brought_into_range(tie: float) -
     assert found.status == "balanced"
     after = found.network.numbers("J")
     np.testing.assert_allclose(after[[0, 5], [5, 0]], np.sqrt(3) * tie, rtol=1e-12)
+
+
+def test_gap_of_many_weights_in_groups_too_weakly_tied_for_a_box() -> None:
+    """By blocks: what flows between the groups, 1e-16, is below the rounding of the sums of their units."""
+    m = 102
+    matrix = np.exp(np.random.default_rng(0).standard_normal((2 * m, 2 * m)))
+    matrix[:m, m:] = matrix[m:, :m] = 0
+    matrix[0, m], matrix[m, 0] = 3e-8, 1e-8
+    found = solve(sparse.csr_array(matrix), certify=True)
+    assert found.status == "balanced"
+    assert found.certificate is not None and found.certificate.gap < 1e-20
+    assert found.certificate.radius is None and "rounding" in str(found.certificate.no_radius)
+    assert solve({"J": matrix}, method="newton").cost_after == pytest.approx(found.cost_after, rel=1e-13)
