@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import pytest
 from flint import arb, arb_mat, ctx
@@ -457,3 +458,25 @@ def test_gap_of_many_weights_in_groups_too_weakly_tied_for_a_box() -> None:
     assert found.certificate is not None and found.certificate.gap < 1e-20
     assert found.certificate.radius is None and "rounding" in str(found.certificate.no_radius)
     assert solve({"J": matrix}, method="newton").cost_after == pytest.approx(found.cost_after, rel=1e-13)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_trees_hang_on_is_the_core_of_networkx(seed: int) -> None:
+    graph = nx.gnm_random_graph(60, 65, seed=seed)
+    matrix = sparse.csr_array(nx.to_scipy_sparse_array(graph, format="csr"))
+    for own in (matrix, matrix + sparse.eye_array(60)):
+        left = elimination._core(own.indptr, own.indices)
+        assert set(np.flatnonzero(left).tolist()) == set(nx.k_core(graph, 2))
+
+
+def test_a_wide_tree_is_balanced_by_factors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: along a tree both weights between two units become √(w w′), whatever all others are."""
+    monkeypatch.setattr(elimination, "_WIDEST", 300)
+    n = 12_001
+    child = np.arange(1, n)
+    parent = (child - 1) // 2
+    down, up = np.exp(np.random.default_rng(0).standard_normal((2, n - 1)))
+    places = np.append(parent, child), np.append(child, parent)
+    found = solve(sparse.coo_array((np.append(down, up), places), (n, n)).tocsr(), certify=True)
+    assert found.status == "balanced" and found.certificate is not None
+    assert found.cost_after == pytest.approx(2 * down @ up, rel=1e-13)
