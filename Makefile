@@ -14,7 +14,9 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 CORE   := $(VENV)/.core
 DEV    := $(VENV)/.dev
 TORCH  := $(VENV)/.torch
-PYTEST := $(BIN)/python -m pytest
+# One thread for BLAS: threads that wait for each other count as work done.
+ONE    := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+PYTEST := $(ONE) $(BIN)/python -m pytest
 
 # What is compiled is kept, also where the environment says otherwise: tests start many programs.
 export PYTHONDONTWRITEBYTECODE :=
@@ -69,8 +71,7 @@ test-slow: $(DEV)
 	$(PYTEST) --nbmake -n $(JOBS) --benchmark-disable notebooks
 	$(PYTEST) -n $(JOBS) --dist loadscope --durations=25 --benchmark-disable -m slow
 
-# One thread for the peers' BLAS: threads that wait for each other count as work done.
-BENCH := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m
+BENCH := $(ONE) $(BIN)/python -m
 
 bench: $(DEV)
 	$(BENCH) benchmarks.run $(if $(FULL),--full) $(if $(RECORD),--record) $(if $(ONLY),--only '$(ONLY)')

@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import json
 import re
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -152,7 +153,11 @@ def _finished(
         calls = (delayed(_keyed)(work, key, instance) for key, instance in instances.items())
         side_by_side = Parallel(n_jobs=min(jobs, len(instances)), return_as="generator_unordered")
         found: Iterable[tuple[str, Result]] = side_by_side(calls)
-        yield from found
+        with warnings.catch_warnings():
+            # Said where a worker has grown and is replaced. As an error it would end the thread that waits
+            # for all workers, and this one would wait for ever.
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
+            yield from found
 
 
 def _keyed(work: Callable[[T], Result], key: str, instance: T) -> tuple[str, Result]:

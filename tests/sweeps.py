@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import pytest
@@ -13,6 +13,17 @@ def slow_but(values: Iterable[Any], *fast: Any) -> list[Any]:
     values = list(values)
     assert set(fast) <= set(values), "no such parameter"
     return [v if v in fast else pytest.param(v, marks=pytest.mark.slow) for v in values]
+
+
+def crossed(first: Iterable[Any], second: Iterable[Any], slow: Collection[Any] = ()) -> list[Any]:
+    """All pairs; but for one with each value of either, and none with ``slow``, they are marked slow."""
+    first, second = sorted(first, key=lambda a: a in slow), list(second)
+    n = min(len(first), len(second))
+    return [
+        pytest.param(a, b, marks=[pytest.mark.slow] if a in slow or (i - j) % n else [])
+        for i, a in enumerate(first)
+        for j, b in enumerate(second)
+    ]
 
 
 def spread(values: Iterable[Any], every: int) -> list[Any]:

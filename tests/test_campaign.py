@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,16 @@ def test_a_result_of_another_instance_is_refused(tmp_path):
     file.write_text(json.dumps({"key": "case/4", "result": {}}))
     with pytest.raises(RequestError, match="is no result of case/3: delete it"):
         run(square, INSTANCES, resume=tmp_path)
+
+
+def test_a_worker_that_is_replaced_is_no_error():
+    """Warnings are errors here; joblib's comes in the thread that waits for all workers, and ended it."""
+
+    def said(done, *_):
+        if done:
+            warnings.warn("A worker stopped while some jobs were given to it", UserWarning, stacklevel=1)
+
+    assert run(square, INSTANCES, jobs=2, progress=said) == run(square, INSTANCES, jobs=1)
 
 
 def test_no_jobs():

@@ -21,7 +21,7 @@ from balproof.importers import FORMS, load
 from balproof.network.evaluate import evaluate
 
 LINTER = Path(sys.executable).with_name("lint-imports")
-HEAVY = ("torch", "onnx", "onnxruntime", "cvxpy", "matplotlib", "typer", "sklearn")
+HEAVY = ("torch", "onnx", "onnxruntime", "cvxpy", "matplotlib", "jinja2", "typer", "sklearn")
 
 
 def modules() -> list[str]:
@@ -49,33 +49,49 @@ def test_the_contracts_hold(copy: Path) -> None:
     assert "4 kept, 0 broken" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("module", "line", "contract"),
-    [
-        (
-            "network/graph.py",
-            "import balproof.balance.problem",
-            "each floor imports only what stands below it",
-        ),
-        ("symbolic/parser.py", "from balproof.network import graph", "each floor imports only"),
-        ("errors.py", "import balproof.verdict", "each floor imports only"),
-        ("simulate/drawing.py", "import balproof.report.plots", "each floor imports only"),
-        ("simulate/study.py", "import onnx", "only importers know"),
-        ("basement.py", "", "each floor imports only"),
-        ("balance/problem.py", "import cvxpy", "one room knows cvxpy"),
-        ("report/__init__.py", "def f():\n    import rich", "only the command line talks to a terminal"),
-        ("network/graph.py", "def f():\n    import torch", "only importers know"),
-        ("crosscheck/__init__.py", "from onnx import helper", "only importers know"),
-    ],
+FLOORS, CONVEX = "each floor imports only what stands below it", "one room knows cvxpy"
+TERMINAL, FILES = (
+    "only the command line talks to a terminal",
+    "only importers know the libraries of model files",
 )
-def test_a_planted_import_breaks_its_contract(copy: Path, module: str, line: str, contract: str) -> None:
-    path = copy / "balproof" / module
-    text = path.read_text() if path.exists() else ""
-    path.write_text(f"{text}\n{line}\n")
+PLANTED = {
+    "network/graph.py": [
+        ("import balproof.balance.problem", FLOORS, "balproof.network.graph -> balproof.balance.problem"),
+        ("def f():\n    import torch", FILES, "balproof.network.graph -> torch"),
+    ],
+    "symbolic/parser.py": [
+        ("from balproof.network import graph", FLOORS, "balproof.symbolic.parser -> balproof.network.graph")
+    ],
+    "errors.py": [("import balproof.verdict", FLOORS, "balproof.errors -> balproof.verdict")],
+    "simulate/drawing.py": [
+        ("import balproof.report.plots", FLOORS, "balproof.simulate.drawing -> balproof.report.plots")
+    ],
+    "simulate/study.py": [("import onnx", FILES, "balproof.simulate.study -> onnx")],
+    "balance/problem.py": [("import cvxpy", CONVEX, "balproof.balance.problem -> cvxpy")],
+    "report/__init__.py": [("def f():\n    import rich", TERMINAL, "balproof.report -> rich")],
+    "crosscheck/__init__.py": [("from onnx import helper", FILES, "balproof.crosscheck -> onnx")],
+}
+
+
+def test_planted_imports_break_their_contracts(copy: Path) -> None:
+    """All at once: each contract names what is planted against it."""
+    for module, planted in PLANTED.items():
+        path = copy / "balproof" / module
+        path.write_text("\n".join([path.read_text(), *(line for line, _, _ in planted)]) + "\n")
     done = lint(copy)
     assert done.returncode != 0
-    said = " ".join((done.stdout + done.stderr).split())
-    assert contract in said or "basement" in said
+    _, *parts = re.split(r"^([a-z][^\n]*)\n-+$", done.stdout, flags=re.MULTILINE)
+    said = {name: " ".join(text.split()) for name, text in zip(parts[::2], parts[1::2], strict=True)}
+    for _, contract, chain in (case for planted in PLANTED.values() for case in planted):
+        (text,) = (text for name, text in said.items() if name.startswith(contract))
+        assert f"{chain} (l." in text, done.stdout
+
+
+def test_a_module_on_no_floor_is_refused(copy: Path) -> None:
+    (copy / "balproof" / "basement.py").touch()
+    done = lint(copy)
+    assert done.returncode != 0
+    assert "basement" in done.stdout + done.stderr
 
 
 # --- modules ------------------------------------------------------------------------------------------
@@ -96,11 +112,9 @@ def heavy_after(statement: str) -> set[str]:
 
 
 def test_importing_balproof_loads_nothing_heavy() -> None:
-    names = [
-        m for m in modules() if m.startswith(("balproof.importers", "balproof.network", "balproof.symbolic"))
-    ]
-    assert heavy_after("import balproof") == set()
-    assert heavy_after(f"import {', '.join(names)}") == set()
+    parts = ("balproof.importers", "balproof.network", "balproof.symbolic")
+    names = [m for m in modules() if m.startswith(parts)]
+    assert heavy_after(f"import balproof, balproof.theorems, {', '.join(names)}") == set()
     assert heavy_after("import onnx, balproof") == {"onnx"}  # the guard sees
 
 

@@ -184,7 +184,6 @@ def _order(
         elif schedule == "cyclic":
             yield from (int(k) for k in units)
         else:
-            m = problem.marginal_of(problem.weights * np.exp(logs))
-            total = problem.absolute.T @ m
-            ratio = np.where(problem.active, np.abs(problem.A.T @ m) / np.where(total > 0, total, 1.0), -1.0)
+            net, total = problem.flows(problem.marginal_of(problem.weights * np.exp(logs)))
+            ratio = np.where(problem.active, np.abs(net) / np.where(total > 0, total, 1.0), -1.0)
             yield int(np.argmax(ratio))

@@ -122,7 +122,7 @@ def eliminate(tail: Array, head: Array, conductance: Array, current: Array, coun
 def _eliminate(g, b):
     """t, by G and B of every node and earlier ones, which it takes apart."""
     count, width = g.shape
-    pushes, push, t = np.zeros(count), np.zeros(width), np.zeros(count)
+    pushes, share, push, t = np.zeros(count), np.zeros(width), np.zeros(width), np.zeros(count)
     for k in range(count - 1, 0, -1):
         w = min(width - 1, k - 1)  # of the nodes before
         total = g[k, : w + 1].sum()
@@ -130,20 +130,19 @@ def _eliminate(g, b):
             g[k] = 0.0
             continue
         for c in range(w + 1):
-            push[c] = b[k, c] / total
+            share[c], push[c] = g[k, c] / total, b[k, c] / total
             pushes[k] += push[c]
         for a in range(1, w + 1):
             own, out = g[k, a], b[k, a]
             if own == 0 and out == 0:
                 continue
-            into, share, flow = k - a, own / total, out / total  # products of two costs may overflow
-            g[into, 0] += share * g[k, 0]
-            b[into, 0] += own * push[0] - flow * g[k, 0]
+            g[k - a, 0] += own * share[0]
+            b[k - a, 0] += own * push[0] - out * share[0]
             for c in range(a + 1, w + 1):
-                g[into, c - a] += share * g[k, c]
-                b[into, c - a] += own * push[c] - flow * g[k, c]
+                g[k - a, c - a] += own * share[c]
+                b[k - a, c - a] += own * push[c] - out * share[c]
         for c in range(w + 1):
-            g[k, c] /= total
+            g[k, c] = share[c]
     for k in range(1, count):
         t[k] = pushes[k] + g[k, 0] * t[0]
         for a in range(1, min(width - 1, k - 1) + 1):

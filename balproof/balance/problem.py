@@ -215,6 +215,7 @@ class BalanceProblem:
         weights: list[Array] = []
         rows: list[sparse.csr_array] = []
         biases = frozenset[str]() if costs.bias_cost else net.biases
+        blocks = {b.name: b for b in manifold.blocks}
         start = 0
         for tensor in net.parameters:
             values = net.numbers(tensor.name).ravel()
@@ -227,7 +228,7 @@ class BalanceProblem:
             support[tensor.name] = values != 0
             entries.append((tensor.name, kept))
             weights.append(np.abs(values[kept]))
-            rows.append(manifold.matrix([tensor.name])[kept])
+            rows.append(manifold.entries(blocks[tensor.name], kept))
             regularizer, first = costs.regularizer(tensor.name), start
             start += len(kept)
             if groups and groups[-1][0] is regularizer:
@@ -279,7 +280,7 @@ class BalanceProblem:
 
     def gradient(self, h: Array) -> Array:
         """∇F(h) = Aᵀ m, over all scales."""
-        return self.A.T @ self.marginal(h)
+        return self.transposed[0] @ self.marginal(h)
 
     def hessian(self, h: Array) -> sparse.csr_array:
         """Aᵀ diag(κ) A, over all scales."""
@@ -292,9 +293,9 @@ class BalanceProblem:
         blocks = {b.name: b for b in self.manifold.blocks}
         moving = set(np.flatnonzero(self.active).tolist())
         return [
-            tuple(term for term in blocks[name].row(int(flat)) if term[0] in moving)
+            tuple(term for term in row if term[0] in moving)
             for name, kept in self.entries
-            for flat in kept
+            for row in blocks[name].rows(kept)
         ]
 
     @cached_property
@@ -302,14 +303,22 @@ class BalanceProblem:
         """|A|, for the denominators of the imbalance."""
         return sparse.csr_array(abs(self.A))
 
+    @cached_property
+    def transposed(self) -> tuple[sparse.csc_array, sparse.csc_array]:
+        """Aᵀ and |A|ᵀ: SciPy makes them anew at each asking, which takes longer than the product."""
+        return self.A.T, self.absolute.T
+
+    def flows(self, m: Array) -> tuple[Array, Array]:
+        """Aᵀ m and |A|ᵀ m: in − out of every scale, and in + out."""
+        return self.transposed[0] @ m, self.transposed[1] @ m
+
     def imbalances(self, h: Array) -> Array:
         """|Σ_e A_ek m_e| / Σ_e |A_ek| m_e for every scale k; 0 for the scales that do not move.
 
         For a unit of degree c this is |in − c·out|/(in + c·out).
         """
-        m = self.marginal(h)
-        total = self.absolute.T @ m
-        ratio = np.abs(self.A.T @ m) / np.where(total > 0, total, 1.0)
+        net, total = self.flows(self.marginal(h))
+        ratio = np.abs(net) / np.where(total > 0, total, 1.0)
         return np.where(self.active, ratio, 0.0)
 
     def imbalance(self, h: Array) -> float:

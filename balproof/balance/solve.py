@@ -65,9 +65,6 @@ BLOCKS = 20_000
 SETTLED = BALANCED / 4
 """The imbalance that is aimed at, with something to spare for the rounding of weights."""
 
-_PATIENCE = 50
-"""Sweeps that are still to be expected at most where factors of the Hessian are small."""
-
 _EXACT_CERTIFICATE = 20_000
 """Up to this many weights the gap is certified in exact rationals as well, in a second or so."""
 
@@ -392,8 +389,14 @@ def _solve_blocks(
         return None  # large with zeros alone
     coarse, memory = _BY_BLOCKS[method]
     listed = any(isinstance(pair, SparsePair) for pair in problem.pairs)
-    exact = BalanceProblem.build(manifold, costs) if listed and method == "auto" else None
-    narrow = exact if exact and fits(exact) else None  # long rings and grids: factors are small there
+    narrow: list[BalanceProblem] = []
+
+    def by_factors() -> bool:
+        """Whether factors are small, as those of long rings and grids."""
+        exact = BalanceProblem.build(manifold, costs)
+        narrow.extend([exact] if fits(exact) else [])
+        return bool(narrow)
+
     passes, cuts = 0.0, 0.0
     for goal in (SETTLED, BALANCED / 100, None):
         # Groups are balanced less well than their units; what hangs on the weakest ties no sweep moves.
@@ -407,11 +410,11 @@ def _solve_blocks(
                 limit=limit,
                 coarse=coarse,
                 memory=memory,
-                patience=_PATIENCE if narrow else np.inf,
+                slowly=by_factors if listed and method == "auto" else None,
                 progress=progress,
             )
-            if narrow and state.imbalance > goal:
-                state = _after(state, direct(narrow, state.h, progress=progress))
+            if narrow:
+                state = _after(state, direct(narrow[0], state.h, progress=progress))
         else:
             state = _best(BalanceProblem.build(manifold, costs), progress)
         h, sums, reads = state.h, problem.sums(state.h), 0
@@ -420,7 +423,7 @@ def _solve_blocks(
         passes += state.passes + 1 + reads
         balance = problem.balanced_by(sums, h)
         cuts = cuts_of_blocks(problem, h, balance, most=LARGE)
-        if method != "auto" or cuts is None or cuts <= SETTLED:
+        if method != "auto" or narrow or cuts is None or cuts <= SETTLED:
             break
     zero = np.zeros(manifold.count)
     before = problem.balanced_by(problem.start)
@@ -597,8 +600,7 @@ def _witness(problem: BalanceProblem, answer: Existence) -> dict[str, str] | Non
     if answer.direction is not None:
         named = zip(problem.manifold.names, answer.direction, strict=True)
         return {name: str(value) for name, value in named if value}
-    ones = np.ones(len(problem.weights))
-    falling, all_of_it = problem.A.T @ ones, problem.absolute.T @ ones
+    falling, all_of_it = problem.flows(np.ones(len(problem.weights)))
     for k in problem.dead:
         if falling[k] and abs(falling[k]) == all_of_it[k]:  # costs on one side alone: scale them down
             return {problem.manifold.names[k]: "-1" if falling[k] > 0 else "1"}

@@ -51,13 +51,14 @@ def inspect(
     from balproof.network.invariants import invariants as basis_of
     from balproof.network.manifold import infer
     from balproof.network.rules_norm import without_epsilon
-    from balproof.report.graph import check_graph_path, save_graph
 
     if wrong := [text for text in assume or [] if text.replace(" ", "") != "epsilon=0"]:
         raise RequestError(f"{wrong[0]!r} cannot be assumed", "say --assume epsilon=0, or nothing")
 
     require_outputs((json_, graph), (model,))
     if graph is not None:
+        from balproof.report.graph import check_graph_path
+
         check_graph_path(graph)
     with progress("reading"):
         network, assumptions = load(model), ()
@@ -78,6 +79,8 @@ def inspect(
         if invariants:
             data["products"] = [product.as_json() for product in products]
         if graph is not None:
+            from balproof.report.graph import save_graph
+
             save_graph(graph, network)
     if emit(data, json_):
         return 0

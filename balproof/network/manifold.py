@@ -228,11 +228,16 @@ class Manifold:
             if block.name not in m:
                 continue
             values = np.asarray(m[block.name], dtype=np.float64).reshape(block.shape)
-            for index, matrix in self._maps[block.name]:
+            for index, matrix in self._transposed[block.name]:
                 alike = tuple(a for a, n in enumerate(index.shape) if n == 1)
                 sums = values.sum(axis=alike, keepdims=True)
-                total += matrix.T @ np.bincount(index.ravel(), sums.ravel(), matrix.shape[0])
+                total += matrix @ np.bincount(index.ravel(), sums.ravel(), matrix.shape[1])
         return total
+
+    @cached_property
+    def _transposed(self) -> dict[str, list[tuple[Array, sparse.csc_array]]]:
+        """`_maps` with transposed matrices: SciPy takes longer to make one than to multiply by it."""
+        return {name: [(index, m.T) for index, m in maps] for name, maps in self._maps.items()}
 
     def rows(self, support: Mapping[str, Array] | None = None) -> Iterator[tuple[str, int, Form]]:
         """The exact rows of A: (parameter, row-major position, form), all or those where support is true."""
@@ -336,7 +341,7 @@ class Manifold:
     def _supported(self, support: Mapping[str, Array]) -> sparse.csr_array:
         """The rows of A where ``support`` is true."""
         kept = [
-            self._block_matrix(b)[np.flatnonzero(np.asarray(support[b.name]).ravel())]
+            self.entries(b, np.flatnonzero(np.asarray(support[b.name]).ravel()))
             for b in self.blocks
             if b.name in support
         ]

@@ -348,6 +348,8 @@ def test_elimination_solves_the_equations(seed: int) -> None:
     np.testing.assert_allclose(
         found[1:], np.linalg.solve(*equations(tail, head, g, b, n)), rtol=1e-9, atol=1e-11
     )
+    tiny = 2.0**-700  # the products of two of them are 0
+    assert np.array_equal(elimination.eliminate(tail, head, tiny * g, tiny * b, n), found)
 
 
 def test_labels_of_32_bits_number_many_groups() -> None:

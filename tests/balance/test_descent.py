@@ -29,6 +29,7 @@ from tests.balance.samples import (
     with_weights,
 )
 from tests.networks import mlp
+from tests.sweeps import crossed
 
 CHAIN = "tests/data/chain.json"
 
@@ -109,8 +110,7 @@ def test_a_seed_is_reproducible(schedule: Any) -> None:
     assert a.h.tolist() == b.h.tolist() and a.history == b.history
 
 
-@pytest.mark.parametrize("spec", ["l2", "lp:0.5", "log(1 + w**2)"])
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule, spec", crossed(SCHEDULES, ["l2", "lp:0.5", "log(1 + w**2)"]))
 def test_the_cost_never_rises(schedule: Any, spec: str) -> None:
     problem = BalanceProblem.build(mlp([3, 4, 4, 2], spread=2), spec)
     history = np.array(stochastic(problem, schedule).history)

@@ -35,6 +35,7 @@ from tests.balance.samples import (
     with_weights,
 )
 from tests.networks import called_twice, mlp
+from tests.sweeps import crossed
 
 CHAIN = "tests/data/chain.json"
 FIELDS = {  # shared/design.md §3
@@ -380,8 +381,9 @@ def test_laws_of_solving(seed: int, method: Method, spec: str) -> None:
     same_weights(again.network, found.network, rtol=1e-9)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("cvxpy", "auto")])
-@pytest.mark.parametrize("blocks", [False, True])
+@pytest.mark.parametrize(
+    "method, blocks", crossed([m for m in METHODS if m not in ("cvxpy", "auto")], [False, True])
+)
 def test_a_method_stops_when_it_is_asked(
     method: Method, blocks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 import balproof
 from balproof.balance.problem import Costs
 from balproof.errors import BalproofError, ModelError, RequestError
+from tests.sweeps import crossed
 
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -67,8 +68,7 @@ def made(name, dtype=torch.float64):
     return module().to(dtype), torch.randn(shape, dtype=dtype)
 
 
-@pytest.mark.parametrize("name", MODULES)
-@pytest.mark.parametrize("regularizer", ["l2", "l1", "lp:1.5", "w**2+abs(w)"])
+@pytest.mark.parametrize("name, regularizer", crossed(MODULES, ["l2", "l1", "lp:1.5", "w**2+abs(w)"]))
 def test_the_state_is_that_of_solve(name, regularizer):
     module, x = made(name)
     with torch.no_grad():

@@ -7,6 +7,7 @@ import pytest
 
 from balproof.conservation import conserved
 from tests.conservation.training import Perceptron, integrate
+from tests.sweeps import spread
 
 CASES = [  # seeds with which no sample stays on a kink, where the flow would slide
     ([3, 4, 2], "relu", 0, True, False),
@@ -22,7 +23,7 @@ CASES = [  # seeds with which no sample stays on a kink, where the flow would sl
 ]
 
 
-@pytest.mark.parametrize(("widths", "activation", "seed", "bias", "classes"), CASES)
+@pytest.mark.parametrize(("widths", "activation", "seed", "bias", "classes"), spread(CASES, 2))
 def test_every_law_is_kept_and_another_quadratic_drifts(widths, activation, seed, bias, classes) -> None:
     p = Perceptron(widths, activation, seed, bias=bias, classes=classes, cases=5)
     found = conserved(p.network, loss="cross-entropy" if classes else "any")

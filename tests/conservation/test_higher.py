@@ -18,6 +18,7 @@ from balproof.network.graph import Network
 from tests.conservation.nets import complex_product
 from tests.conservation.training import integrate
 from tests.networks import mlp
+from tests.sweeps import spread
 
 # A letter for each complex weight, degree, laws of lower degree, verdict, and how Im of the product reads.
 IMAGINARY = [
@@ -34,7 +35,7 @@ def weights(network: Network, theta: Sequence[float]) -> Mapping[str, np.ndarray
     return {t.name: np.array([v]) for t, v in zip(network.learned, theta, strict=True)}
 
 
-@pytest.mark.parametrize(("names", "degree", "lower", "verdict", "formula"), IMAGINARY)
+@pytest.mark.parametrize(("names", "degree", "lower", "verdict", "formula"), spread(IMAGINARY, 2))
 def test_the_imaginary_part_is_kept(names: str, degree: int, lower: int, verdict: str, formula: str) -> None:
     network = complex_product(names)
     found = conserved(network, degree=degree)

@@ -21,6 +21,7 @@ from balproof.symbolic.activation import Activation
 from tests.conservation.nets import Builder, attention, conv1d, layer_norm, normalised, rnn
 from tests.convnets import resnet
 from tests.networks import mlp
+from tests.sweeps import spread
 
 
 def linear(*widths: int) -> Network:
@@ -110,7 +111,7 @@ NONE = {
 }
 
 
-@pytest.mark.parametrize("name", COMPLETE)
+@pytest.mark.parametrize("name", spread(COMPLETE, 2))
 def test_complete(name: str) -> None:
     network, k = COMPLETE[name]
     found = conserved(network)

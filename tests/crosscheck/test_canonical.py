@@ -19,6 +19,7 @@ from balproof.network.manifold import infer
 from tests.convnets import Builder, resnet
 from tests.network.test_axes import flattened, recurrent
 from tests.networks import called_twice, mlp
+from tests.sweeps import crossed, slow_but
 
 Array = np.ndarray
 
@@ -64,8 +65,7 @@ def apart(left: Network, right: Network) -> float:
     )
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name, dtype", crossed(NETWORKS, ["float64", "float32"], slow=["residual"]))
 def test_rescalings_and_orders_have_one_representative(name: str, dtype: str) -> None:
     network = typed(NETWORKS[name], dtype)
     found = canonical(network, sort=True)
@@ -106,7 +106,7 @@ def changed(network: Network, name: str, factor: float) -> Network:
     return network.with_parameters({name: value})
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_but(NETWORKS, "mlp", "tied", "recurrent"))
 def test_other_networks_have_other_representatives(name: str) -> None:
     network = typed(NETWORKS[name], "float64")
     first = network.parameters[0].name

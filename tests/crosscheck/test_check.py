@@ -22,7 +22,7 @@ from balproof.network.graph import Network
 from balproof.verdict import Verdict
 from tests.importers.models import model, run, weights, write
 from tests.networks import mlp
-from tests.sweeps import slow_but
+from tests.sweeps import crossed, slow_but
 
 REGULARIZERS = ["l1", "l2", "lp:1.5", "abs(w)+w**2/10"]
 Values = dict[str, np.ndarray]
@@ -154,8 +154,7 @@ def _swept(network: Network, dtype: Any, sweeps: int, inverse: bool) -> Values:
     return {name: v.astype(np.float64) for name, v in new.items()}
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("inverse", [True, False], ids=["times 1/s", "divided"])
+@pytest.mark.parametrize("dtype, inverse", crossed([np.float32, np.float64], [True, False]))
 @pytest.mark.parametrize("spread", [1.0, 4.0], ids=["3 decades", "12 decades"])
 def test_hundreds_of_roundings_are_no_fault(dtype: Any, inverse: bool, spread: float) -> None:
     network = mlp([20, 30, 30, 4], spread=spread, seed=5)

@@ -17,6 +17,7 @@ from balproof.verdict import Verdict
 from tests.convnets import resnet
 from tests.crosscheck.test_reading import single
 from tests.networks import mlp
+from tests.sweeps import crossed, slow_but
 
 
 def dense() -> Network:
@@ -57,9 +58,10 @@ def said(audit: Audit) -> object:
     return audit.same_orbit, [(f.kind, f.where) for f in audit.faults], audit.function, audit.balanced
 
 
-@pytest.mark.parametrize("precise", [True, False], ids=["double", "single"])
-@pytest.mark.parametrize("name", ["dense", pytest.param("convolutional", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("fault", ["none", "bias", "weight", "layer", "everything"])
+@pytest.mark.parametrize(
+    "fault, precise", crossed(["none", "bias", "weight", "layer", "everything"], [True, False])
+)
+@pytest.mark.parametrize("name", slow_but(["dense", "convolutional"], "dense"))
 def test_the_same_faults(name: str, fault: str, precise: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     before = NETWORKS[name]() if precise else single(NETWORKS[name]())
     found = solve(before)

@@ -18,6 +18,7 @@ from balproof.network.manifold import infer
 from tests.balance.certificates.test_isotone import NETWORKS, exact
 from tests.convnets import resnet
 from tests.networks import mlp
+from tests.sweeps import crossed
 
 Array = np.ndarray
 
@@ -50,9 +51,9 @@ def test_the_balance_of_single_weights(name: str, costs: str | list[str]) -> Non
     )
 
 
-@pytest.mark.parametrize("costs", ["l2", "l1"])
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n == "residual" else []) for n in NETWORKS]
+    "name, costs",
+    crossed(NETWORKS, ["l2", "l1"], slow=["residual"]),
 )
 def test_bounds_hold(name: str, costs: str) -> None:
     start = NETWORKS[name]()

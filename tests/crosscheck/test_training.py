@@ -16,6 +16,7 @@ from balproof.crosscheck.training import Sgd, TrainingReport, conserved_along
 from balproof.errors import ModelError, RequestError
 from balproof.network.manifold import infer
 from tests.conservation.training import Perceptron, Weights
+from tests.sweeps import crossed
 
 Made = Callable[[int, Weights], Weights]
 
@@ -214,8 +215,7 @@ FAULTS: dict[str, tuple[Sgd, dict[str, Any], str, str, float | None]] = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name, dtype", crossed(FAULTS, ["float64", "float32"]))
 def test_each_fault_is_named_and_measured(name: str, dtype: str) -> None:
     rule, how, kind, where, size = FAULTS[name]
     report = loop(rule, dtype=dtype, **how)

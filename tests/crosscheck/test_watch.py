@@ -10,6 +10,7 @@ import pytest
 import balproof
 from balproof.crosscheck.drift import TrainingReport
 from balproof.errors import RequestError
+from tests.sweeps import crossed
 
 pytestmark = pytest.mark.torch
 torch: Any = pytest.importorskip("torch")
@@ -87,8 +88,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name, dtype", crossed(SETTINGS, ["float32", "float64"]))
 def test_pytorchs_own_steps_keep_their_books(name: str, dtype: str) -> None:
     report = train(sgd(**SETTINGS[name]), dtype=getattr(torch, dtype))
     assert report.status == "holds" and report.ok, report.as_text()
@@ -246,8 +246,7 @@ FAULTS: dict[str, tuple[Make, dict[str, Any], str, str, float | None]] = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name, dtype", crossed(FAULTS, ["float32", "float64"]))
 def test_each_fault_is_named(name: str, dtype: str) -> None:
     make, how, kind, where, size = FAULTS[name]
     report = train(make, dtype=getattr(torch, dtype), **how)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from balproof.network.manifold import infer
 from tests.faults import wrong
 from tests.faults.corpus import ONE_FAULT, TWO_FAULTS, Case, by_step, correct, is_alarm
 from tests.faults.nets import ALL, rescaled, scales, values
+from tests.sweeps import spread
 
 QUICK = ("recurrent", "tied", "residual", "mlp", "conv")
 
@@ -29,6 +31,17 @@ def one_of_each(cases: tuple[Case, ...]) -> list[Case]:
     for case in sorted(cases, key=lambda c: QUICK.index(c.network)):
         found.setdefault(case.name, case)
     return list(found.values())
+
+
+def of_each_kind(cases: list[Case]) -> list[Any]:
+    """All of them; but for one with each kind of explanation, they are marked slow."""
+    seen: set[frozenset[str]] = set()
+    marked: list[Any] = []
+    for case in cases:
+        kinds = frozenset(kind for kind, _ in case.expected)
+        marked.append(pytest.param(case, marks=[pytest.mark.slow] if kinds in seen else []))
+        seen.add(kinds)
+    return marked
 
 
 def require_all(cases: tuple[Case, ...], dtype: str, what: str) -> None:
@@ -46,14 +59,14 @@ def test_the_corpus_is_as_large_as_it_should_be() -> None:
     assert all(len({kind for kind, _ in case.expected}) == 2 for case in TWO_FAULTS)
 
 
-@pytest.mark.parametrize("case", one_of_each(ONE_FAULT), ids=named)
+@pytest.mark.parametrize("case", of_each_kind(one_of_each(ONE_FAULT)), ids=named)
 def test_a_fault_is_named(case: Case) -> None:
     audit = case.audit(seed=1)
     assert not audit.ok
     assert case.right(audit), (case.found(audit), case.expected)
 
 
-@pytest.mark.parametrize("case", one_of_each(TWO_FAULTS), ids=named)
+@pytest.mark.parametrize("case", spread(one_of_each(TWO_FAULTS), 2), ids=named)
 def test_two_faults_are_named(case: Case) -> None:
     audit = case.audit(seed=1)
     assert case.right(audit), (case.found(audit), case.expected)

@@ -128,7 +128,9 @@ def test_an_allowed_name_with_another_statement_is_not_allowed(plant: Plant) -> 
 @pytest.mark.parametrize(
     ("name", "text", "fault"),
     [
-        ("One.v", ONE.replace("n + n", "2 * n"), "drift: One.double does not say"),
+        pytest.param(
+            "One.v", ONE.replace("n + n", "2 * n"), "drift: One.double does not say", marks=pytest.mark.slow
+        ),
         (
             "Two.v",
             TWO.replace("double 1 = 2", "double 1 <= 2").replace("reflexivity", "apply le_n"),

@@ -473,7 +473,7 @@ def test_the_valid_documents_are_valid() -> None:
     assert all(survives(document) for document in VALID)
 
 
-@settings(max_examples=6 * settings.default.max_examples)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(mutated())
 def test_nothing_but_our_own_errors(document: Any) -> None:
     survives(document)

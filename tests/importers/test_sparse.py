@@ -185,13 +185,13 @@ def test_damaged_files_are_refused_or_read(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sizes of memory are those of Linux")
 def test_nothing_dense_is_made(tmp_path: Path) -> None:
-    """60,000 units would take 29 GB as an array: reading, solving and writing adds less than 1 GB."""
-    given = random(60_000, 5)
+    """30,000 units would take 7 GB as an array of doubles, 0.9 GB as one of bytes. What is done adds less."""
+    given = random(30_000, 5)
     sp.save_npz(tmp_path / "r.npz", given)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = solve(tmp_path / "r.npz")
     save_rescaled(found.manifold, found.h, tmp_path / "b.npz")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1e6
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 5e5
     after, d = sp.load_npz(tmp_path / "b.npz"), np.exp(found.h)
     expected = sp.diags_array(d) @ given @ sp.diags_array(1 / d)
     assert abs(after - expected).max() <= 1e-14 * abs(expected).max()

@@ -216,7 +216,7 @@ def test_they_are_solved_where_they_are(
     np.testing.assert_allclose(found.h, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", slow_but(TYPES, "float16", "float64"))
+@pytest.mark.parametrize("dtype", slow_but(TYPES, "float16"))
 def test_they_are_audited_where_they_are(dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large blocks are compared in their types; a block with a fault in it, in doubles."""
     monkeypatch.setattr(scales, "WHOLE_BLOCK", 100)

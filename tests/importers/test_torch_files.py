@@ -86,7 +86,7 @@ def rescaled(network: Any, seed: int = 0, size: float = 1.0) -> Any:
 BATCH = {"dynamic_shapes": ({0: torch.export.Dim("batch", max=64)},)}
 
 
-@pytest.mark.parametrize("more", [{}, BATCH], ids=["fixed", "dynamic"])
+@pytest.mark.parametrize("more", [pytest.param({}, marks=pytest.mark.slow), BATCH], ids=["fixed", "dynamic"])
 def test_a_program_is_read_and_written_back(tmp_path: Path, more: Any) -> None:
     module = tied()
     x = torch.randn(3, 4, dtype=torch.float64)

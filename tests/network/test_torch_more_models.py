@@ -171,8 +171,8 @@ OTHERS: dict[str, tuple[Callable[[], Any], Any]] = {
 ALL = {**{name: case for name, (case, _) in RECURRENT.items()}, **OTHERS}
 
 
-# Both ways and two layers deep are in "RNN, ReLU, deep", too; projections in "LSTM, projected".
-LONG = {"LSTM, projected, deep", "LSTM, both ways", "GRU, both ways"}
+# Both ways and two layers deep are in "RNN, ReLU, deep", too; projections and gates in "LSTM, projected".
+LONG = {"LSTM", "LSTM, projected, deep", "LSTM, both ways", "GRU, both ways"}
 
 
 @pytest.mark.parametrize("name", slow_but(ALL, *(name for name in ALL if name not in LONG)))

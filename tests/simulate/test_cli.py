@@ -47,7 +47,9 @@ def test_an_answer_with_a_picture(command, tmp_path) -> None:
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(("name", "start"), [("a.svg", b"<?xml"), ("a.pdf", b"%PDF")])
+@pytest.mark.parametrize(
+    ("name", "start"), [("a.svg", b"<?xml"), pytest.param("a.pdf", b"%PDF", marks=pytest.mark.slow)]
+)
 def test_other_pictures(command, tmp_path, name, start) -> None:
     command("ledger", "--seeds", 2, "--set", "steps=2", "--plot", tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(start)

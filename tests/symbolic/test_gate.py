@@ -1,5 +1,6 @@
 """Functions of several arguments: the degree in each and jointly, by hand."""
 
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -65,11 +66,12 @@ def test_degrees(text):
             assert scaling.verdict == Verdict.proved
 
 
-@pytest.mark.parametrize("text", [t for t in DEGREES if not Gate.parse(t).as_json()["parameters"]])
+@pytest.mark.parametrize("text", [t for t in DEGREES if not re.search(r"\b[ab]\b", t)])
 def test_a_degree_holds_for_numbers(text):
     from balproof.symbolic import numeric
 
     f = Gate.parse(text)
+    assert not f.as_json()["parameters"]
     rng = np.random.default_rng(4)
     points = [rng.normal(size=20) for _ in f.variables]
     for s in f.scalings:

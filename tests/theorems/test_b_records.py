@@ -75,14 +75,20 @@ EXPECTED = {
 LONG = {
     "B.architectures",
     "B.existence",
+    "B.favorable",
     "B.gd-does-not-balance",
     "B.gd-regularized-balances",
+    "B.optimal-scale-general",
+    "B.optimal-scale-lp",
     "B.progress",
+    "B.scaling-preserves",
     "B.schedules",
+    "B.simultaneous",
     "B.stochastic-balancing",
     "B.strictly-convex",
+    "B.universality",
 }
-"""A second or two each; what they are made of is tested by hand and on grids beside this file."""
+"""Half a second or more each; what they are made of is tested by hand and on grids beside this file."""
 
 
 def some_slow(names: Iterable[str]) -> list[Any]:

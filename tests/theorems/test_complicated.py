@@ -100,7 +100,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("twin", TWINS)
-@pytest.mark.parametrize("case", spread(CASES, 3), ids=lambda c: c.key)
+@pytest.mark.parametrize("case", spread(CASES, 5), ids=lambda c: c.key)
 def test_the_numbers_are_the_same(case, twin):
     plain, made = case.network, Complicated(case, twin).network
     assert made != plain

@@ -11,6 +11,7 @@ from balproof.theorems import running
 from balproof.theorems.formal import FORMAL, strengthened
 from balproof.theorems.running import replay
 from balproof.verdict import Verdict
+from tests.sweeps import slow_but
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,13 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    "change",
+    slow_but(
+        CHANGES,
+        *("a figure of a witness", "a statement", "the error of an instance", "a piece of evidence left out"),
+    ),
+)
 def test_a_change_is_found(report, tmp_path, change):
     make, where = CHANGES[change]
     claims = [c for c in report["claims"] if where.startswith(c["id"])]  # the others take time

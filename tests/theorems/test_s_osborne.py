@@ -10,6 +10,7 @@ from balproof.verdict import Verdict
 BRIDGE = np.array([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 1, 0]])
 
 
+@pytest.mark.slow
 def test_certified():
     assert run_claim(s_osborne.matrix_balancing).verdict is Verdict.certified
 

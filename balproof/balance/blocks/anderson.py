@@ -79,8 +79,9 @@ def _weights(rows, newest, x):
     n = len(rows)
     q, r, along, g = np.empty_like(rows), np.zeros((n, n)), np.zeros(n), np.zeros(n)
     for i in range(n):
-        own = q[i]
-        own[:] = rows[(newest - i) % n]
+        own, row = q[i], rows[(newest - i) % n]
+        for k in range(len(own)):
+            own[k] = row[k]
         size = _norm(own)
         for _ in range(2):
             for j in range(i):
@@ -91,10 +92,9 @@ def _weights(rows, newest, x):
         left = _norm(own)
         if left > _NEW * size:
             r[i, i] = left
-            own /= left
-            along[i] = _dot(own, x)
-        else:
-            own[:] = 0.0
+        for k in range(len(own)):
+            own[k] = own[k] / left if r[i, i] > 0 else 0.0
+        along[i] = _dot(own, x)
     for i in range(n - 1, -1, -1):  # row i is Σ_j≤i r_ij·q_j
         if r[i, i] > 0:
             total = along[i]

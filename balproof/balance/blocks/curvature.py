@@ -122,10 +122,11 @@ class Curvature:
         """r ↦ H⁻¹·r, all but rounding, for sparse matrices whose factors are small; otherwise None."""
         problem, count = self.problem, self.problem.manifold.count
         moving = np.flatnonzero(problem.active)
-        if not len(moving) or not all(isinstance(pair, SparsePair) for pair in problem.pairs):
+        listed = [pair for pair in problem.pairs if isinstance(pair, SparsePair)]
+        if not len(moving) or len(listed) < len(problem.pairs):
             return None
         h = sparse.csr_array((count, count))
-        for pair, (e, y) in zip(problem.pairs, self.factors, strict=True):
+        for pair, (e, y) in zip(listed, self.factors, strict=True):
             i, j = pair.support()
             omega = pair.power**2 * pair.factor * pair.costs_at(i, j) * e[i] * y[j]
             ends = (pair.rows.unit[i], pair.columns.unit[j])

@@ -21,7 +21,7 @@ F.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -51,6 +51,9 @@ _SPREAD = 2
 
 _PARTS = 8
 """So many times a check of all layers can end."""
+
+_MANY = 50
+"""So many sweeps are worse than what else there may be."""
 
 _FIRST, _AGAIN = 2, 8
 """After so many more sweeps than one, and so many later again, it is asked what is slow."""
@@ -112,7 +115,7 @@ class _Run:
                 lag, read = kernels.visit_all(self.plan, *self._like, part, True, np.inf, *state)
                 self.read += read
             else:
-                lag = max(self._visit(layer) for layer in part.tolist())
+                lag = np.max([self._visit(layer) for layer in part.tolist()])
             worst = float(np.maximum(worst, lag))
         return worst
 
@@ -226,8 +229,12 @@ class _Run:
         for part in [order] if self._all_fast else np.array_split(order, _PARTS):
             if not self._all_fast:
                 self._renew_by(part)
-            lag, read = kernels.visit_all(self.plan, *self._like, part, False, enough, *state)
-            self.read += read
+            if self._at_once.any():
+                lag, read = kernels.visit_all(self.plan, *self._like, part, False, enough, *state)
+                self.read += read
+            else:  # with nothing to read the loops that do so need not be compiled
+                sums = (kernels.gather(self.plan, i, -1, self.factors, self.sums) for i in part.tolist())
+                lag = np.max([kernels.imbalance(*both) for both in sums], initial=0.0)
             worst = float(np.maximum(worst, lag))  # what is not a number stays so
             if worst > enough:
                 break
@@ -325,12 +332,12 @@ def sweeps(
     limit: int = 500,
     coarse: bool = True,
     memory: int = 8,
-    patience: float = np.inf,
+    slowly: Callable[[], bool] | None = None,
     progress: Progress | None = None,
 ) -> Iterate:
     """Sweeps until the imbalance is at most ``tolerance``; plain ones without ``coarse`` and ``memory``.
 
-    They end early where more than ``patience`` further ones are to be expected.
+    Where more than fifty further ones are to be expected, they end if ``slowly``, asked once, says so.
 
     >>> from balproof.balance.problem import Costs
     >>> from balproof.importers import load
@@ -368,8 +375,8 @@ def sweeps(
         recent.append(lag)
         still = lag < 1e-11 and stagnant(recent)
         stopped = progress and progress(f"sweep {sweep + 1}: imbalance {lag:.1e}")
-        vain = sweep + 1 >= _AGAIN and patience < np.inf and slow(recent, tolerance, patience)
-        still |= vain
+        if slowly and sweep + 1 >= _AGAIN and slow(recent, tolerance, _MANY):
+            still, slowly = still or slowly(), None
         final = still or stopped or sweep + 1 == limit
         if run.complete or expected <= tolerance or final:
             enough = np.inf if run.complete or final else tolerance

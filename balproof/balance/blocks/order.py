@@ -52,13 +52,14 @@ def colours(plan: Plan) -> Array:
 
 @njit(nogil=True, cache=True)
 def _near(plan):
-    """The layers that share a block with each, in ascending order, as in CSR."""
+    """The layers that share a block with each, as in CSR."""
     count, blocks = len(plan.unit_start) - 1, len(plan.power)
     starts, last = np.zeros(count + 1, np.int64), np.full(count, -1)
     of_block = np.zeros(blocks + 1, np.int64)
     for side in plan.side:
         of_block[side // 2 + 1] += 1
-    of_block = np.cumsum(of_block)
+    for b in range(blocks):
+        of_block[b + 1] += of_block[b]
     layers, end = np.empty(len(plan.side), np.int64), of_block.copy()
     for layer in range(count):
         for side in plan.side[plan.touch_start[layer] : plan.touch_start[layer + 1]]:
@@ -76,6 +77,5 @@ def _near(plan):
                     last[other] = layer
                     near[at] = other
                     at += 1
-        near[starts[layer] : at].sort()
         starts[layer + 1] = at
     return starts, near[:at]

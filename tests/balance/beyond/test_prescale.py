@@ -35,6 +35,7 @@ from tests.balance.samples import (
     with_weights,
 )
 from tests.networks import mlp
+from tests.sweeps import crossed
 
 Array = np.ndarray
 
@@ -82,8 +83,7 @@ def spread(network: Network, decades: float, seed: int = 0) -> Network:
     )
 
 
-@pytest.mark.parametrize("name", KNOWN)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name, seed", crossed(KNOWN, range(3)))
 def test_rescaled_networks_have_the_weights_they_had(name: str, seed: int) -> None:
     network, costs = KNOWN[name]
     plain = solve(network, costs)
@@ -117,8 +117,7 @@ def test_networks_in_range_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
         solve(wild(KNOWN["mlp"][0], 0, 400)[0])
 
 
-@pytest.mark.parametrize("costs", ["l2", "l1", "lp:1.5"])
-@pytest.mark.parametrize("decades", [60, 150, 190])
+@pytest.mark.parametrize("costs, decades", crossed(["l2", "l1", "lp:1.5"], [190, 150, 60]))
 def test_many_decades_against_600_bits(costs: str, decades: int) -> None:
     """Weights of hundreds of decades that no rescaling evens out: the exact state of those that came out."""
     for network in (mlp([3, 5, 4, 2]), dense(5)):
@@ -146,8 +145,7 @@ BY_HAND = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", BY_HAND)
+@pytest.mark.parametrize("name, method", crossed(BY_HAND, METHODS))
 def test_one_unit_by_hand(name: str, method: Method) -> None:
     into, out, both = BY_HAND[name]
     network = with_weights(mlp([1, 1, 1], bias=False), fc1__weight=[[into]], fc2__weight=[[-out]])

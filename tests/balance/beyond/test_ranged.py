@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,6 +30,8 @@ from balproof.network.manifold import infer
 from tests.balance.beyond.test_prescale import KNOWN, by_powers, spread, wild
 from tests.balance.samples import dense, optimum, recurrent, same_weights, with_weights
 from tests.networks import mlp
+from tests.sweeps import crossed
+from tests.sweeps import spread as some
 
 Array = np.ndarray
 
@@ -42,8 +45,7 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- networks in disguise ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [n for n in KNOWN if n != "two powers"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("name, seed", crossed([n for n in KNOWN if n != "two powers"], range(2)))
 @pytest.mark.usefixtures("blocks")
 def test_disguised_networks_have_the_weights_they_had(name: str, seed: int) -> None:
     network, costs = KNOWN[name]
@@ -133,10 +135,11 @@ BRIDGES = {
 }
 
 
-@pytest.mark.parametrize("costs", ["l2", "l1", "lp:3"])
-@pytest.mark.parametrize("visible", [False, True])
-@pytest.mark.parametrize("name", BRIDGES)
-@pytest.mark.parametrize("how", ["rows", "blocks", "large"])
+# Each way with four bridges or more, each bridge with three costs or in three ways.
+@pytest.mark.parametrize(
+    "how, name, visible, costs",
+    some(itertools.product(["rows", "blocks", "large"], BRIDGES, [False, True], ["l2", "l1", "lp:3"]), 5),
+)
 def test_a_bridge_decides_however_small(
     name: str, visible: bool, costs: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,7 +196,7 @@ def test_units_far_below_all_others_by_hand(name: str, how: str, monkeypatch: py
     np.testing.assert_allclose(found.network.numbers("fc2.weight"), out, rtol=1e-11)
 
 
-@pytest.mark.parametrize("k", [90, pytest.param(700, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("k", [60, pytest.param(700, marks=pytest.mark.slow)])
 def test_bridges_of_large_networks(k: int) -> None:
     """Between two groups the bridges balance each other: both become the mean of what they are in logs."""
     found = solve(bridged(k, 1e-300, 1e-296, visible=False))

@@ -23,6 +23,7 @@ from tests.balance.samples import (
     with_weights,
 )
 from tests.networks import called_twice, mlp
+from tests.sweeps import crossed
 
 ARITHMETICS: tuple[Any, ...] = ("double", "rational", "ball")
 
@@ -106,8 +107,7 @@ NETWORKS = {
 COSTS = {"l2": (("1", "2"),), "lp:3": (("1", "3"),), "abs(w) + w**2/10": (("1", "1"), ("0.1", "2"))}
 
 
-@pytest.mark.parametrize("spec", COSTS)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name, spec", crossed(NETWORKS, COSTS))
 def test_bound_is_not_below_the_true_gap(name: str, spec: str) -> None:
     problem = BalanceProblem.build(NETWORKS[name], spec)
     with mpmath.workdps(50):

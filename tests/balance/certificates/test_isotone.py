@@ -21,6 +21,7 @@ from balproof.network.manifold import infer
 from benchmarks.inputs import transformer
 from tests.convnets import resnet
 from tests.networks import mlp
+from tests.sweeps import crossed
 
 Array = np.ndarray
 
@@ -78,9 +79,9 @@ MORE = {
 }
 
 
-@pytest.mark.parametrize("costs", ["l2", "l1"])
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n == "residual" else []) for n in MORE]
+    "name, costs",
+    crossed(MORE, ["l2", "l1"], slow=["residual"]),
 )
 def test_bounds_hold_and_are_not_far_off(name: str, costs: str) -> None:
     start = MORE[name]()
