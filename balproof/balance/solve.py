@@ -432,7 +432,9 @@ def _solve_blocks(
     certificate = certify_blocks(problem, h, sums) if certify or not connected else not_asked
     if not connected and isinstance(certificate, NoCertificate):
         return None
-    if certify and isinstance(certificate, NoCertificate) and problem.size <= LARGE and not problem.lost:
+    settled = max(imbalance, cuts or 0.0) <= BALANCED
+    listable = settled and problem.size <= LARGE and not problem.lost
+    if certify and listable and isinstance(certificate, NoCertificate):
         certificate = _gap_alone(BalanceProblem.build(manifold, costs).rescaled(h), certificate)
     shown = "strongly connected components of the nonzero weights" if connected else "a box of log-scales"
     certificate = certificate if certify else not_asked
@@ -442,7 +444,6 @@ def _solve_blocks(
     infimum, vanishing = (
         infimum_of(BalanceProblem.build(manifold, costs)) if run_away and listed else (None, ())
     )
-    settled = max(imbalance, cuts or 0.0) <= BALANCED
     return Solution(
         status="unattained" if run_away else "balanced" if settled else "unconverged",
         regularizer=costs.name,
