@@ -14,7 +14,7 @@ from scipy.sparse.linalg import splu
 from balproof.balance.clusters import Cuts, Digraph, between_groups
 from balproof.balance.elimination import WIDEST, band, narrow, order
 from balproof.balance.problem import BalanceProblem
-from balproof.balance.state import Iterate, Progress
+from balproof.balance.state import RISE, Iterate, Progress
 from balproof.errors import RequestError
 
 Array = np.ndarray
@@ -58,7 +58,7 @@ _FEW = 5_000
 def fits(problem: BalanceProblem) -> bool:
     """Whether factors of the Hessian of a sparse matrix are small: few scales, or a narrow band of them."""
     listed = any(t.places is not None for t in problem.manifold.network.parameters)
-    return int(np.count_nonzero(problem.active)) <= _FEW or not listed or band(_pattern(problem)) <= WIDEST
+    return int(np.count_nonzero(problem.active)) <= _FEW or not listed or band(_pattern(problem))[0] <= WIDEST
 
 
 def fast(problem: BalanceProblem) -> bool:
@@ -113,7 +113,7 @@ def _by_factors(
     steps: int,
     progress: Progress | None,
 ) -> Iterate:
-    """A step changes no log-scale of a weight by more than 1, and is halved while F does not fall."""
+    """A step lets no weight grow by more than e^`RISE`, and is halved while F does not fall."""
     moving = np.flatnonzero(problem.active)
     a = sparse.csr_array(problem.A[:, moving])
     cost = problem.cost(h)
@@ -129,7 +129,7 @@ def _by_factors(
         move = -_solve(sparse.csr_array(a.T @ sparse.diags_array(problem.curvature_of(w)) @ a), gradient)
         slope = float(gradient @ move)
         moved = float(np.max(np.abs(a @ move), initial=0.0))
-        length = 1.0 / max(1.0, moved)
+        length = RISE / max(RISE, float(np.max(a @ move, initial=0.0)))
         while True:
             trial = h.copy()
             trial[moving] += length * move

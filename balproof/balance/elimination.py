@@ -54,16 +54,22 @@ def order(tail: Array, head: Array, count: int) -> Array | None:
     return np.concatenate([[0], found + 1]) if count * band**2 <= _WORK else None
 
 
-def band(graph: sparse.csr_array) -> int:
-    """How wide a band holds the entries of a symmetric matrix, in a good order.
+def band(graph: sparse.csr_array) -> tuple[int, int]:
+    """How wide a band holds the entries of a symmetric matrix, in a good order, and how many rows it has.
 
-    >>> band(sparse.csr_array(np.array([[1, 0, 1], [0, 1, 1], [1, 1, 1]])))
-    1
+    Trees that hang on the rest do not count: leaves first, they are eliminated without fill.
+
+    >>> band(sparse.csr_array(np.ones((3, 3)))), band(sparse.csr_array(np.array([[1, 1], [1, 1]])))
+    ((2, 3), (0, 0))
     """
+    left = _core(graph.indptr, graph.indices)
+    if not left.any():
+        return 0, 0
+    graph = sparse.csr_array(graph[left][:, left])
     place = np.empty(graph.shape[0], int)
     place[reverse_cuthill_mckee(graph, symmetric_mode=True)] = np.arange(graph.shape[0])
     i, j = graph.tocoo().coords
-    return int(np.abs(place[i] - place[j]).max(initial=0))
+    return int(np.abs(place[i] - place[j]).max(initial=0)), len(place)
 
 
 def narrow(graph: sparse.csr_array) -> bool:
@@ -74,8 +80,34 @@ def narrow(graph: sparse.csr_array) -> bool:
     >>> narrow(sparse.csr_array(np.ones((1000, 1000))))
     False
     """
-    n = graph.shape[0]
-    return n <= _SMALL or band(graph) <= min(WIDEST, n // 8)
+    width, rows = band(graph)
+    return rows <= _SMALL or width <= min(WIDEST, rows // 8)
+
+
+@njit(nogil=True, cache=True)
+def _core(starts, ends):
+    """Which nodes are left when those with one neighbour or none are taken away, again and again."""
+    count = len(starts) - 1
+    degree, left = np.zeros(count, np.int64), np.ones(count, np.bool_)
+    queue, last = np.empty(count, np.int64), 0
+    for k in range(count):
+        for j in ends[starts[k] : starts[k + 1]]:
+            degree[k] += j != k
+        if degree[k] <= 1:
+            queue[last] = k
+            last += 1
+    for at in range(count):
+        if at == last:
+            break
+        k = queue[at]
+        left[k] = False
+        for j in ends[starts[k] : starts[k + 1]]:
+            if j != k and left[j]:
+                degree[j] -= 1
+                if degree[j] == 1:
+                    queue[last] = j
+                    last += 1
+    return left
 
 
 def eliminate(tail: Array, head: Array, conductance: Array, current: Array, count: int) -> Array:

@@ -14,7 +14,7 @@ from scipy import sparse
 from balproof.balance.clusters import Cuts, Digraph, between_groups
 from balproof.balance.multilevel import multilevel
 from balproof.balance.problem import BalanceProblem
-from balproof.balance.state import Iterate, Progress
+from balproof.balance.state import RISE, Iterate, Progress
 
 Array = np.ndarray
 
@@ -41,8 +41,8 @@ def newton(
 ) -> Iterate:
     """Newton's method from ``start`` (default: some sweeps from h = 0) until nothing is unbalanced.
 
-    Imbalance and cut imbalance are to be at most ``tolerance``. A step changes no log-scale of a weight by
-    more than 1, and is halved while F does not fall.
+    Imbalance and cut imbalance are to be at most ``tolerance``. A step lets no weight grow by more
+    than e^`RISE`, and is halved while F does not fall.
 
     >>> from balproof.importers import load
     >>> newton(BalanceProblem.build(load("tests/data/chain.json"))).imbalance <= 1e-13
@@ -94,7 +94,7 @@ def newton(
         passes += 2 + 2 * products
         slope = float(gradient @ move)
         moved = float(np.max(np.abs(a @ move), initial=0.0))
-        length = 1.0 / max(1.0, moved)
+        length = RISE / max(RISE, float(np.max(a @ move, initial=0.0)))
         while True:
             trial = h.copy()
             trial[moving] += length * move

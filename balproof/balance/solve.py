@@ -439,6 +439,10 @@ def _solve_blocks(
     certificate = certify_blocks(problem, h, sums) if certify or not connected else not_asked
     if not connected and isinstance(certificate, NoCertificate):
         return None
+    settled = max(problem.imbalance_of(balance), cuts or 0.0) <= BALANCED
+    listable = settled and problem.size <= LARGE and not problem.lost
+    if certify and listable and isinstance(certificate, NoCertificate):
+        certificate = _gap_alone(BalanceProblem.build(manifold, costs).rescaled(h), certificate)
     return _of_blocks(
         problem,
         costs,
@@ -471,13 +475,13 @@ def _of_blocks(
     """
     balance, names = after[1], problem.manifold.names
     imbalance = problem.imbalance_of(balance)
+    settled = max(imbalance, cuts or 0.0) <= BALANCED
     shown = "strongly connected components of the nonzero weights" if connected else "a box of log-scales"
     run_away = {names[k]: "-1" if balance.incoming[k] else "1" for k in problem.dead
                 if (balance.incoming[k] > 0) != (balance.outgoing[k] > 0)}  # fmt: skip
     infimum, vanishing = (
         infimum_of(BalanceProblem.stated(problem.manifold, costs)) if run_away and listed else (None, ())
     )
-    settled = max(imbalance, cuts or 0.0) <= BALANCED
     return Solution(
         status="unattained" if run_away else "balanced" if settled else "unconverged",
         regularizer=costs.name,
@@ -539,6 +543,14 @@ def _solve_general(
         certificate if certify else not_asked,
         start,
         listed,
+    )
+
+
+def _gap_alone(problem: BalanceProblem, without: NoCertificate) -> GapCertificate | NoCertificate:
+    """The gap weight by weight, where no box holds the balanced state for certain: ties too weak for sums."""
+    found = certify_gap(problem, "double")
+    return (
+        without if isinstance(found, NoCertificate) else dataclasses.replace(found, no_radius=without.reason)
     )
 
 

@@ -13,6 +13,10 @@ Progress = Callable[[str], object]
 BALANCED = 1e-12
 """The relative imbalance up to which a state counts as balanced."""
 
+RISE = 5.0
+"""The most by which a Newton step lets the logarithm of a weight grow. It may fall as far as it likes: F
+falls, too, and where strong weights take the scales far apart, weak ones between them have to."""
+
 
 @dataclass(frozen=True, eq=False)
 class Iterate:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import pytest
 from flint import arb, arb_mat, ctx
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from balproof.balance import clusters as room
 from balproof.balance import elimination
@@ -425,3 +427,59 @@ def test_loaded_weights_of_one_file_are_enough() -> None:
     """From Python as from a file: the field is in the JSON of solve."""
     answer = solve(load({"J": np.array([[0, 2.0], [3.0, 0]])})).as_json()
     assert answer["cut_imbalance"] == 0.0
+
+
+@pytest.mark.parametrize("power", [-900, 900])
+def test_elimination_where_products_of_two_costs_overflow(power: int) -> None:
+    tail, head = np.array([0, 1, 2, 3, 1, 2]), np.array([1, 2, 3, 1, 3, 0])
+    g, b = np.array([2.0, 3, 1, 4, 2, 5]), np.array([1.0, -2, 3, 1, -5, 2])
+    expected = elimination.eliminate(tail, head, g, b, 4)
+    found = elimination.eliminate(tail, head, np.ldexp(g, power), np.ldexp(b, power), 4)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("tie", [1e-150, 1e-200])
+def test_groups_tied_by_weights_whose_costs_are_brought_into_range(tie: float) -> None:
+    """Each group moves as one: between them all weights end as √(tie·3 tie), to rounding."""
+    matrix = np.exp(np.random.default_rng(0).standard_normal((10, 10)))
+    matrix[:5, 5:] = matrix[5:, :5] = 0
+    matrix[0, 5], matrix[5, 0] = 3 * tie, tie
+    found = solve({"J": matrix})
+    assert found.status == "balanced"
+    after = found.network.numbers("J")
+    np.testing.assert_allclose(after[[0, 5], [5, 0]], np.sqrt(3) * tie, rtol=1e-12)
+
+
+def test_gap_of_many_weights_in_groups_too_weakly_tied_for_a_box() -> None:
+    """By blocks: what flows between the groups, 1e-16, is below the rounding of the sums of their units."""
+    m = 102
+    matrix = np.exp(np.random.default_rng(0).standard_normal((2 * m, 2 * m)))
+    matrix[:m, m:] = matrix[m:, :m] = 0
+    matrix[0, m], matrix[m, 0] = 3e-8, 1e-8
+    found = solve(sparse.csr_array(matrix), certify=True)
+    assert found.status == "balanced"
+    assert found.certificate is not None and found.certificate.gap < 1e-20
+    assert found.certificate.radius is None and "rounding" in str(found.certificate.no_radius)
+    assert solve({"J": matrix}, method="newton").cost_after == pytest.approx(found.cost_after, rel=1e-13)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_trees_hang_on_is_the_core_of_networkx(seed: int) -> None:
+    graph = nx.gnm_random_graph(60, 65, seed=seed)
+    matrix = sparse.csr_array(nx.to_scipy_sparse_array(graph, format="csr"))
+    for own in (matrix, matrix + sparse.eye_array(60)):
+        left = elimination._core(own.indptr, own.indices)
+        assert set(np.flatnonzero(left).tolist()) == set(nx.k_core(graph, 2))
+
+
+def test_a_wide_tree_is_balanced_by_factors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: along a tree both weights between two units become √(w w′), whatever all others are."""
+    monkeypatch.setattr(elimination, "WIDEST", 300)
+    n = 12_001
+    child = np.arange(1, n)
+    parent = (child - 1) // 2
+    down, up = np.exp(np.random.default_rng(0).standard_normal((2, n - 1)))
+    places = np.append(parent, child), np.append(child, parent)
+    found = solve(sparse.coo_array((np.append(down, up), places), (n, n)).tocsr(), certify=True)
+    assert found.status == "balanced" and found.certificate is not None
+    assert found.cost_after == pytest.approx(2 * down @ up, rel=1e-13)

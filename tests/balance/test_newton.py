@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from balproof.balance.direct import direct
 from balproof.balance.newton import newton
 from balproof.balance.problem import BalanceProblem
 from balproof.balance.state import Iterate
+from balproof.importers import load
 from tests.balance.samples import (
     MARGINALS,
     at,
@@ -156,3 +158,16 @@ def test_nothing_to_move(method: Method) -> None:
     for network in (mlp([2, 2]), mlp([2, 3, 2], activation="tanh")):
         found = method(BalanceProblem.build(network))
         assert not found.h.any() and found.imbalance == 0
+
+
+def test_weights_that_fall_far_do_not_shorten_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sparse matrix over 40 decades, by factors: 86 steps where all log-scales moved by at most 1."""
+    rng, n = np.random.default_rng(0), 300
+    ends = rng.integers(0, n, (2, 3 * n))
+    places = np.hstack([ends, [np.arange(n), np.roll(np.arange(n), 1)]])
+    matrix = sparse.coo_array((np.exp(10 * rng.standard_normal(4 * n)), tuple(places)), (n, n)).tocsr()
+    problem = BalanceProblem.build(load(matrix), "l2")
+    monkeypatch.setattr("balproof.balance.direct.order", lambda *_: None)
+    found = direct(problem)
+    assert found.imbalance < 1e-12
+    assert len(found.history) < 60

@@ -40,7 +40,7 @@ from balproof.balance.state import Iterate, Progress
 
 Array = np.ndarray
 
-LAYERS = 20_000
+LAYERS = 100_000
 """More layers than this are not moved as wholes."""
 
 _OVER, _GAIN = 8, 0.2

@@ -155,6 +155,16 @@ def test_few_reads_of_every_kind_of_network(name: str) -> None:
     assert found.passes <= most
 
 
+@pytest.mark.slow
+def test_more_than_20_000_layers() -> None:
+    """By hand: along a chain of single units all weights become the geometric mean of their sizes."""
+    network = mlp([1] * 20_102, bias=False)
+    w = np.array([float(network.numbers(t.name)[0, 0]) for t in network.parameters])
+    found = solve(network, certify=True)
+    assert found.status == "balanced" and found.certificate is not None
+    assert found.cost_after == pytest.approx(len(w) * np.exp(2 * np.log(np.abs(w)).mean()), rel=1e-10)
+
+
 def test_solve_takes_them_for_networks_of_some_size() -> None:
     network = mlp([150, 150, 150], seed=2)
     found = solve(network, certify=True)
