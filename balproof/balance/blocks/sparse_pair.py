@@ -128,7 +128,8 @@ def sparse_pair(block: Block, tensor: Tensor, power: float, factor: float) -> Sp
     rows, columns = found
     weights = np.ascontiguousarray(tensor.value, tensor.value.dtype.newbyteorder("="))
     costs = np.abs(weights.astype(np.float64))
-    costs = costs * costs if power == 2 else costs**power
+    with np.errstate(over="ignore"):  # what no double holds is refused by who asked, or solved in another way
+        costs = costs * costs if power == 2 else costs**power
     if np.intersect1d(rows.scales, columns.scales).size:
         closed = _closed(rows, columns, places)
         if closed is None:

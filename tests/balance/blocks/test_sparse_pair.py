@@ -303,3 +303,13 @@ def test_neighbours_have_different_colours() -> None:
         colour, (i, j) = coloured(both), both.tocoo().coords
         assert colour.min() == 0 and not np.any(colour[i] == colour[j])
         assert colour.max() <= np.diff(both.indptr).max(initial=0)
+
+
+def test_costs_that_overflow_do_so_without_a_warning() -> None:
+    """Warnings are errors here. A factor on all weights is none of the balanced state."""
+    n, rng = 6_000, np.random.default_rng(0)
+    ends = np.hstack([rng.integers(0, n, (2, 3 * n)), [np.arange(n), np.roll(np.arange(n), 1)]])
+    matrix = sp.coo_array((np.exp(rng.standard_normal(4 * n)), tuple(ends)), (n, n)).tocsr()
+    large, plain = solve(matrix * 2.0**530), solve(matrix)
+    assert large.status == "balanced" and large.log10_costs is not None
+    assert large.log10_costs[1] == pytest.approx(np.log10(plain.cost_after) + 1060 * np.log10(2), rel=1e-12)
