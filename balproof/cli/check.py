@@ -105,9 +105,12 @@ def _print(audit: Audit) -> None:
     out.print(f"a rescaling of BEFORE  {say(audit.same_orbit)}")
     proof = f": {audit.proof.statement}" if audit.proof else ""
     out.print(f"the same function      {audit.function}{proof}")
-    out.print(f"outputs differ by      {number(audit.function_error)} of the largest output")
+    error, gap = audit.function_error, audit.optimality_gap
+    compared = "not compared" if error is None else f"{number(error)} of the largest output"
+    out.print(f"outputs differ by      {compared}")
     out.print(f"balanced               {say(audit.balanced)}, imbalance {number(audit.imbalance)}")
-    out.print(f"above the optimum by   at most {number(audit.optimality_gap)}, relatively")
+    bound = "no bound" if gap is None else f"at most {number(gap)}, relatively"
+    out.print(f"above the optimum by   {bound}")
     for cause in audit.explanation:
         out.print(f"{cause.kind}  {cause.where}", markup=False)
         out.print(f"  {cause.text}{_effect(cause)}", markup=False)

@@ -254,6 +254,16 @@ def test_a_dead_unit_is_named_and_left_alone(balproof_, dead, tmp_path, method: 
     )
 
 
+def test_check_says_what_was_not_compared(balproof_, tmp_path) -> None:
+    """A matrix alone has no outputs, and there is no bound for the largest weights."""
+    for name, value in ("before", [[0.0, 1.0], [4.0, 0.0]]), ("after", [[0.0, 1e-9], [4e9, 0.0]]):
+        np.save(tmp_path / f"{name}.npy", np.array(value))
+    found = balproof_("check", tmp_path / "before.npy", tmp_path / "after.npy", "--regularizer", "max")
+    assert (found.code, found.err) == (1, "")
+    assert "outputs differ by      not compared\nbalanced " in found.out
+    assert "\nabove the optimum by   no bound\n" in found.out
+
+
 def test_a_dead_unit_in_inspect_and_check(balproof_, dead, tmp_path) -> None:
     assert balproof_("inspect", dead, "--json", "-").json["dead_units"] == ["fc1[1]"]
     assert "dead units, in or out all 0 or dead: fc1[1]" in balproof_("inspect", dead).out
