@@ -32,6 +32,9 @@ WIDEST = 3_000
 _SMALL = 300
 """Rows of a matrix of which factors take little work in any case."""
 
+_MOST = 15_000_000_000
+"""Multiplications in a band of which factors take little work: some five seconds, and far less for a grid."""
+
 _FAR = 0.5
 """An imbalance above this is better lowered by sweeps."""
 
@@ -81,7 +84,7 @@ def narrow(graph: sparse.csr_array) -> bool:
     False
     """
     width, rows = band(graph)
-    return rows <= _SMALL or width <= min(WIDEST, rows // 8)
+    return rows <= _SMALL or (width <= min(WIDEST, rows // 8) and rows * width**2 <= _MOST)
 
 
 @njit(nogil=True, cache=True)
