@@ -15,6 +15,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from balproof.balance.blocks.cyclic import LAYERS
+from balproof.balance.blocks.gradients import conjugate_gradients
 from balproof.balance.blocks.kernels import layer_terms
 from balproof.balance.blocks.pairs import Side
 from balproof.balance.blocks.plan import flat, plan_of
@@ -87,36 +88,15 @@ class Curvature:
         """
         inverse = np.divide(1.0, self.diagonal, where=self.diagonal > 0, out=np.zeros(len(right)))
         coarse = self._by_layers()
-        found = self._iterate(right, lambda r: inverse * r + coarse(r), done, limit)
+
+        def enough(x: Array, residual: Array, _: float) -> bool:
+            return done(x, residual)
+
+        found = conjugate_gradients(self.times, lambda r: inverse * r + coarse(r), right, enough, limit)
         if done(*found[:2]) or (near := self._by_factors()) is None:
             return found
-        x, residual, more = self._iterate(right, near, done, limit)
+        x, residual, more = conjugate_gradients(self.times, near, right, enough, limit)
         return x, residual, found[2] + more
-
-    def _iterate(
-        self,
-        right: Array,
-        near: Callable[[Array], Array],
-        done: Callable[[Array, Array], bool],
-        limit: int,
-    ) -> tuple[Array, Array, int]:
-        """Conjugate gradients from 0, where ``near`` is what is near H⁻¹."""
-        x, residual = np.zeros(len(right)), right.copy()
-        z = near(residual)
-        search, product = z.copy(), float(residual @ z)
-        step = 0
-        while step < limit and product > 0 and not done(x, residual):
-            step += 1
-            image = self.times(search)
-            curved = float(search @ image)
-            if not curved > 0:
-                break
-            x = x + product / curved * search
-            residual = residual - product / curved * image
-            z = near(residual)
-            before, product = product, float(residual @ z)
-            search = z + product / before * search
-        return x, residual, step
 
     def _by_factors(self) -> Callable[[Array], Array] | None:
         """r ↦ H⁻¹·r, all but rounding, for sparse matrices whose factors are small; otherwise None."""

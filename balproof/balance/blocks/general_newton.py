@@ -18,6 +18,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from balproof.balance.blocks.general import GeneralProblem, State, curved
+from balproof.balance.blocks.gradients import conjugate_gradients
 from balproof.balance.blocks.pairs import Pair, Side
 from balproof.balance.blocks.parts import Parts
 from balproof.balance.state import Iterate, Progress
@@ -94,23 +95,7 @@ class Hessian:
     ) -> tuple[Array, Array, int]:
         """x, right − H·x and steps of conjugate gradients, until ``done`` of these and of what is left of the
         square of the residual's norm: a read for each."""
-        near = self._model()
-        x, residual = np.zeros(len(right)), right.copy()
-        z = near(residual)
-        search, product = z, float(residual @ z)
-        first, step = product, 0
-        while step < limit and product > 0 and not done(x, residual, product / first):
-            step += 1
-            image = self.times(search)
-            curve = float(search @ image)
-            if not curve > 0:
-                break
-            x = x + product / curve * search
-            residual = residual - product / curve * image
-            z = near(residual)
-            before, product = product, float(residual @ z)
-            search = z + product / before * search
-        return x, residual, step
+        return conjugate_gradients(self.times, self._model(), right, done, limit)
 
     def _model(self) -> Callable[[Array], Array]:
         """r ↦ the solution for the model of all blocks."""
