@@ -68,7 +68,7 @@ def certify_faces(problem: BalanceProblem) -> GapCertificate | NoCertificate:
     >>> from balproof.balance.direct import direct
     >>> from balproof.importers import load
     >>> problem = BalanceProblem.build(load("tests/data/chain.json"), "log(1 + w**2)")
-    >>> found = certify_faces(problem.rescaled(direct(problem).h))
+    >>> found = certify_faces(problem.rescaled(direct(problem, tolerance=1e-15).h))
     >>> found.radius < 1e-13, found.gap < 1e-24
     (True, True)
     """
