@@ -50,7 +50,7 @@ FAULTS = {
         "B.scaling-preserves",
     ),
     "the χ² gap, an edge's share forgotten": (
-        "balance/certificates.py",
+        "balance/certificates/gap.py",
         'if arithmetic != "rational" else c * c / term.value',
         'if arithmetic != "rational" else Fraction(0)',
         "B.stochastic-balancing",
