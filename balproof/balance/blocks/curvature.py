@@ -17,7 +17,6 @@ from scipy.sparse.linalg import splu
 from balproof.balance.blocks.cyclic import LAYERS
 from balproof.balance.blocks.gradients import conjugate_gradients
 from balproof.balance.blocks.kernels import layer_terms
-from balproof.balance.blocks.pairs import Side
 from balproof.balance.blocks.plan import flat, plan_of
 from balproof.balance.blocks.problem import BlockProblem
 from balproof.balance.blocks.sparse_pair import SparsePair
@@ -51,8 +50,7 @@ class Curvature:
         It is Σ_t p_t²ω_t B_t B_tᵀ, where B_t has the two coefficients of the weight as |c| and −|c'|.
         """
         turned = tuple(
-            replace(p, rows=_signed(p.rows, 1.0), columns=_signed(p.columns, -1.0))
-            for p in self.problem.pairs
+            replace(p, rows=p.rows.signed(1.0), columns=p.columns.signed(-1.0)) for p in self.problem.pairs
         )
         return replace(self, problem=replace(self.problem, pairs=turned))
 
@@ -157,7 +155,3 @@ class Curvature:
             return np.where(moving, t[layers], 0.0)
 
         return correct
-
-
-def _signed(side: Side, sign: float) -> Side:
-    return replace(side, coefficient=sign * np.abs(side.coefficient))

@@ -64,9 +64,7 @@ class Hessian:
 
     def compared(self) -> Hessian:
         """The same with the comparison matrix, weight by weight: nothing off the diagonal is above 0."""
-        return replace(
-            self, sides=[(_signed(rows, 1.0), _signed(columns, -1.0)) for rows, columns in self.sides]
-        )
+        return replace(self, sides=[(rows.signed(1.0), columns.signed(-1.0)) for rows, columns in self.sides])
 
     @cached_property
     def diagonal(self) -> Array:
@@ -155,10 +153,6 @@ def _columns(
         columns.append(2 * group[there] + i)
     entries = np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))
     return sparse.csr_array(sparse.coo_array(entries, (count, 2 * len(used)))), total[used]
-
-
-def _signed(side: Side, sign: float) -> Side:
-    return replace(side, coefficient=sign * np.abs(side.coefficient))
 
 
 # --- the method -------------------------------------------------------------------------------------------

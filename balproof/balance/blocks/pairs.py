@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from math import prod
@@ -117,6 +117,10 @@ class Side:
         for sign, total in ((1, into), (-1, out)):
             part = np.maximum(sign * weighted, 0)
             total += np.bincount(place, part, len(into) + 1)[:-1]
+
+    def signed(self, sign: float) -> Side:
+        """The same with all coefficients of this sign."""
+        return replace(self, coefficient=sign * np.abs(self.coefficient))
 
     def over(self, values: Array, count: int) -> Array:
         """Σ over the entries of each scale."""

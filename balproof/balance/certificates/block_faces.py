@@ -16,7 +16,16 @@ import numpy as np
 from balproof.balance.blocks.general import Read, State
 from balproof.balance.blocks.general_newton import Hessian
 from balproof.balance.blocks.parts import Parts
-from balproof.balance.certificates.faces import KIND, SURE, TOO_FAR, TRIES, WIDEST
+from balproof.balance.certificates.faces import (
+    KIND,
+    SURE,
+    TOO_FAR,
+    TRIES,
+    WIDEST,
+    gap_above,
+    inward,
+    steepest,
+)
 from balproof.balance.certificates.gap import UNIT, GapCertificate, NoCertificate
 
 Array = np.ndarray
@@ -119,24 +128,19 @@ class _Box:
         """At least |∂_kF| of every scale, 0 where it does not move."""
         low, high = self._near(np.zeros(len(self.active)), 1)
         (low_in, high_out), (high_in, low_out) = self._sums([(low, high)] * 2), self._sums([(high, low)] * 2)
-        gamma = SURE * self.gamma()
-        up = high_in * (1 + gamma) - low_out * (1 - gamma)
-        down = high_out * (1 + gamma) - low_in * (1 - gamma)
-        return np.where(self.active, np.maximum(up, down), 0.0) * (1 + 4 * UNIT)
+        found = steepest((low_in, low_out), (high_in, high_out), self.gamma())
+        return np.where(self.active, found, 0.0)
 
     def falls_inward(self, t: Array) -> bool:
         """Whether F falls inward from all faces of the box, for certain."""
         up, down = self._near(t, 1), self._near(t, -1)
         if not self._certain:
             return False
-        gamma = SURE * self.gamma()
         # At α − β are the rows whose coefficient is > 0 and the columns whose coefficient is < 0 on the upper
         # face; at β − α the others. Sums that come in are to be small there, and those that go out large.
-        upper_in, upper_out = self._sums([(up[0], down[1]), (down[0], up[1])])
-        lower_in, lower_out = self._sums([(down[1], up[0]), (up[1], down[0])])
-        upper = upper_in - upper_out > gamma * (upper_in + upper_out)
-        lower = lower_out - lower_in > gamma * (lower_out + lower_in)
-        return bool(np.all((upper & lower)[self.active]))
+        upper = self._sums([(up[0], down[1]), (down[0], up[1])])
+        lower = self._sums([(down[1], up[0]), (up[1], down[0])])
+        return bool(np.all(inward(upper, lower, self.gamma())[self.active]))
 
     def bound(self, absolute: float, radius: float) -> GapCertificate | NoCertificate:
         """The certificate, if the cost is known well enough."""
@@ -148,10 +152,7 @@ class _Box:
         # Sizes are off by δ as well, which changes a cost by m times that.
         off = self._state.problem.constant[1]
         off += 2 * self._delta() * sum(read.total for read in self._state.reads)
-        floor = self._state.cost * (1 - lost) * (1 - 4 * UNIT) - off - absolute
-        if not floor > 0:
-            return NoCertificate("the cost could not be bounded from below")
-        return GapCertificate(KIND, absolute / floor * (1 + 4 * UNIT), absolute, 53, radius)
+        return gap_above(self._state.cost * (1 - lost) * (1 - 4 * UNIT) - off, absolute, radius)
 
     def _delta(self) -> float:
         """More than the relative rounding of a size: of factors exp(c·h), exp(c·t) and their products.

@@ -123,6 +123,35 @@ def _lost(laws: Sequence[Law], count: int) -> float:
     return SURE * (max((law.cost_error for law in laws), default=0.0) + (count + 8) * UNIT)
 
 
+Sides = tuple[Array, Array]
+"""What comes in and what goes out of every scale."""
+
+
+def inward(upper: Sides, lower: Sides, gamma: float) -> Array:
+    """Whether F falls inward from both faces of each scale, for certain.
+
+    On the upper face ``upper`` bounds in from below and out from above, and ``lower`` the other way round on
+    the lower one; all of them are rounded by at most the part ``gamma``.
+    """
+    rising, falling = ((more - less, more + less) for more, less in (upper, lower[::-1]))
+    return (rising[0] > SURE * gamma * rising[1]) & (falling[0] > SURE * gamma * falling[1])
+
+
+def steepest(low: Sides, high: Sides, gamma: float) -> Array:
+    """At least |∂_kF| of every scale, by bounds on in and out, rounded by at most the part ``gamma``."""
+    small, large = 1 - SURE * gamma, 1 + SURE * gamma
+    up, down = (high[i] * large - low[1 - i] * small for i in (0, 1))
+    return np.maximum(up, down) * (1 + 4 * UNIT)
+
+
+def gap_above(least: float, absolute: float, radius: float) -> GapCertificate | NoCertificate:
+    """The certificate of a cost that is at least ``least``, and at most ``absolute`` above the optimum."""
+    floor = least - absolute
+    if not floor > 0:
+        return NoCertificate("the cost could not be bounded from below")
+    return GapCertificate(KIND, absolute / floor * (1 + 4 * UNIT), absolute, 53, radius)
+
+
 class _Box:
     """The moving scales of a problem, entry by entry of A."""
 
@@ -171,10 +200,9 @@ class _Box:
         return NoCertificate(TOO_FAR)
 
     def _bound(self, cost: Array, absolute: float, radius: float) -> GapCertificate | NoCertificate:
-        floor = float(cost.sum()) * (1 - _lost(self._laws, len(cost))) * (1 - 4 * UNIT) - absolute
-        if not floor > 0:
-            return NoCertificate("the cost could not be bounded from below")
-        return GapCertificate(KIND, absolute / floor * (1 + 4 * UNIT), absolute, 53, radius)
+        return gap_above(
+            float(cost.sum()) * (1 - _lost(self._laws, len(cost))) * (1 - 4 * UNIT), absolute, radius
+        )
 
     def _values(self, w: Array, numbers: Array) -> tuple[Array, Array, Array]:
         """m, κ and g of sizes, with the laws of the weights of these numbers."""
@@ -224,18 +252,12 @@ class _Box:
     def _slopes(self) -> Array:
         """At least |∂_kF| of every scale."""
         low, high = self._near(0.0)
-        gamma = SURE * self._gamma()
         (low_in, high_out), (high_in, low_out) = self._sides(low, high), self._sides(high, low)
-        up = high_in * (1 + gamma) - low_out * (1 - gamma)
-        return np.maximum(up, high_out * (1 + gamma) - low_in * (1 - gamma)) * (1 + 4 * UNIT)
+        return steepest((low_in, low_out), (high_in, high_out), self._gamma())
 
     def _falls_inward(self, t: Array) -> bool:
         """Whether F falls inward from all faces of the box, for certain."""
         low, high = self._near((self._size @ t)[self._weight] - 2 * self._entry * t[self._scale])
         if not self._certain:
             return False
-        gamma = SURE * self._gamma()
-        (low_in, high_out), (high_in, low_out) = self._sides(low, high), self._sides(high, low)
-        upper = low_in - high_out > gamma * (low_in + high_out)
-        lower = low_out - high_in > gamma * (low_out + high_in)
-        return bool(np.all(upper & lower))
+        return bool(np.all(inward(self._sides(low, high), self._sides(high, low), self._gamma())))
