@@ -173,7 +173,8 @@ def _draw_convergence(axes: Any, histories: Mapping[int, Sequence[float]], optim
         style = STYLES[i % len(STYLES)]
         axes.plot(sweeps, above[above > 0], linestyle=style, color=COLOURS[i % len(COLOURS)], label=label)
     log_axis(axes)
-    axes.set_xlabel("sweeps")
+    axes.set_xlabel("sweeps" if len(histories) > 1 else "sweeps or steps")  # one is that of any method
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("R − R*")
     if len(histories) > 1:
         axes.legend(frameon=False, labelcolor=INK)

@@ -51,6 +51,13 @@ def test_a_line_a_seed() -> None:
     assert {"seed 0", "seed 7", "sweeps", "R − R*"} <= texts
 
 
+def test_one_history_is_that_of_any_method() -> None:
+    """Newton's method takes few steps, and none of them is half done."""
+    root = ET.fromstring(convergence_figure({0: [5.0, 2.0, 1.6, 1.5001, 1.50001]}, 1.5))
+    texts = {"".join(e.itertext()) for e in root.iter(f"{NAMESPACE}text")}
+    assert "sweeps or steps" in texts and {"0", "1", "2", "3", "4"} <= texts and "0.5" not in texts
+
+
 def test_figures_do_not_change_from_run_to_run() -> None:
     assert convergence_figure(HISTORY, 1.5) == convergence_figure(HISTORY, 1.5)
 
